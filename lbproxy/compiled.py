@@ -124,6 +124,7 @@ MODULES = (
     "net/transport.py",
     "net/watchedsocket.py",
     "net/wrapped.py",
+    "observe/jsonconnection.py",
     "observe/jsonlog.py",
     "observe/jsonvalues.py",
     "observe/metrics.py",

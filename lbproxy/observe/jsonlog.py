@@ -1,10 +1,10 @@
 """PURE. Access records as lines of JSON. This code runs once per request.
 
 A line is written into one buffer. Constants, and values that repeat from line to line (the
-connection, the method, the names of frontend, route, backend and server), are bytes. Numbers and
-times are written digit by digit. Text from clients is copied straight from the raw head if it needs
-no escape, and escaped otherwise. Caches whose keys a client or a filter controls are bounded in
-number and in size.
+connection, method and host, the status, the names of frontend, route, backend and server), are
+bytes. Numbers and times are written digit by digit. Text from clients is copied straight from the
+raw head if it needs no escape, and escaped otherwise. Caches whose keys a client or a filter
+controls are bounded in number and in size.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any, Final
 from librt.strings import BytesWriter
 
 from lbproxy.errors import Kind
-from lbproxy.http.message import field_name, text_of
+from lbproxy.http.message import RequestHead, field_name, text_of
 from lbproxy.observe.fields import FIELD_LIMIT, TARGET_LIMIT, VERSIONS
+from lbproxy.observe.jsonconnection import add_client, add_connection, cache_of, client_of
 from lbproxy.observe.jsonvalues import (
     KEPT,
     THOUSANDTHS,
@@ -25,13 +26,11 @@ from lbproxy.observe.jsonvalues import (
     add_ms,
     add_raw,
     add_text,
-    json_address,
     json_field,
-    json_quoted,
     json_text,
     plain_end,
 )
-from lbproxy.observe.record import CacheNote, Connection, HTTPRecord, LogCache, Record
+from lbproxy.observe.record import CacheNote, Connection, HTTPRecord, Record
 from lbproxy.observe.timestamps import rfc3339
 
 __all__ = ["HTTPLines", "TCPLines", "http_line", "plain_end", "tcp_line"]
@@ -42,32 +41,33 @@ _TARGET_LIMIT: Final[int] = TARGET_LIMIT
 _KEPT_SIZE: Final = 1024  # the longest text that is kept encoded
 _BUFFER_MAX: Final = 64 * 1024  # a buffer that has grown beyond this is not used again
 
-_IN_THE_CLEAR: Final[bytes] = b'"tls_version":"","tls_cipher":""'
 _USER_AGENT: Final = field_name(b"user-agent")
 _REFERER: Final = field_name(b"referer")
 _VERSIONS: Final = {
     version: f'","version":"{text}","status":'.encode() for version, text in VERSIONS.items()
 }
-_HTTP_1_1: Final[bytes] = _VERSIONS[11]
+_STATUSES: Final[list[bytes]] = [
+    f'","version":"{VERSIONS[11]}","status":{status},"user_agent":"'.encode()
+    for status in range(600)
+]
+"""Of HTTP/1.1, by status."""
 _NO_VERSION: Final[bytes] = b'","version":"","status":'
 _NO_CACHE: Final[bytes] = b'","cache":"","cache_reason":"","cache_age":null,"header_ms":'
 _CLOSES: Final = {kind: f'"close":"{kind.value}","detail":"'.encode() for kind in Kind}
 _OK: Final = Kind.OK
 _CLOSE_OK: Final[bytes] = _CLOSES[_OK]  # the hash of an enum's member is computed in Python
-_REUSED_OK: Final[bytes] = b',"reused":true,' + _CLOSE_OK + _NO_CACHE
-_FRESH_OK: Final[bytes] = b',"reused":false,' + _CLOSE_OK + _NO_CACHE
+_USUAL_SIZES: Final[bytes] = b'","bytes_in":0,"bytes_out":'
+_USUAL_END: Final[bytes] = (
+    b',"attempts":1,"reused":true,'
+    + _CLOSE_OK
+    + _NO_CACHE
+    + b'0.000,"queue_ms":0.000,"connect_ms":0.000,"response_ms":'
+)
+"""From the sizes to the first time that differs, of a request that came in one piece and went over
+a pooled connection."""
 
 
 # -- the lines -----------------------------------------------------------------------------------
-
-
-def _add_client(writer: BytesWriter, record: Record) -> None:
-    """Write the client, up to the request id."""
-    writer.write(b'"client_ip":')
-    writer.write(json_address(record.client_ip))
-    writer.write(b',"client_port":')
-    add_int(writer, record.client_port)
-    writer.write(b',"request_id":"')
 
 
 def _add_note(writer: BytesWriter, note: CacheNote) -> None:
@@ -82,53 +82,6 @@ def _add_note(writer: BytesWriter, note: CacheNote) -> None:
     else:
         add_int(writer, int(note.age))
     writer.write(b',"header_ms":')
-
-
-def _add_connection(writer: BytesWriter, info: Connection) -> None:
-    """Write the end of the line, which is the same for all lines of a connection."""
-    writer.write(b',"listener":')
-    writer.write(json_address(info.listener))
-    writer.write(b',"peer_ip":')
-    writer.write(json_address(info.peer_ip))
-    writer.write(b',"peer_port":')
-    add_int(writer, info.peer_port)
-    writer.write(b',"local_ip":')
-    writer.write(json_address(info.local_ip))
-    writer.write(b',"local_port":')
-    add_int(writer, info.local_port)
-    writer.write(b",")
-    tls = info.tls
-    if tls is None:
-        writer.write(_IN_THE_CLEAR)
-    else:
-        secured = f"{json_field('tls_version', tls.version)},{json_field('tls_cipher', tls.cipher)}"
-        writer.write(secured.encode("ascii"))
-    writer.write(b',"sni":')
-    writer.write(json_address(info.sni))
-    if tls is None:
-        writer.write(b',"alpn":""}\n')
-    else:
-        writer.write(f',"alpn":{json_quoted(tls.alpn, _FIELD_LIMIT)}}}\n'.encode("ascii"))
-
-
-def _cache(info: Connection) -> LogCache:
-    """Return the end of the line, and keep it for the next line of the connection."""
-    writer = BytesWriter()
-    _add_connection(writer, info)
-    cache = info.log_cache = LogCache(writer.getvalue())
-    return cache
-
-
-def _client(record: Record, cache: LogCache) -> bytes:
-    """Return the client's part of the line, and keep it for the next line of the connection."""
-    ip, port = record.client_ip, record.client_port
-    if cache.ip != ip or cache.port != port:
-        cache.ip = ip
-        cache.port = port
-        writer = BytesWriter()
-        _add_client(writer, record)
-        cache.client = writer.getvalue()
-    return cache.client
 
 
 class _Lines:
@@ -215,16 +168,63 @@ class _Lines:
         return line
 
 
+def _asks(request: RequestHead) -> bytes:
+    """Return the part of the line with method and host, up to the target."""
+    host = request.host
+    writer = BytesWriter()
+    writer.write(b'","method":')
+    writer.write(json_text(text_of(request.method), _FIELD_LIMIT).encode("ascii"))
+    writer.write(b',"host":"')
+    add_raw(writer, host, 0, len(host), _FIELD_LIMIT)
+    writer.write(b'","target":"')
+    return writer.getvalue()
+
+
+def _add_course(writer: BytesWriter, record: HTTPRecord) -> None:
+    """Write what became of a request, from the attempts up to the time of the response."""
+    writer.write(b',"attempts":')
+    add_int(writer, record.attempts)
+    writer.write(b',"reused":true,' if record.reused else b',"reused":false,')
+    writer.write(_CLOSE_OK if record.close is _OK else _CLOSES[record.close])
+    add_text(writer, record.detail)
+    note = record.cached
+    if note is None:
+        writer.write(_NO_CACHE)
+    else:
+        _add_note(writer, note)
+    add_ms(writer, record.t_header)
+    writer.write(b',"queue_ms":')
+    add_ms(writer, record.t_queue)
+    writer.write(b',"connect_ms":')
+    add_ms(writer, record.t_connect)
+    writer.write(b',"response_ms":')
+
+
+def _is_usual(record: HTTPRecord) -> bool:
+    """Whether :data:`_USUAL_END` is what :func:`_add_course` writes, as for nearly all lines."""
+    return (
+        record.t_connect == 0.0
+        and record.t_queue == 0.0
+        and record.t_header == 0.0
+        and record.reused
+        and record.close is _OK
+        and record.attempts == 1
+        and record.cached is None
+        and not record.detail
+    )
+
+
 class HTTPLines(_Lines):
     """A writer for exchanges, for use in one thread."""
 
-    __slots__ = ("_methods",)
+    __slots__ = ("_host", "_lead", "_method")
 
     _mode = b'Z","mode":"http",'
 
     def __init__(self) -> None:
         super().__init__()
-        self._methods: dict[bytes, bytes] = {}
+        self._method = self._host = b"\0"  # of the last line
+        self._lead = b""  # the part with these two
 
     def line(self, record: HTTPRecord) -> bytes:
         """Return the line of one exchange."""
@@ -232,61 +232,51 @@ class HTTPLines(_Lines):
         info: Connection = record.info
         cache = info.log_cache
         if cache is None:
-            cache = _cache(info)
-        writer.write(_client(record, cache))
+            cache = cache_of(info)
+        writer.write(client_of(record, cache))
         add_text(writer, record.known_request_id)
         request = record.request
-        method = self._methods.get(request.method)
-        writer.write(self._method(request.method) if method is None else method)
-        host = request.host
-        add_raw(writer, host, 0, len(host), _FIELD_LIMIT)
-        writer.write(b'","target":"')
+        if request.host == self._host and request.method == self._method:
+            writer.write(self._lead)
+        else:
+            writer.write(self._follow_request(request))
         target = request.target
         add_raw(writer, target, 0, len(target), _TARGET_LIMIT)
-        version = request.version
-        writer.write(_HTTP_1_1 if version == 11 else _VERSIONS.get(version, _NO_VERSION))
-        add_int(writer, record.status)
-        writer.write(b',"user_agent":"')
+        status: Any = record.status
+        if request.version == 11 and type(status) is int and 0 <= status < 600:
+            writer.write(_STATUSES[status])
+        else:
+            writer.write(_VERSIONS.get(request.version, _NO_VERSION))
+            add_int(writer, status)
+            writer.write(b',"user_agent":"')
         add_header(writer, request, _USER_AGENT)
         writer.write(b'","referer":"')
         add_header(writer, request, _REFERER)
-        writer.write(b'","bytes_in":')
-        add_int(writer, record.bytes_in)
-        writer.write(b',"bytes_out":')
-        add_int(writer, record.bytes_out)
-        writer.write(b',"attempts":')
-        add_int(writer, record.attempts)
-        note = record.cached
-        if note is None and record.close is _OK and not record.detail:  # nearly all lines
-            writer.write(_REUSED_OK if record.reused else _FRESH_OK)
+        if record.bytes_in == 0:
+            writer.write(_USUAL_SIZES)
         else:
-            writer.write(b',"reused":true,' if record.reused else b',"reused":false,')
-            writer.write(_CLOSES[record.close])
-            add_text(writer, record.detail)
-            if note is None:
-                writer.write(_NO_CACHE)
-            else:
-                _add_note(writer, note)
-        add_ms(writer, record.t_header)
-        writer.write(b',"queue_ms":')
-        add_ms(writer, record.t_queue)
-        writer.write(b',"connect_ms":')
-        add_ms(writer, record.t_connect)
-        writer.write(b',"response_ms":')
+            writer.write(b'","bytes_in":')
+            add_int(writer, record.bytes_in)
+            writer.write(b',"bytes_out":')
+        add_int(writer, record.bytes_out)
+        if _is_usual(record):
+            writer.write(_USUAL_END)
+        else:
+            _add_course(writer, record)
         add_ms(writer, record.t_response)
         writer.write(b',"total_ms":')
         add_ms(writer, record.t_total)
         writer.write(cache.tail)
         return self._end(writer)
 
-    def _method(self, method: bytes) -> bytes:
-        text = json_text(text_of(method), _FIELD_LIMIT)
-        found = f'","method":{text},"host":"'.encode("ascii")
-        if len(found) <= _KEPT_SIZE:
-            if len(self._methods) >= KEPT:
-                self._methods.clear()
-            self._methods[method] = found
-        return found
+    def _follow_request(self, request: RequestHead) -> bytes:
+        """Return the part with method and host, and keep it for the next line."""
+        lead = _asks(request)
+        if len(lead) <= _KEPT_SIZE:  # long names are not held on to
+            self._method = request.method
+            self._host = request.host
+            self._lead = lead
+        return lead
 
 
 class TCPLines(_Lines):
@@ -304,7 +294,7 @@ class TCPLines(_Lines):
     def line(self, record: Record) -> bytes:
         """Return the line of one session."""
         writer = self._begin(record)
-        _add_client(writer, record)  # a connection has one line: nothing is kept for the next
+        add_client(writer, record)  # a connection has one line: nothing is kept for the next
         add_text(writer, record.known_request_id)
         writer.write(b'","bytes_in":')
         add_int(writer, record.bytes_in)
@@ -323,13 +313,13 @@ class TCPLines(_Lines):
         add_ms(writer, record.t_total)
         info: Connection = record.info
         if info.tls is not None or info.sni:
-            _add_connection(writer, info)
+            add_connection(writer, info)
         else:
             self._add_plain(writer, info)
         return self._end(writer)
 
     def _add_plain(self, writer: BytesWriter, info: Connection) -> None:
-        """Write what :func:`_add_connection` writes for a connection in the clear."""
+        """Write what :func:`add_connection` writes for a connection in the clear."""
         if (
             info.local_port != self._local_port
             or info.local_ip != self._local_ip
@@ -345,7 +335,7 @@ class TCPLines(_Lines):
     def _keep(self, info: Connection) -> None:
         """Keep the parts that are the same for the next connection to the same address."""
         whole = BytesWriter()
-        _add_connection(whole, info)
+        add_connection(whole, info)
         line = whole.getvalue()
         peer = line.index(b'"peer_ip":') + len(b'"peer_ip":')
         self._before = line[:peer]

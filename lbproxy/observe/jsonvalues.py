@@ -101,26 +101,19 @@ def plain_end(raw: bytes, at: i64, end: i64) -> i64:
     """
     plain: bytes = _PLAIN
     wide: i64 = end - 8
-    blanks: i64 = 0x2020202020202020
     ones: i64 = 0x0101010101010101
+    twos: i64 = 0x0202020202020202
+    least: i64 = 0x2121212121212121
     halves: i64 = 0x3F3F3F3F3F3F3F3F
-    deletes: i64 = halves * 2 + ones  # 0x7f in each byte
-    quotes: i64 = 0x2222222222222222
     slashes: i64 = 0x5C5C5C5C5C5C5C5C
-    high: i64 = ~deletes
+    high: i64 = ~(halves * 2 + ones)  # 0x80 in each byte
     i: i64 = at
     while i <= wide:
         word: i64 = read_i64_le(raw, i)
-        flip: i64 = word ^ deletes
-        quote: i64 = word ^ quotes
-        slash: i64 = word ^ slashes
-        # bytes below 0x20, above 0x7e, quotes and backslashes; exact up to the lowest of them
+        # bytes above 0x7e; below 0x20, and quotes, which "^ 2" moves next to them; backslashes:
+        # exact up to the lowest of them
         marks: i64 = (
-            ((word - blanks) & ~word)
-            | ((flip - ones) & ~flip)
-            | ((quote - ones) & ~quote)
-            | ((slash - ones) & ~slash)
-            | word
+            word | (word + ones) | ((word ^ twos) - least) | ((word ^ slashes) - ones)
         ) & high
         if marks:
             return i + lowest(marks)

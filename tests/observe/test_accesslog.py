@@ -285,11 +285,11 @@ def test_what_a_writer_remembers_has_a_bound() -> None:
     for n in range(3000):
         record = Traffic(request=RequestHead(b"M%d" % n, b"/", []), route=f"path /{n}")
         assert json.loads(writer.line(record))["route"] == f"path /{n}"
-    assert len(writer._methods) <= 1024 and len(writer._ways) <= 1024
+    assert len(writer._ways) <= 1024
     long = Traffic(request=RequestHead(b"x" * 5000, b"/", []), route="y" * 5000)
     line = json.loads(writer.line(long))
     assert len(line["method"]) == FIELD_LIMIT and len(line["route"]) == FIELD_LIMIT
-    assert b"x" * 5000 not in writer._methods
+    assert len(writer._method) < 100 and len(writer._lead) <= 1024
     assert all(len(part) < 100 for key in writer._ways for part in key)
 
 
@@ -301,6 +301,28 @@ def test_another_host_is_logged() -> None:
     head.host = b"b.example"
     line = json.loads(writer.line(record))
     assert line["host"] == "b.example" and line["user_agent"] == logged(Traffic())["user_agent"]
+
+
+def test_what_repeats_is_not_repeated_when_it_changes() -> None:
+    """One writer, and a record in which one value differs each time."""
+    usual: dict[str, Any] = {"attempts": 1, "reused": True, "bytes_in": 0, "t_header": 0.0,
+        "t_queue": 0.0, "t_connect": 0.0}  # fmt: skip
+    changes: list[dict[str, Any]] = [
+        {}, {"attempts": 2}, {"reused": False}, {"bytes_in": 5}, {"t_header": 0.5},
+        {"t_queue": -1.0}, {"t_connect": 2.0}, {"close": Kind.CLIENT_GONE}, {"detail": "left"},
+        {"cached": CacheNote("hit", "fresh", 3.0)}, {"status": 404}, {"status": 999}, {"status": 0},
+        {"request": RequestHead(b"PUT", b"/", [], host=b"a.example")},
+        {"request": RequestHead(b"GET", b"/", [], host=b"a.example")},
+        {"request": RequestHead(b"GET", b"/", [], host=b"b.example", version=10)},
+        {"request": RequestHead(b"GET", b"/", [], host=b"b.example", version=20)},
+    ]  # fmt: skip
+    writer = jsonlog.HTTPLines()
+    for change in [*changes, *reversed(changes)]:
+        record = Traffic(**{**usual, **change})
+        line = json.loads(writer.line(record))
+        assert list(line) == JSON_HTTP
+        for name in JSON_HTTP:
+            assert line[name] == FIELDS[name].get(record), (name, change)
 
 
 def test_odd_values() -> None:
