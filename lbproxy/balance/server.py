@@ -173,6 +173,7 @@ class ServerState:
         "leaving",
         "listed",
         "maxconn",
+        "name",
         "origin",
         "private",
         "remote_active",
@@ -196,6 +197,7 @@ class ServerState:
         origin: str = CONFIG,
     ) -> None:
         self.backend = backend
+        self.name = spec.name  # unique in its backend
         self.spec = spec
         self.weight = self.full_weight = weight
         self.share = 1.0
@@ -239,11 +241,6 @@ class ServerState:
         )
         made.admin = AdminState(spec.admin)
         return made
-
-    @property
-    def name(self) -> str:
-        """Name of the server, unique in its backend."""
-        return self.spec.name
 
     @property
     def discovered(self) -> bool:

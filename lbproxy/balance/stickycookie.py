@@ -153,7 +153,7 @@ class CookieSticky(_WithIds):
         if server is None or head is None:
             return
         remove_set_cookie(head, self._cookie)
-        name = server.spec.name
+        name = server.name
         value = traffic.request.cookie(self._cookie)
         if value is not None and value == self._ids.of(name):
             return  # most clients have been here

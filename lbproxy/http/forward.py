@@ -137,6 +137,7 @@ class Forwarder:
             version: lines_as_sent([(b"Via", via)]) if named else None
             for version, via in self._lines.via.items()
         }
+        self._to_clients_1_1 = self._to_clients[11]  # what nearly all responses get
         self._to_servers: dict[tuple[str, int, str, int, bytes, int], Ours] = {}
         self._latest: dict[str, _LatestLines] = {}  # by client address
 
@@ -307,7 +308,8 @@ class Forwarder:
                 via = self._lines.via[head.version]
                 out.ours = lines_as_sent([(b"Via", before + b", " + via if before else via)])
             else:
-                out.ours = self._to_clients[head.version]
+                via_1_1 = self._to_clients_1_1
+                out.ours = via_1_1 if head.version == 11 else self._to_clients[head.version]
         if head.status == 101 and head.upgrade:
             out.add_header(b"Upgrade", head.upgrade)
         return out

@@ -18,6 +18,7 @@ from lbproxy.http.bytetext import target_end
 from lbproxy.http.grammar import USUAL, Grammar
 from lbproxy.http.h1_body import BadMessage
 from lbproxy.http.h1_fields import (
+    ConnectionOptions,
     check_coding,
     check_repeated,
     read_connection,
@@ -41,6 +42,8 @@ __all__ = ["RequestParser", "refused_head"]
 
 _HOST_LINE: Final = re.compile(rb"\nhost:([^\r\n]*)\r\n", re.IGNORECASE)
 _VERSION_BYTES: Final = 8
+_NO_OPTIONS: Final = read_connection(b"")
+_KEPT_MAX: Final = 64  # bytes of a Connection field that is kept for the next request
 _GET: Final = 0x20544547  # "GET " as a little-endian number
 _HTTP_1_1: Final[bytes] = b"HTTP/1.1"
 
@@ -56,11 +59,15 @@ class RequestParser(Parser):
     ``detach``.  Ignores what follows a request after which the client wants the connection closed.
     """
 
-    __slots__ = ("_ended", "_grammar", "_last")
+    __slots__ = ("_connection", "_ended", "_grammar", "_host", "_last", "_options", "_sent_host")
 
     def __init__(self, limits: Limits, grammar: Grammar = USUAL) -> None:
         super().__init__(limits, _line_max(limits), limits.body_bytes)
         self._grammar = grammar
+        # what the latest request had: clients repeat both, and to compare costs less than to hash
+        self._sent_host = self._host = b""
+        self._connection = b""
+        self._options = _NO_OPTIONS
         self._last = False
         self._ended = False
 
@@ -169,10 +176,9 @@ class RequestParser(Parser):
         host = b""
         if present >> HOST & 1:
             sent_host = lines.value(HOST)
-            try:
-                host = normal_host(sent_host)
-            except ValueError:
-                raise BadMessage(Kind.BAD_REQUEST, "malformed host") from None
+            host = self._host
+            if not host or sent_host != self._sent_host:
+                host = self._other_host(sent_host)
         elif version != 10:
             raise BadMessage(Kind.BAD_REQUEST, "no host")
         scheme = b"http"
@@ -183,7 +189,8 @@ class RequestParser(Parser):
         upgrade: bytes | None = None
         nominated: tuple[bytes, ...] = ()
         if present >> CONNECTION & 1:
-            options = read_connection(lines.joined(CONNECTION))
+            value = lines.joined(CONNECTION)
+            options = self._options if value == self._connection else self._other_options(value)
             nominated = options.nominated
             if options.close:
                 keep_alive = False
@@ -225,6 +232,24 @@ class RequestParser(Parser):
             else:
                 head.add_header(b"Host", host)
         return head
+
+    def _other_host(self, sent: bytes) -> bytes:
+        """Return the host of a request, and keep it for the next one of the connection."""
+        try:
+            host = normal_host(sent)
+        except ValueError:
+            raise BadMessage(Kind.BAD_REQUEST, "malformed host") from None
+        self._sent_host = sent
+        self._host = host
+        return host
+
+    def _other_options(self, value: bytes) -> ConnectionOptions:
+        """Return what a Connection field says, and keep it for the next request."""
+        options = read_connection(value)
+        if len(value) <= _KEPT_MAX:
+            self._connection = value
+            self._options = options
+        return options
 
     def _begin(self, head: RequestHead, events: list[Event]) -> None:
         """Go on with the body of ``head``."""

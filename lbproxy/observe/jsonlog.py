@@ -26,6 +26,7 @@ from lbproxy.observe.jsonvalues import (
     add_ms,
     add_raw,
     add_text,
+    json_address,
     json_field,
     json_text,
     plain_end,

@@ -49,11 +49,14 @@ class CacheNote:
 class Connection:
     """The client's connection.
 
+    ``client_ip``, ``client_port``: the other end, or what a trusted PROXY header said.
     ``tls``: result of the handshake (``version``, ``cipher``, ``alpn``), None without TLS.
     ``log_cache`` belongs to the access log.
     """
 
     __slots__ = (
+        "client_ip",
+        "client_port",
         "listener",
         "local_ip",
         "local_port",
@@ -66,6 +69,8 @@ class Connection:
 
     def __init__(self) -> None:
         self.listener = ""
+        self.client_ip = ""
+        self.client_port = 0
         self.peer_ip = ""
         self.peer_port = 0
         self.local_ip = ""
@@ -104,15 +109,15 @@ class Record:
 
     mode: ClassVar[str] = "tcp"
 
-    def __init__(self, info: Any, started: float) -> None:
-        self.info = info
+    def __init__(self, info: Connection, started: float) -> None:
+        self.info: Any = info  # of a class of the proxy, which filters know
         self.started = started
         self.frontend_name = ""
         self.backend_name = ""
         self.server_name = ""
         self.route = ""
-        self.client_ip: str = info.client_ip
-        self.client_port: int = info.client_port
+        self.client_ip = info.client_ip
+        self.client_port = info.client_port
         self.close = _OK
         self.detail = ""
         self.t_queue = self.t_connect = self.t_total = -1.0
@@ -145,7 +150,9 @@ class HTTPRecord(Record):
 
     mode: ClassVar[str] = "http"
 
-    def __init__(self, info: Any, request: RequestHead, started: float, t_header: float) -> None:
+    def __init__(
+        self, info: Connection, request: RequestHead, started: float, t_header: float
+    ) -> None:
         super().__init__(info, started)
         self.request = request
         self.response: ResponseHead | None = None

@@ -112,6 +112,7 @@ class Frontend(Admission):
         self.forwarder = Forwarder(spec)
         self.methods = MethodPolicy(spec)
         self.plain_methods = self.methods.plain
+        self.takes_get = b"GET" in self.plain_methods  # to compare costs less than to hash
         self.request_limits = Limits(
             header_bytes=spec.max_header_bytes,
             header_count=spec.max_headers,

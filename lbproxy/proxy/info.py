@@ -34,8 +34,6 @@ class ConnectionInfo(Connection):
     __slots__ = (
         "alpn",
         "bound",
-        "client_ip",
-        "client_port",
         "connected",
         "counted_as",
         "release",

@@ -30,6 +30,10 @@ BLOCKS = [
     b"X: y\r\n\r\n",
     b"Host: a\r\nX:\ty \r\n\r\n",
     b"Host: a\r\nX: y\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    b"Host: a\r\nConnection:\r\n\r\n",
+    b"Host: a\r\nConnection: " + b"x," * 40 + b"close\r\n\r\n",
+    b"Host: a b\r\n\r\n",
+    b"Host:\r\n\r\n",
 ]
 LINES = [
     b"GET / HTTP/1.1\r\n",

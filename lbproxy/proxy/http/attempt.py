@@ -31,6 +31,7 @@ from lbproxy.proxy import leasing
 from lbproxy.proxy.http.attemptowner import AttemptOwner, OwnedAttempt
 from lbproxy.proxy.http.attemptstate import AttemptState
 from lbproxy.proxy.http.connector import Connector
+from lbproxy.proxy.http.serverlink import ServerLink
 from lbproxy.proxy.http.streams import ServerConnection, ServerStream
 from lbproxy.proxy.ratelog import Quiet
 
@@ -118,8 +119,12 @@ class Attempt(OwnedAttempt):
             self._not_connected(error)
 
     def _open(self, connection: ServerConnection) -> None:
-        self.address = connection.address
-        self._stream = connection.open_stream(self)
+        if isinstance(connection, ServerLink):  # C calls
+            self.address = connection.address
+            self._stream = connection.open_stream(self)
+        else:
+            self.address = connection.address
+            self._stream = connection.open_stream(self)
         terms, limits = self.backend.terms, self.limits
         if limits is not None and limits.waits:
             self._stream.limit(limits.over(terms))
@@ -154,7 +159,10 @@ class Attempt(OwnedAttempt):
         self.sent = True
         self.ended = end is not None
         self._mark = self.backend.wheel.now()
-        stream.send_request(request, data, end)
+        if isinstance(stream, ServerLink):  # a C call
+            stream.send_request(request, data, end)
+        else:
+            stream.send_request(request, data, end)
 
     def send_body(self, data: bytes, end: End | None) -> None:
         """Send more of the body, and the end if known; in a tunnel, bytes and the client's FIN."""
@@ -340,7 +348,10 @@ class Attempt(OwnedAttempt):
         stream, self._stream = self._stream, None
         if stream is not None:
             try:
-                stream.close(reuse=reuse)
+                if isinstance(stream, ServerLink):  # a C call
+                    stream.close(reuse=reuse)
+                else:
+                    stream.close(reuse=reuse)
             except BaseException as error:
                 self._bug("close", error)
 

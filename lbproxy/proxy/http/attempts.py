@@ -156,7 +156,7 @@ class Attempts(Sending):
         assert server is not None
         traffic = self.traffic
         traffic.server = server
-        traffic.server_name = server.spec.name
+        traffic.server_name = server.name
         traffic.reused = attempt.reused
         traffic.t_connect = attempt.t_connect
         traffic.t_response = attempt.t_response

@@ -195,6 +195,10 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
     def _first_body(self) -> tuple[bytes, End | None]:
         """Take the head that begins the backlog, and return what follows of its body."""
         backlog = self._backlog
+        if len(backlog) == 2 and type(backlog[1]) is End:
+            only: End = backlog.pop()
+            backlog.pop()
+            return b"", only
         data = b""
         end: End | None = None
         count = 1

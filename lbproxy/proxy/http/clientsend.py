@@ -21,13 +21,37 @@ __all__ = ["ClientSender"]
 
 
 class ClientSender(ClientLink):
-    """See the module.  ``_keep``: the connection outlives the exchange that runs."""
+    """See the module.  ``_keep``: the connection outlives the exchange that runs.
+
+    It is a :class:`~lbproxy.proxy.http.streams.ClientStream`. Exchanges know this class, so that
+    their calls of an HTTP/1 client are C calls.
+    """
 
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
         super().__init__(frontend, info)
         self._request: RequestHead | None = None  # of the exchange
         self._keep = False
         self._chunked = False  # the response goes out in chunks
+
+    # -- what a protocol defines ----------------------------------------------------------------
+
+    def pause_request(self) -> None:
+        """See :class:`ClientStream`."""
+        raise NotImplementedError
+
+    def resume_request(self) -> None:
+        """See :class:`ClientStream`."""
+        raise NotImplementedError
+
+    def start_tunnel(self) -> tuple[bytes, bool]:
+        """See :class:`ClientStream`."""
+        raise NotImplementedError
+
+    def exchange_done(self, *, reuse: bool) -> None:
+        """See :class:`ClientStream`."""
+        raise NotImplementedError
+
+    # -- responses ------------------------------------------------------------------------------
 
     def send_response(self, head: ResponseHead, data: bytes, end: End | None) -> None:
         """See :class:`ClientStream`."""

@@ -210,6 +210,10 @@ class Connector(IdleTimes):
 
     # -- for connections ------------------------------------------------------------------------
 
+    def is_current(self, epoch: int) -> bool:
+        """Return whether a connection of this epoch may carry more streams, of any client."""
+        return epoch == self.epoch and not self.closed and self.server.listed
+
     def keeps(self, connection: ServerConnection) -> bool:
         """Return whether ``connection`` may carry more streams, of any client."""
         return self.holds(connection) and self.server.listed

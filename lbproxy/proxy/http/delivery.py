@@ -28,6 +28,7 @@ from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import END, End, ResponseHead
 from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.http.bodies import TransformedBody
+from lbproxy.proxy.http.clientsend import ClientSender
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.streams import ClientStream
 from lbproxy.proxy.http.traffic import HTTPTraffic
@@ -142,7 +143,11 @@ class Delivery:
         try:
             if traffic.response_transforms is not None:
                 data, end = self._transformed(data, end)
-            self._client.send_response(head, data, end)  # type: ignore[arg-type]
+            client = self._client
+            if isinstance(client, ClientSender):  # a C call
+                client.send_response(head, data, end)  # type: ignore[arg-type]
+            else:
+                client.send_response(head, data, end)  # type: ignore[arg-type]
         except ProxyError as error:
             self._owner.fail(error)
             return

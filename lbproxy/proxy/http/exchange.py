@@ -18,9 +18,11 @@ from lbproxy.http.message import End, Invalid, RequestHead
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.hooks import run_hooks
 from lbproxy.proxy.http.answering import Answering
+from lbproxy.proxy.http.clientsend import ClientSender
 from lbproxy.proxy.http.exchangestate import ExchangeState
 from lbproxy.proxy.http.streams import ClientStream
 from lbproxy.proxy.http.traffic import HTTPTraffic
+from lbproxy.proxy.info import ConnectionInfo
 
 __all__ = ["Exchange", "ExchangeState"]
 
@@ -45,9 +47,12 @@ class Exchange(Answering):
         started: float,
         t_header: float = 0.0,
     ) -> None:
-        super().__init__(
-            frontend, client, HTTPTraffic(frontend, client.info, head, started, t_header)
-        )
+        info: ConnectionInfo
+        if isinstance(client, ClientSender):  # which has a field
+            info = client.info
+        else:
+            info = client.info
+        super().__init__(frontend, client, HTTPTraffic(frontend, info, head, started, t_header))
 
     # -- from the client ------------------------------------------------------------------------
 
@@ -155,7 +160,10 @@ class Exchange(Answering):
     def _route(self) -> None:
         frontend, traffic = self.frontend, self._traffic
         request = traffic.request
-        if request.method not in frontend.plain_methods and not self._takes_method(request):
+        method = request.method
+        if not (frontend.takes_get and method == b"GET") and (
+            method not in frontend.plain_methods and not self._takes_method(request)
+        ):
             return
         try:
             policy = frontend.policies.match(traffic)

@@ -217,7 +217,7 @@ class H1ServerConnection(ServerLink, StreamProtocol):
             and not self._eof
             and not self._single
             and self._uses != self._most_uses
-            and self.connector.keeps(self)
+            and (self.connector.is_current(self.epoch) or self.connector.keeps(self))
         ):
             self.rest()
         elif self._may_wait():

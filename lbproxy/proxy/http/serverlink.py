@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.message import End, RequestHead
 from lbproxy.model import Address
 from lbproxy.net.peek import has_input
 from lbproxy.proxy.guarding import guard
@@ -24,7 +25,11 @@ __all__ = ["ServerLink"]
 
 
 class ServerLink:
-    """See the module.  It is a :class:`~lbproxy.proxy.http.streams.ServerConnection`.
+    """See the module.
+
+    It is a :class:`~lbproxy.proxy.http.streams.ServerConnection` and its own
+    :class:`~lbproxy.proxy.http.streams.ServerStream`. Attempts know this class, so that their calls
+    are C calls.
 
     These facts are independent of the state: back-pressure in each direction (``_paused``,
     ``_read_paused``), whether the server has sent its FIN (``_eof``), and whether this exchange is
@@ -64,6 +69,22 @@ class ServerLink:
 
     def open_stream(self, sink: ResponseSink) -> ServerStream:
         """See :class:`ServerConnection`."""
+        raise NotImplementedError
+
+    def send_request(self, head: RequestHead, data: bytes, end: End | None) -> None:
+        """See :class:`ServerStream`."""
+        raise NotImplementedError
+
+    def send_body(self, data: bytes, end: End | None) -> None:
+        """See :class:`ServerStream`."""
+        raise NotImplementedError
+
+    def start_tunnel(self) -> bytes:
+        """See :class:`ServerStream`."""
+        raise NotImplementedError
+
+    def close(self, *, reuse: bool) -> None:
+        """See :class:`ServerStream`."""
         raise NotImplementedError
 
     # -- Twisted --------------------------------------------------------------------------------
@@ -180,7 +201,11 @@ class ServerLink:
             self.resume_response()
         self._rest_s = rest_s = self.connector.rest_s
         self._timer.set(rest_s)
-        self.connector.offer(self)
+        connector = self.connector
+        if connector.is_current(self.epoch):
+            connector.pool.put(self)
+        else:
+            connector.offer(self)
 
     @property
     def idle_s(self) -> float:

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import END, End
 from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.http.clientsend import ClientSender
 from lbproxy.proxy.http.delivery import Delivery, DeliveryOwner
 from lbproxy.proxy.http.exchangestate import ExchangeState
 from lbproxy.proxy.http.source import STARTING, Source
@@ -247,4 +248,8 @@ class Sourcing(DeliveryOwner):
         hooks = traffic.hooks
         for hook in hooks.finish if hooks is not None else frontend.own_hooks.finish:
             frontend.run_finish(hook, traffic)
-        self._client.exchange_done(reuse=traffic.request_ended and not traffic.tunnelled)
+        client, reuse = self._client, traffic.request_ended and not traffic.tunnelled
+        if isinstance(client, ClientSender):  # a C call
+            client.exchange_done(reuse=reuse)
+        else:
+            client.exchange_done(reuse=reuse)
