@@ -151,7 +151,7 @@ def test_keys_with_strange_values_fail_alone(store: Redis) -> None:
         finally:
             node.store.stopService()
 
-    run(scenario, timeout=20, strict=False)
+    run(scenario, strict=False)
 
 
 def test_places_in_a_real_store(store: Redis) -> None:
@@ -177,7 +177,7 @@ def test_places_in_a_real_store(store: Redis) -> None:
         finally:
             node.store.stopService()
 
-    run(scenario, timeout=20, strict=False)
+    run(scenario, strict=False)
 
 
 CONFIG = """

@@ -76,7 +76,7 @@ async def answer(reactor: Any, pool: JudgePool, asked: Question) -> tuple[RuleAn
     """Ask and wait."""
     found: Answers = []
     assert pool.ask(asked, lambda *one: found.append(one)) is not None
-    await eventually(reactor, lambda: found, timeout=15)
+    await eventually(reactor, lambda: found)
     return found[0]
 
 
