@@ -44,6 +44,12 @@ ttl = default 10s
 [limit reports]
 rate = 3/10s
 
+[ban rude]
+after = 30/10s
+on = 4xx
+time = 10s..1m
+action = reject
+
 [frontend web]
 mode = http
 listen =
@@ -53,9 +59,11 @@ routes =
     path /slow/*          -> slow
     path /cached/*        -> slow cache=pages
     path /limited/*       -> app limits=reports
+    path /checked/*       -> app challenge=on
     path /old             -> redirect 302 /new
     path /teapot          -> reply 418 "short and stout"
     default               -> app
+bans = rude
 filters =
     set-header response X-Served-By {{server}}
 
@@ -118,6 +126,10 @@ Try, in another terminal:
   curl -i http://127.0.0.1:{http}/cached/report       # once as slow, then 10 seconds from the cache
   {command} cache why http://127.0.0.1:{http}/cached/report --admin 127.0.0.1:{admin}
   curl -i http://127.0.0.1:{http}/limited/report      # 429 from the fourth on, within 10 seconds
+  curl -i http://127.0.0.1:{http}/checked/report      # 403; a browser does a short calculation
+  lbproxy bans add 127.0.0.1 --time 10s --admin 127.0.0.1:{admin}   # 403 for ten seconds
+  lbproxy bans why 127.0.0.1 --admin 127.0.0.1:{admin}
+  lbproxy why 127.0.0.1 --admin 127.0.0.1:{admin}     # the requests that were refused, and why
   curl -X POST --data-binary @/etc/hostname http://127.0.0.1:{http}/   # a body goes through too
   bash -c 'exec 3<>/dev/tcp/127.0.0.1/{tcp}; echo hello >&3; head -n 1 <&3'    # "one: hello"
 

@@ -312,6 +312,34 @@ def test_mapped_addresses_are_no_way_around_a_limit(target: Start) -> None:
     assert it.served == 20
 
 
+@pytest.mark.parametrize("action", ["close", "reject"])
+def test_other_addresses_of_a_64_are_no_way_around_a_ban(target: Start, action: str) -> None:
+    ban = f"[ban rude]\nafter = 5/1m\non = glitches\naction = {action}\n"
+    it = target("bans = rude", ban)
+    for number in range(1, 20):
+        it.client(f"2001:db8::{number:x}", b"GET / HTTP/1.1\r\n\r\n").abort()
+    if action == "close":
+        assert it.closes[Kind.BAD_REQUEST] == 5, "the others were banned already"
+    for address in ("2001:db8::ffff", "2001:DB8:0:0:1::", "2001:db8::1%eth0"):
+        it.client(address, GET).abort()
+    assert it.served == 0
+    it.client("2001:db8:0:1::1", GET)
+    assert it.served == 1, "the next /64 is somebody else"
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
+def test_a_spoofed_address_neither_bans_others_nor_helps(target: Start, name: str) -> None:
+    ban = "[ban rude]\nafter = 5/1m\non = glitches\naction = reject\n"
+    it = target("bans = rude", ban)
+    value = "192.0.2.200" if name != "Forwarded" else "for=192.0.2.200"
+    line = f"{name}: {value}\r\n".encode()
+    for _ in range(20):
+        it.client("10.1.0.1", b"GET / HTTP/1.1\r\n" + line + b"\r\n").abort()
+    it.client("10.1.0.1", GET[:-2] + line + b"\r\n")
+    assert it.served == 0
+    it.ordinary()
+
+
 def test_memory_of_limits_does_not_grow_with_addresses(target: Start) -> None:
     it = target("limits =\n    per-client\n    new")
     feature = it.lb.service.frontend("web").features["limits"]
