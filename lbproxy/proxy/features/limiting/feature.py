@@ -66,6 +66,13 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
         gates = {one.name for one in specs.values() if one.unit == "connections"}
         self._uses = [one for one in uses if one.limit.name not in gates]
         self._gates = [one for one in uses if one.limit.name in gates]
+        self._unconditional: Sequence[Limit] | None = None
+        if not any(one.conditions for one in self._uses):
+            self._unconditional = list(dict.fromkeys(one.limit for one in self._uses))
+        units = [(one.unit, one.action.kind) for one in specs.values()]
+        self._states = any(one.headers for one in specs.values())
+        self._closes = any(unit == "bytes" and kind not in ("delay", "log") for unit, kind in units)
+        self._paces = any(map(paces, specs.values()))
         self._routes: dict[int, Sequence[Limit] | None] = {
             index: None if names == ("none",) else [self._limits[name] for name in names]
             for index, names in enumerate(names_of(route) for route in spec.routes)
@@ -112,7 +119,7 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
             phases = phases.after(early=self.look_again)
         phases = phases.before(early=self.early)
         late = any(one.concurrent or one.unit in LATE for one in self._specs.values())
-        paced = any(map(paces, self._specs.values()))
+        paced = self._paces
         if self.spec.mode != "tcp":
             phases = phases.after(response=self.response)
             if paced:
@@ -191,12 +198,13 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
             note.asked += before.asked
             note.held += before.held
             note.paid = before.paid
-        if note.refused is None and any(closes(one.limit) for one in note.asked):
+        if self._closes and note.refused is None and any(closes(one.limit) for one in note.asked):
             self._running[traffic] = note
             if len(self._running) == 1:
                 self._timer.set(_EVERY)
         if note.refused is None:
-            self._set_throttle(traffic, note)
+            if self._paces:
+                self._set_throttle(traffic, note)
         elif traffic.request is not None:
             str(traffic.request_id)  # known from now on, so the log has it
         if isinstance(verdict, ProxyError):
@@ -213,6 +221,8 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
                 if found is None:
                     return ()
                 further = found
+        if self._unconditional is not None and not further:
+            return self._unconditional
         limits = [
             one.limit
             for one in self._uses
@@ -226,7 +236,7 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
     def response(self, traffic: Any) -> None:
         """Add the fields about limits, and meter the body where a limit paces it."""
         note = _note_of(traffic)
-        if note is not None:
+        if note is not None and (self._states or self._paces or note.refused is not None):
             state_limits(note, traffic.response, self._now())
             if note.throttle is not None:
                 self._throttle_response(traffic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import Any
@@ -26,6 +27,7 @@ MOST = 8
 _SHOWN = 4  # characters of a key that may be a secret
 
 
+@lru_cache(4096)
 def prefix_of(ip: str, lengths: tuple[int, int]) -> str:
     """Return the first address of the prefix of ``ip``; "" for no address.
 
