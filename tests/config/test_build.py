@@ -294,6 +294,10 @@ SINGLE = [
 ]
 
 
+def test_a_server_may_be_called_server() -> None:
+    assert not mistakes(FRONT + "[backend b]\nservers = server 10.0.0.1:80 ca=/a:b tls\n")
+
+
 @pytest.mark.parametrize(("text", "line", "words"), SINGLE, ids=[words for _, _, words in SINGLE])
 def test_one_mistake_is_one_error(text: str, line: int, words: str) -> None:
     errors = mistakes(text)

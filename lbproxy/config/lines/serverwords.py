@@ -15,7 +15,7 @@ NEEDS_TLS = ("ca", "verify", "sni", "certificate")
 
 def read_server(words: Sequence[Word], spot: Spot) -> ServerSpec | None:
     """Read ``NAME ADDRESS options``."""
-    if words and words[0].text == "server" and len(words) > 2 and ":" in words[2].text:
+    if _has_keyword(words):
         spot.wrong("a line begins with the name: leave out the word 'server'", found="server")
         words = words[1:]
     values = read_options(ServerSpec, words, spot, foreign=True)
@@ -26,3 +26,13 @@ def read_server(words: Sequence[Word], spot: Spot) -> ServerSpec | None:
     if values.get("backup") and "tier" in values:
         spot.wrong("option 'tier' has no effect with 'backup', which comes after all tiers")
     return None if spot.failed else ServerSpec(**values, where=spot.where)
+
+
+def _has_keyword(words: Sequence[Word]) -> bool:
+    """Return whether ``server`` stands before the name, as HAProxy has it."""
+    texts = [word.text for word in words[:3]]
+    return (
+        len(texts) == 3
+        and texts[0] == "server"
+        and [":" in one for one in texts[1:]] == [False, True]
+    )
