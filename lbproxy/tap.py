@@ -26,6 +26,7 @@ from lbproxy.config.errors import ConfigErrors
 from lbproxy.errors import ListenError
 from lbproxy.logs.trouble import trouble_with
 from lbproxy.net.descriptors import raise_limit
+from lbproxy.net.dispatch import dispatch_directly
 from lbproxy.net.steady import keep_steady
 from lbproxy.observe.events import EventKind
 from lbproxy.process.gc import Freezer
@@ -102,6 +103,7 @@ def makeService(options: Any) -> IService:
 
     reactor: Any = installed
     keep_steady(reactor)
+    dispatch_directly(reactor)
 
     try:
         takeover = Takeover.from_environment()

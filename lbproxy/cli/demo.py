@@ -23,6 +23,7 @@ from twisted.web.static import Data
 
 from lbproxy.cli.demopage import demo_page
 from lbproxy.cli.demoservers import DemoAnswer, DemoControl, DemoEcho, Origin
+from lbproxy.net.dispatch import dispatch_directly
 from lbproxy.net.steady import keep_steady
 from lbproxy.service import LoadBalancer
 from lbproxy.tls.certificates import self_signed
@@ -300,6 +301,7 @@ def run_demo(port: int) -> int:
     from twisted.internet import reactor
 
     keep_steady(reactor)
+    dispatch_directly(reactor)
     globalLogBeginner.beginLoggingTo([cast(ILogObserver, _print_event)], redirectStandardIO=False)
     with tempfile.TemporaryDirectory(prefix="lbproxy-demo-") as folder:
         try:

@@ -17,6 +17,7 @@ from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogBeginne
 from zope.interface import implementer
 
 from lbproxy.net.descriptors import raise_limit
+from lbproxy.net.dispatch import dispatch_directly
 from lbproxy.net.steady import keep_steady
 from lbproxy.workers.supervisor import STACK_SIGNAL
 from lbproxy.workers.worker import Worker, ignore_signals
@@ -30,6 +31,7 @@ def main() -> None:
 
     reactor: Any = installed
     keep_steady(reactor)
+    dispatch_directly(reactor)
     ignore_signals()
     raise_limit()
     stack, channel = (int(text) for text in sys.argv[1:3])

@@ -16,6 +16,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from lbproxy.net.dispatch import dispatch_directly
 from lbproxy.net.steady import keep_steady
 from lbproxy.net.timers import TimerWheel
 
@@ -41,6 +42,7 @@ def run(
     """
     reactor: Any = EPollReactor()
     keep_steady(reactor)
+    dispatch_directly(reactor)
     result: list[Any] = []
     left: list[str] = []
     task: list[Deferred[Any]] = []
