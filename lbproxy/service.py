@@ -82,13 +82,13 @@ def _resolving(reactor: Any, config: Config) -> Any:
 class LoadBalancer(Ending):
     """Frontends and backends of one configuration, on one reactor.
 
-    ``generation``: the live objects of ``config``. ``network`` moves all bytes; ``total`` counts
-    client connections. ``events``: what happened (see ``docs/events.rst``). ``processes``: how many
-    serve the same, this one included. ``worker_lag``, ``worker_lag_max``: the largest reactor lag
-    of a worker process in the last second and in the last minute, in seconds; 0 without workers.
-    ``sinks`` makes the output of each access log; without it, the log's line decides.
-    ``shared``, ``replicated``: the state that processes share (:mod:`lbproxy.sharing`); without
-    others, it is that of this process.  ``nodes``: what this process does with ``[shared]``.
+    ``generation``: the live objects of ``config``. ``network``: its connections. ``total``: the
+    number of client connections. ``events``: see ``docs/events.rst``. ``processes``: number of
+    processes that serve this configuration. ``worker_lag``, ``worker_lag_max``: the largest
+    reactor lag of a worker in the last second and in the last minute, in seconds; 0 without
+    workers. ``sinks`` creates the output of each access log (default: by the log's line).
+    ``shared``, ``replicated``: state that processes share (:mod:`lbproxy.sharing`; default: not
+    shared). ``nodes``: the service of ``[shared]``, or None.
     """
 
     processes = 1
@@ -212,11 +212,10 @@ class LoadBalancer(Ending):
         replicated: Replicated | None = None,
         sinks: Callable[[LogSpec, Any], LogSink] | None = None,
     ) -> LoadBalancer:
-        """From a file (a Path, or a str of one line) or from configuration text (a str with line
-        breaks).
+        """Create one from a file (a Path, or a str of one line) or from a text of several lines.
 
         ``reactor`` defaults to the global one. Raises :class:`lbproxy.config.errors.ConfigErrors`
-        with everything that is wrong; nothing is opened or bound before :meth:`startService`.
+        with all errors. Nothing is opened or bound before :meth:`startService`.
         """
         config = read_config(source)
         if reactor is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from enum import Enum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zope.interface import classImplements
 
@@ -12,6 +12,9 @@ from lbproxy.balance.server import ServerState
 from lbproxy.compiled import native
 from lbproxy.errors import Outcome
 from lbproxy.interfaces import Env, IBalancer, NoOptions, PickContext
+
+if TYPE_CHECKING:
+    from attrs import AttrsInstance
 
 __all__ = ["Balancer", "Need", "NoOptions"]
 
@@ -37,7 +40,7 @@ class Balancer:
     """
 
     name: ClassVar[str] = ""
-    Options: ClassVar[type[Any]] = NoOptions
+    Options: ClassVar[type[AttrsInstance]] = NoOptions
 
     def __init__(self, options: Any, env: Env) -> None:
         self.options = options

@@ -9,7 +9,7 @@ from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.condition import VERBS, Condition, compile_condition
 from lbproxy.http.filter import Filter, phases_of
 from lbproxy.http.paths import normal_path
-from lbproxy.interfaces import AnyTraffic, Env
+from lbproxy.interfaces import AnyTraffic, Env, HookResult
 
 if TYPE_CHECKING:
     from lbproxy.model import PluginSpec
@@ -84,25 +84,25 @@ class Conditional(Filter):
             found = noted[self._note] = self._early.hold(traffic)
         return bool(found)
 
-    def early(self, traffic: AnyTraffic) -> Any:
+    def early(self, traffic: AnyTraffic) -> HookResult:
         """See :class:`lbproxy.interfaces.IFilter`."""
         return self.inner.early(traffic) if self._holds(traffic) else None
 
-    def request(self, traffic: AnyTraffic) -> Any:
+    def request(self, traffic: AnyTraffic) -> HookResult:
         """See :class:`lbproxy.interfaces.IFilter`."""
         holds = self._holds(traffic)
         return self.inner.request(traffic) if holds and "request" in self._own else None
 
-    def server_request(self, traffic: AnyTraffic) -> Any:
+    def server_request(self, traffic: AnyTraffic) -> HookResult:
         """See :class:`lbproxy.interfaces.IFilter`."""
         return self.inner.server_request(traffic) if self._holds(traffic) else None
 
-    def response(self, traffic: AnyTraffic) -> Any:
+    def response(self, traffic: AnyTraffic) -> HookResult:
         """See :class:`lbproxy.interfaces.IFilter`."""
         holds = self._holds(traffic) and (self._late is None or self._late.hold(traffic))
         return self.inner.response(traffic) if holds else None
 
-    def failed(self, traffic: AnyTraffic, error: ProxyError) -> Any:
+    def failed(self, traffic: AnyTraffic, error: ProxyError) -> HookResult:
         """See :class:`lbproxy.interfaces.IFilter`."""
         return self.inner.failed(traffic, error) if self._holds(traffic) else None
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import evolve, frozen
 from zope.interface import implementer
 
 from lbproxy.errors import ProxyError
-from lbproxy.interfaces import AnyTraffic, Env, IFilter, NoOptions
+from lbproxy.interfaces import AnyTraffic, Env, HookResult, IFilter, NoOptions
+
+if TYPE_CHECKING:
+    from attrs import AttrsInstance
 
 __all__ = ["PHASES", "Filter", "Hook", "NoOptions", "Phases", "compile_phases", "phases_of"]
 
@@ -34,7 +37,7 @@ class Filter:
     filters and routes, and for error pages."""
 
     name: ClassVar[str] = ""
-    Options: ClassVar[type[Any]] = NoOptions
+    Options: ClassVar[type[AttrsInstance]] = NoOptions
     modes: frozenset[str] = frozenset({"http"})
     fail_open: bool = False
     always: bool = False
@@ -48,19 +51,19 @@ class Filter:
         mine = type(self)
         return [phase for phase in PHASES if getattr(mine, phase) is not getattr(Filter, phase)]
 
-    def early(self, traffic: AnyTraffic) -> Any:
+    def early(self, traffic: AnyTraffic) -> HookResult:
         """See :class:`lbproxy.interfaces.IFilter`."""
 
-    def request(self, traffic: AnyTraffic) -> Any:
+    def request(self, traffic: AnyTraffic) -> HookResult:
         """See :class:`lbproxy.interfaces.IFilter`."""
 
-    def server_request(self, traffic: AnyTraffic) -> Any:
+    def server_request(self, traffic: AnyTraffic) -> HookResult:
         """See :class:`lbproxy.interfaces.IFilter`."""
 
-    def response(self, traffic: AnyTraffic) -> Any:
+    def response(self, traffic: AnyTraffic) -> HookResult:
         """See :class:`lbproxy.interfaces.IFilter`."""
 
-    def failed(self, traffic: AnyTraffic, error: ProxyError) -> Any:
+    def failed(self, traffic: AnyTraffic, error: ProxyError) -> HookResult:
         """See :class:`lbproxy.interfaces.IFilter`."""
 
     def finish(self, traffic: AnyTraffic) -> None:

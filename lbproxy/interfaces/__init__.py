@@ -1,4 +1,4 @@
-"""The extension points as zope Interfaces, with contract, cost and errors.
+"""PURE. The extension points as zope Interfaces, with contract, cost and errors.
 
 :mod:`lbproxy.registry` finds implementations by name, as ``path/to/file.py:Name`` or as
 ``package.module:Name``. An implementation is a **class** with three class attributes:
@@ -17,24 +17,39 @@ Extensions subclass :class:`lbproxy.balance.base.Balancer`, :class:`lbproxy.http
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from attrs import frozen
 from zope.interface import Attribute, Interface
 
+from lbproxy.interfaces.traffic import (
+    AnyTraffic,
+    ClientConnection,
+    ClientTLS,
+    FilterTraffic,
+    HookResult,
+    HTTPFilterTraffic,
+    TCPFilterTraffic,
+)
+
 if TYPE_CHECKING:
+    from attrs import AttrsInstance
+
     from lbproxy.balance.server import ServerState
-    from lbproxy.errors import Kind, Outcome, ProxyError
-    from lbproxy.http.message import RequestHead, ResponseHead
-    from lbproxy.http.transform import Transform
+    from lbproxy.errors import Outcome, ProxyError
+    from lbproxy.health.state import Result
+    from lbproxy.http.message import RequestHead
 
 __all__ = [
     "AnyTraffic",
+    "ClientConnection",
+    "ClientTLS",
     "Env",
     "FilterTraffic",
     "HTTPFilterTraffic",
+    "HookResult",
     "IBalancer",
     "IFilter",
     "IProbe",
@@ -57,7 +72,8 @@ class Env:
     - ``now``: the monotonic clock in seconds.
     - ``random``: the only source of random numbers.
     - ``name``: the backend or frontend that the extension serves, for logs.
-    - ``reactor``: for CONTROL extensions only; None in pure ones and in ``lbproxy explain``.
+    - ``reactor``: for CONTROL extensions only; None in pure ones and in ``lbproxy explain``. It is
+      Any, because Twisted describes a reactor by several interfaces; annotate the one you use.
     - ``secret``: key for signing data that clients store: that of ``[lbproxy]``, or random bytes
       that last as long as the process.
     """
@@ -70,10 +86,13 @@ class Env:
 
 
 class Plugin(Protocol):
-    """The attributes of every extension class (see the module's docstring)."""
+    """The attributes of every extension class (see the module's docstring).
+
+    ``Options`` is any attrs class, and ``options`` of ``__init__`` an object of it.
+    """
 
     name: ClassVar[str]
-    Options: ClassVar[type[Any]]
+    Options: ClassVar[type[AttrsInstance]]
 
 
 class PickContext(Protocol):
@@ -89,122 +108,6 @@ class PickContext(Protocol):
     def sni(self) -> str: ...
     @property
     def request(self) -> RequestHead | None: ...
-
-
-class FilterTraffic(Protocol):
-    """The argument of every filter method: one HTTP request or one TCP connection.
-
-    - ``backend_name``, ``priority``: filters may set them in phase ``request`` to choose another
-      backend, and the class in its queue (lower numbers are served first).
-    - ``vars``: None until a filter stores a dict there, for its data from phase to phase.
-    - ``server``, ``server_name``: the server of the current attempt, or of the last one.
-    - ``tried``: the servers whose attempts failed. ``attempts``: the number of all attempts.
-    - ``info``: the client's connection (``peer_ip``, ``local_port``, ``tls`` ...).
-    - ``close``: the close reason, in phase ``finish``.
-    - ``t_queue``, ``t_connect``, ``t_total``: seconds, negative if not measured.
-    """
-
-    backend_name: str
-    priority: int
-    vars: dict[str, Any] | None
-
-    @property
-    def client_ip(self) -> str: ...
-    @property
-    def client_port(self) -> int: ...
-    @property
-    def frontend_name(self) -> str: ...
-    @property
-    def route(self) -> str: ...
-    @property
-    def server_name(self) -> str: ...
-    @property
-    def server(self) -> ServerState | None: ...
-    @property
-    def tried(self) -> Sequence[ServerState]: ...
-    @property
-    def sni(self) -> str: ...
-    @property
-    def alpn(self) -> tuple[str, ...]: ...
-    @property
-    def info(self) -> Any: ...
-    @property
-    def request_id(self) -> str: ...
-    @property
-    def attempts(self) -> int: ...
-    @property
-    def bytes_in(self) -> int: ...
-    @property
-    def bytes_out(self) -> int: ...
-    @property
-    def close(self) -> Kind: ...
-
-    def track(self, name: str, amount: float = 1.0) -> None:
-        """Count ``amount`` in the ``[track name]``, for the key of this traffic.  ValueError."""
-
-    @property
-    def t_queue(self) -> float: ...
-    @property
-    def t_connect(self) -> float: ...
-    @property
-    def t_total(self) -> float: ...
-
-
-class HTTPFilterTraffic(FilterTraffic, Protocol):
-    """An HTTP request and its response, in every phase.
-
-    - ``request``: as sent by the client. Changes in phases ``early`` and ``request`` apply to
-      routes and servers.
-    - ``server_request``: as sent to the server of this attempt, from phase ``server_request`` on.
-    - ``response``: from phase ``response`` on.
-    - ``scheme``: ``http`` or ``https``.
-    - ``status``: the status sent to the client, 0 before.
-    """
-
-    @property
-    def request(self) -> RequestHead: ...
-    @property
-    def server_request(self) -> RequestHead | None: ...
-    @property
-    def response(self) -> ResponseHead | None: ...
-    @property
-    def scheme(self) -> str: ...
-    @property
-    def status(self) -> int: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def reused(self) -> bool: ...
-    @property
-    def t_header(self) -> float: ...
-    @property
-    def t_response(self) -> float: ...
-
-    def kept_body(self) -> bytes | None:
-        """Return the complete request body in phase ``response``; None if it is incomplete or no
-        longer kept.
-        """
-
-    def transform_request(self, transform: Transform) -> None:
-        """Send the request body through ``transform``, in this attempt.
-
-        In phase ``server_request``.
-        """
-
-    def transform_response(self, transform: Transform) -> None:
-        """Send the body of the response through ``transform``.  In phase ``response``."""
-
-
-class TCPFilterTraffic(FilterTraffic, Protocol):
-    """One TCP connection, in every phase."""
-
-
-class AnyTraffic(HTTPFilterTraffic, TCPFilterTraffic, Protocol):
-    """The argument type of the methods of :class:`lbproxy.http.filter.Filter`.
-
-    A filter annotates its own methods with the traffic that it supports: ``HTTPFilterTraffic``,
-    ``TCPFilterTraffic``, or ``FilterTraffic`` for both.
-    """
 
 
 class IBalancer(Interface):
@@ -270,29 +173,29 @@ class IFilter(Interface):
         "bool: phase response also runs for replies and error pages of lbproxy's own"
     )
 
-    def early(traffic: AnyTraffic) -> Any:
+    def early(traffic: AnyTraffic) -> HookResult:
         """Called as soon as the client is known: request head read (HTTP), connection accepted
         (TCP). No route is selected yet.
         """
 
-    def request(traffic: AnyTraffic) -> Any:
+    def request(traffic: AnyTraffic) -> HookResult:
         """Called when the route is known and no server is picked.
 
         May change the request (HTTP), or set ``traffic.backend_name`` to choose another backend.
         """
 
-    def server_request(traffic: AnyTraffic) -> Any:
+    def server_request(traffic: AnyTraffic) -> HookResult:
         """Called for every attempt when its server is picked, before the request is sent (HTTP) or
         the server is dialled (TCP).
         """
 
-    def response(traffic: AnyTraffic) -> Any:
+    def response(traffic: AnyTraffic) -> HookResult:
         """Called with the final response head (HTTP), or when the server is connected (TCP).
 
         May change ``traffic.response``, or return a Reply that replaces it.
         """
 
-    def failed(traffic: AnyTraffic, error: ProxyError) -> Any:
+    def failed(traffic: AnyTraffic, error: ProxyError) -> HookResult:
         """The exchange has failed, and the client has seen nothing of a response.
 
         HTTP only.  May return a Reply in place of the error page, or set ``traffic.backend_name``
@@ -305,11 +208,12 @@ class IFilter(Interface):
 class IProbe(Interface):
     """One kind of active health check."""
 
-    def check(target: Any) -> Any:
-        """Check one server once: return a coroutine or Deferred of a
-        :class:`lbproxy.health.state.Result`.
+    def check(target: Any) -> Awaitable[Result]:
+        """Check one server once. The awaitable is a coroutine or a Deferred.
 
-        ``target`` is a :class:`lbproxy.probes.base.ProbeTarget`. Checks of one server never
-        overlap. The caller cancels the check after ``target.timeout`` seconds, and the probe must
-        then close what it opened. An exception counts as a failed check, with its text as the note.
+        ``target`` is a :class:`lbproxy.probes.base.ProbeTarget`. It is Any here, because that class
+        names the network, which interfaces do not import; ``Probe.check`` has the type. Checks of
+        one server never overlap. The caller cancels the check after ``target.timeout`` seconds, and
+        the probe must then close what it opened. An exception counts as a failed check, with its
+        text as the note.
         """

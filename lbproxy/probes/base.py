@@ -22,6 +22,8 @@ from lbproxy.interfaces import Env, IProbe, NoOptions
 from lbproxy.probes.target import Draining, ProbeTarget, Unhealthy, WrongRole, shown
 
 if TYPE_CHECKING:
+    from attrs import AttrsInstance
+
     from lbproxy.probes.conversation import Conversation
 
 __all__ = [
@@ -62,7 +64,7 @@ class Probe:
     """
 
     name: ClassVar[str] = ""
-    Options: ClassVar[type[Any]] = NoOptions
+    Options: ClassVar[type[AttrsInstance]] = NoOptions
     alpn: ClassVar[tuple[str, ...]] = ()
 
     clear = False

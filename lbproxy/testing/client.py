@@ -4,15 +4,19 @@ requests.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lbproxy.testing.memory import MemoryReactor
 from lbproxy.testing.wire import Headers, Message, MessageReader, WireError
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
 
 __all__ = ["Client", "NoResponse", "PendingResponse", "Response"]
 
@@ -76,7 +80,7 @@ class Client(Protocol):
         self.established = False
         self.finished = False
         self.closed = False
-        self.reason: Any = None
+        self.reason: Failure | None = None
         self.reader = MessageReader(responses=True)
         self.responses: list[Response] = []
         self._http = False
@@ -100,7 +104,7 @@ class Client(Protocol):
     def writeConnectionLost(self) -> None:
         """See :class:`twisted.internet.interfaces.IHalfCloseableProtocol`."""
 
-    def connectionLost(self, reason: Any = None) -> None:
+    def connectionLost(self, reason: Failure | None = None) -> None:
         """See :class:`twisted.internet.protocol.Protocol`."""
         self.closed = self.finished = True
         self.reason = reason
@@ -247,7 +251,7 @@ def open_client(
     *,
     client_ip: str = "",
     tls_name: str | None = None,
-    context: Any = None,
+    context: SSL.Context | None = None,
     timeout: float = 30.0,
 ) -> Client:
     """Return a :class:`Client` that is connected, refused or still connecting to ``host:port``;

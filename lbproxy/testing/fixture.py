@@ -6,16 +6,24 @@ Tests use it, usually through the pytest fixture ``lbproxy_factory``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from lbproxy.testing.client import Client, PendingResponse, Response, open_client
 from lbproxy.testing.memory import MemoryReactor
 from lbproxy.testing.origin import Handler, HTTPOrigin, TCPOrigin
 from lbproxy.testing.wire import render
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
+
+    from lbproxy.balance.server import ServerState
+    from lbproxy.config.model import FrontendSpec, ListenSpec
+    from lbproxy.proxy.backend import Backend
+    from lbproxy.service import LoadBalancer
 
 __all__ = ["LB", "LoadBalancerFixture"]
 
@@ -30,7 +38,7 @@ class LoadBalancerFixture:
     example.
     """
 
-    def __init__(self, service: Any, reactor: MemoryReactor) -> None:
+    def __init__(self, service: LoadBalancer, reactor: MemoryReactor) -> None:
         self.service = service
         self.reactor = reactor
         self.origins: dict[str, HTTPOrigin | TCPOrigin] = {}
@@ -82,11 +90,11 @@ class LoadBalancerFixture:
         """Advance the virtual clock by ``seconds``."""
         self.reactor.advance(seconds)
 
-    def backend(self, name: str) -> Any:
+    def backend(self, name: str) -> Backend:
         """Return the live backend ``name``; its ``group.servers`` are the server states."""
         return self.service.backend(name)
 
-    def server(self, backend: str, name: str) -> Any:
+    def server(self, backend: str, name: str) -> ServerState:
         """Return the live :class:`lbproxy.balance.server.ServerState` ``name`` of ``backend``."""
         return self.backend(backend).group.servers[name]
 
@@ -95,9 +103,11 @@ class LoadBalancerFixture:
 
         KeyError if no frontend has such a log.
         """
+        from lbproxy.logs.memory import MemorySink
+
         sinks = self.service.generation.sinks
-        found = [sinks[path]] if path else list(sinks.values())
-        return [line for sink in found for line in sink.lines]
+        found = [sinks[path]] if path else sinks.values()
+        return [line for sink in found if isinstance(sink, MemorySink) for line in sink.lines]
 
     # -- traffic
 
@@ -107,7 +117,7 @@ class LoadBalancerFixture:
         *,
         client: str = "203.0.113.9",
         tls: str | None = None,
-        context: Any = None,
+        context: SSL.Context | None = None,
     ) -> Client:
         """Open a raw connection to a frontend (by name: its first listener) or to ``host:port``.
 
@@ -145,7 +155,7 @@ class LoadBalancerFixture:
         client: str = "203.0.113.9",
         frontend: str = "",
         via: Client | None = None,
-        context: Any = None,
+        context: SSL.Context | None = None,
     ) -> PendingResponse:
         """Send a request without waiting.
 
@@ -197,7 +207,7 @@ class LoadBalancerFixture:
 
     # -- which listener
 
-    def _frontends(self) -> Any:
+    def _frontends(self) -> Iterable[FrontendSpec]:
         return self.service.config.frontends
 
     def _address(self, target: str) -> tuple[str, int]:
@@ -212,7 +222,7 @@ class LoadBalancerFixture:
             raise LookupError(f"no frontend {target!r}; there are: {names}")
         return host.strip("[]") or "127.0.0.1", int(port)
 
-    def _listen_address(self, listen: Any) -> tuple[str, int]:
+    def _listen_address(self, listen: ListenSpec) -> tuple[str, int]:
         address = listen.address
         if address is None or (address.kind == "tcp" and not address.port):
             raise LookupError(f"give {listen.endpoint!r} a fixed port, so that tests can reach it")

@@ -1,6 +1,4 @@
-"""DATA. Fake servers on a :class:`lbproxy.testing.memory.MemoryReactor`: an HTTP origin and a TCP
-one.
-"""
+"""DATA. Fake servers on a :class:`lbproxy.testing.memory.MemoryReactor`, for HTTP and TCP."""
 
 from __future__ import annotations
 
@@ -10,6 +8,7 @@ from typing import Any, Union
 from attrs import define, field
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lbproxy.testing.memory import MemoryReactor
@@ -280,7 +279,7 @@ class TCPConnection(Protocol):
         self.received = b""
         self.finished = False
         self.closed = False
-        self.reason: Any = None
+        self.reason: Failure | None = None
 
     def connectionMade(self) -> None:
         """See :class:`twisted.internet.protocol.Protocol`."""

@@ -14,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from lbproxy.testing.fixture import LoadBalancerFixture
+    from lbproxy.testing.memory import MemoryReactor
 
 __all__ = ["lb_factory", "lbproxy_factory", "memory_reactor"]
 
@@ -48,7 +49,7 @@ def lb_factory(
 
 
 @pytest.fixture
-def memory_reactor() -> Iterator[Any]:
+def memory_reactor() -> Iterator[MemoryReactor]:
     """An empty :class:`lbproxy.testing.MemoryReactor`, stopped and checked after the test."""
     from lbproxy.testing.memory import MemoryReactor
 
