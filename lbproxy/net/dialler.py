@@ -61,20 +61,12 @@ class Dialler:
 
         ``timeout`` covers all of it, in seconds.
         """
-        dial = self._dialling(address, protocol, failed, timeout, tls, preamble)
-        dial.begin()
+        dial = self._new_dial(address)
+        dial.begin(protocol, failed, timeout, tls, preamble)
         return dial
 
-    def _dialling(
-        self,
-        address: Address,
-        protocol: IProtocol,
-        failed: Callable[[ProxyError], None],
-        timeout: float,
-        tls: TLSParameters | None,
-        preamble: bytes,
-    ) -> Dialling:
-        """Return the attempt, not begun yet."""
+    def _new_dial(self, address: Address) -> Dialling:
+        """Return a dial that has not begun."""
         raise NotImplementedError
 
     def start_tls(

@@ -43,29 +43,32 @@ class Dialling(Handler):
         "address",
     )
 
-    def __init__(
+    def __init__(self, loop: Loop, address: Address) -> None:
+        self._loop = loop
+        self.address = address
+        self._handshake: Handshaking | None = None
+        self._timer: Timer | None = None
+        self._deadline = 0.0
+        self._failed: Callable[[ProxyError], None] | None = None
+
+    def begin(
         self,
-        loop: Loop,
-        address: Address,
         protocol: IProtocol,
         failed: Callable[[ProxyError], None],
         timeout: float,
         tls: TLSParameters | None,
         preamble: bytes,
     ) -> None:
-        self._loop = loop
-        self.address = address
+        """Connect; the outcome never comes before this returns."""
         self._protocol = protocol
-        self._failed: Callable[[ProxyError], None] | None = failed
+        self._failed = failed
         self._timeout = timeout
         self._tls = tls
         self._preamble = preamble
-        self._handshake: Handshaking | None = None
-        self._timer: Timer | None = None
-        self._deadline = 0.0
+        self._start()
 
-    def begin(self) -> None:
-        """Connect; the outcome never comes before this returns."""
+    def _start(self) -> None:
+        """Begin to connect."""
         raise NotImplementedError
 
     def cancel(self) -> None:

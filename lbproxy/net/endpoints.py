@@ -30,7 +30,7 @@ __all__ = [
     "Dial",
     "Dialler",
     "Handshaking",
-    "ListenOptions",
+    "ListenRequest",
     "Network",
     "TLSInfo",
     "TLSParameters",
@@ -38,14 +38,17 @@ __all__ = [
 
 
 @frozen
-class ListenOptions:
-    """Options of a listening socket.
+class ListenRequest:
+    """A listening socket to make.
 
+    - ``address``: its host is an IP literal or "" (all IPv4; "::" is dual stack).
     - ``backlog``: maximum number of connections that the kernel queues until they are accepted.
     - ``mode``: permissions of a Unix socket's file.
     - ``reuse_port``: share the port with other processes (``SO_REUSEPORT``).
     """
 
+    address: Address
+    factory: IProtocolFactory
     backlog: int = 1024
     mode: int = 0o660
     reuse_port: bool = False
@@ -65,7 +68,7 @@ class Bound(ABC):
     ) -> None:
         """Direct connections accepted from now on to ``factory``. The socket and its queue stay.
 
-        ``backlog`` (0: unchanged) and ``mode`` (None: unchanged) as in :class:`ListenOptions`.
+        ``backlog`` (0: unchanged) and ``mode`` (None: unchanged) as in :class:`ListenRequest`.
         """
 
     def sockets(self) -> list[int]:
@@ -106,32 +109,24 @@ class Binder(ABC):
         mode: int = 0o660,
         reuse_port: bool = False,
     ) -> Bound:
-        """Listen from now on. ``address.host`` is an IP literal or "" (all IPv4; "::" is dual
-        stack).
+        """Listen from now on. The arguments are those of :class:`ListenRequest`.
 
-        The other arguments are those of :class:`ListenOptions`. Raises
-        :class:`lbproxy.errors.ListenError`.
+        Raises :class:`lbproxy.errors.ListenError`.
         """
-        options = ListenOptions(backlog, mode, reuse_port)
+        request = ListenRequest(address, factory, backlog, mode, reuse_port)
         if self.inherited is not None:
             count = self.sockets_per_address if address.kind == "tcp" else 1
             given = self.inherited.take(address, count)
             if given is not None:
-                return self._take_over(given, address, factory, options)
-        return self._bind(address, factory, options)
+                return self._take_over(given, request)
+        return self._bind(request)
 
     @abstractmethod
-    def _bind(self, address: Address, factory: IProtocolFactory, options: ListenOptions) -> Bound:
+    def _bind(self, request: ListenRequest) -> Bound:
         """Bind a new socket and listen on it."""
 
     @abstractmethod
-    def _take_over(
-        self,
-        sockets: list[socket.socket],
-        address: Address,
-        factory: IProtocolFactory,
-        options: ListenOptions,
-    ) -> Bound:
+    def _take_over(self, sockets: list[socket.socket], request: ListenRequest) -> Bound:
         """Listen on sockets that another process also has open."""
 
     @abstractmethod

@@ -14,12 +14,12 @@ from twisted.internet.interfaces import IProtocolFactory, IReactorFDSet
 from twisted.logger import Logger
 
 from lbproxy.model import Address
-from lbproxy.net.endpoints import Binder, Bound, ListenOptions, Network
+from lbproxy.net.endpoints import Binder, Bound, ListenRequest, Network
 from lbproxy.net.errorwords import refusal
 from lbproxy.net.fastdial import FastDialler
 from lbproxy.net.fastport import FastPort, bound_socket
 from lbproxy.net.poller import Poller
-from lbproxy.net.sockaddr import socket_address
+from lbproxy.net.sockaddr import bound_address, socket_address
 from lbproxy.net.stock import StockNetwork
 from lbproxy.net.timers import TimerWheel
 
@@ -65,37 +65,32 @@ class FastBinder(Binder):
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
 
-    def _bind(self, address: Address, factory: IProtocolFactory, options: ListenOptions) -> Bound:
+    def _bind(self, request: ListenRequest) -> Bound:
         """See :class:`Binder`."""
+        address = request.address
         try:
             family, raw = socket_address(address)
-            sock = bound_socket(address, family, raw, options.mode, options.reuse_port)
+            sock = bound_socket(address, family, raw, request.mode, request.reuse_port)
         except OSError as error:
             raise refusal(address, error) from error
         try:
-            sock.listen(options.backlog)
-            return FastPort(self._poller, sock, factory, _real(address, sock))
+            sock.listen(request.backlog)
+            return FastPort(self._poller, sock, request.factory, bound_address(address, sock))
         except OSError as error:
             sock.close()
             raise refusal(address, error) from error
 
-    def _take_over(
-        self,
-        sockets: list[socket.socket],
-        address: Address,
-        factory: IProtocolFactory,
-        options: ListenOptions,
-    ) -> Bound:
+    def _take_over(self, sockets: list[socket.socket], request: ListenRequest) -> Bound:
         """See :class:`Binder`."""
-        sock = sockets[0]
+        sock, address = sockets[0], request.address
         try:
-            sock.listen(options.backlog)
+            sock.listen(request.backlog)
             if address.kind == "unix" and not address.path.startswith("\0"):
-                Path(address.path).chmod(options.mode)
+                Path(address.path).chmod(request.mode)
         except OSError as error:
             sock.close()
             raise refusal(address, error) from error
-        return self.adopt(sock, _real(address, sock), factory)
+        return self.adopt(sock, bound_address(address, sock), request.factory)
 
     def adopt(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Bound:
         """See :class:`Binder`."""
@@ -105,10 +100,3 @@ class FastBinder(Binder):
         except OSError as error:
             sock.close()
             raise refusal(address, error) from error
-
-
-def _real(address: Address, sock: socket.socket) -> Address:
-    """``address`` with the port that the system has chosen for 0."""
-    if address.kind == "unix":
-        return address
-    return Address("tcp", host=address.host, port=sock.getsockname()[1])

@@ -28,7 +28,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from lbproxy.compiled import native
-from lbproxy.errors import Kind, ProxyError
+from lbproxy.errors import Kind
 from lbproxy.model import Address
 from lbproxy.net.dialler import Dialler
 from lbproxy.net.dialling import Dialling
@@ -85,17 +85,9 @@ class FastDialler(Dialler):
         # by identity: hashing an Address takes longer than the connect
         self._known: dict[int, _Known] = {}
 
-    def _dialling(
-        self,
-        address: Address,
-        protocol: IProtocol,
-        failed: Callable[[ProxyError], None],
-        timeout: float,
-        tls: TLSParameters | None,
-        preamble: bytes,
-    ) -> Dialling:
-        """See :meth:`Dialler._dialling`."""
-        dial = FastDial(self._poller, address, protocol, failed, timeout, tls, preamble)
+    def _new_dial(self, address: Address) -> Dialling:
+        """See :meth:`Dialler._new_dial`."""
+        dial = FastDial(self._poller, address)
         dial.prepare = self.prepare
         dial.known = self._known.get(id(address))
         if dial.known is None:
@@ -153,21 +145,12 @@ class _Known:
 
 @native(allow_interpreted_subclasses=True)  # else the __init__ it inherits runs twice
 class FastDial(Dialling):
-    """One connection being made.  The maker sets ``known`` or ``problem``, and calls begin()."""
+    """One connection being made.  The dialler sets ``known`` or ``problem`` before it begins."""
 
     __slots__ = ("_fd", "_poller", "_socket", "known", "prepare", "problem", "state")
 
-    def __init__(
-        self,
-        poller: Poller,
-        address: Address,
-        protocol: IProtocol,
-        failed: Callable[[ProxyError], None],
-        timeout: float,
-        tls: TLSParameters | None,
-        preamble: bytes,
-    ) -> None:
-        super().__init__(poller, address, protocol, failed, timeout, tls, preamble)
+    def __init__(self, poller: Poller, address: Address) -> None:
+        super().__init__(poller, address)
         self._poller: Poller = poller
         self._socket: Any = None
         self._fd = -1
@@ -176,8 +159,7 @@ class FastDial(Dialling):
         self.problem: OSError | None = None
         self.prepare: Callable[[Any], None] | None = None
 
-    def begin(self) -> None:
-        """See :meth:`Dialling.begin`."""
+    def _start(self) -> None:
         if self.known is not None:
             try:
                 self._connect(self.known)

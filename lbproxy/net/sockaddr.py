@@ -1,4 +1,4 @@
-"""DATA. From an :class:`~lbproxy.model.Address` to what the system's socket calls take."""
+"""DATA. Conversion between :class:`~lbproxy.model.Address` and the addresses of sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from typing import Any
 
 from lbproxy.model import Address
 
-__all__ = ["socket_address"]
+__all__ = ["bound_address", "socket_address"]
+
+
+def bound_address(address: Address, sock: socket.socket) -> Address:
+    """Return ``address`` with the port that the system has chosen for port 0."""
+    if address.kind == "unix":
+        return address
+    return Address("tcp", host=address.host, port=sock.getsockname()[1])
 
 
 @lru_cache(4096)

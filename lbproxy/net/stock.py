@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReact
 
 from lbproxy.errors import ListenError
 from lbproxy.model import Address
-from lbproxy.net.endpoints import Binder, Bound, ListenOptions, Network
+from lbproxy.net.endpoints import Binder, Bound, ListenRequest, Network
 from lbproxy.net.errorwords import refusal
 from lbproxy.net.loop import Loop
 from lbproxy.net.stockdial import StockDialler
@@ -46,16 +46,17 @@ class StockBinder(Binder):
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
 
-    def _bind(self, address: Address, factory: IProtocolFactory, options: ListenOptions) -> Bound:
+    def _bind(self, request: ListenRequest) -> Bound:
         """See :class:`Binder`."""
+        address = request.address
         try:
             if address.kind == "unix":
                 remove_stale_socket(address.path)
                 unix_port = self._reactor.listenUNIX(
-                    address.path, factory, backlog=options.backlog, mode=options.mode
+                    address.path, request.factory, backlog=request.backlog, mode=request.mode
                 )
                 return StockBound(unix_port, address)
-            port: Any = self._listen_tcp(address, factory, options)
+            port: Any = self._listen_tcp(request)
         except error.CannotListenError as problem:
             raise refusal(address, problem.socketError) from problem
         except (OSError, OverflowError) as problem:  # overflow: a port above 65535
@@ -63,56 +64,50 @@ class StockBinder(Binder):
         set_options(port)
         return StockBound(port, Address("tcp", address.host, port.getHost().port))
 
-    def _listen_tcp(
-        self, address: Address, factory: IProtocolFactory, options: ListenOptions
-    ) -> IListeningPort:
-        own = options.reuse_port or address.host == "::"
+    def _listen_tcp(self, request: ListenRequest) -> IListeningPort:
+        address = request.address
+        own = request.reuse_port or address.host == "::"
         if own and IReactorSocket.providedBy(self._reactor):
-            return self._listen_on_own(address, factory, options)
-        if options.reuse_port:
+            return self._listen_on_own(request)
+        if request.reuse_port:
             raise ListenError(f"cannot listen on {address}: this reactor cannot share ports")
         port: IListeningPort = self._reactor.listenTCP(
-            address.port, factory, backlog=options.backlog, interface=address.host
+            address.port, request.factory, backlog=request.backlog, interface=address.host
         )
         return port
 
-    def _listen_on_own(
-        self, address: Address, factory: IProtocolFactory, options: ListenOptions
-    ) -> IListeningPort:
+    def _listen_on_own(self, request: ListenRequest) -> IListeningPort:
         """Listen on a socket made here: listenTCP knows neither dual stack nor shared ports."""
+        address = request.address
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as sock:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if options.reuse_port:
+            if request.reuse_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 only = int(address.host != "::")
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
             sock.bind((address.host, address.port))
-            sock.listen(options.backlog)
-            port: IListeningPort = self._reactor.adoptStreamPort(sock.fileno(), family, factory)
+            sock.listen(request.backlog)
+            port: IListeningPort = self._reactor.adoptStreamPort(
+                sock.fileno(), family, request.factory
+            )
             return port
 
-    def _take_over(
-        self,
-        sockets: list[socket.socket],
-        address: Address,
-        factory: IProtocolFactory,
-        options: ListenOptions,
-    ) -> Bound:
+    def _take_over(self, sockets: list[socket.socket], request: ListenRequest) -> Bound:
         """See :class:`Binder`."""
-        sock = sockets[0]
+        sock, address = sockets[0], request.address
         sock.setblocking(False)
         with sock:  # the port makes a descriptor of its own
             try:
                 # as adoptStreamPort does, but that sets backlog and mode to Twisted's
-                port = self._port(sock, address, factory)
+                port = self._port(sock, address, request.factory)
                 if address.kind == "unix":
-                    port.mode = options.mode
+                    port.mode = request.mode
                 else:
                     address = Address("tcp", address.host, sock.getsockname()[1])
-                port.backlog = options.backlog
+                port.backlog = request.backlog
                 port.startListening()
             except (OSError, error.CannotListenError) as problem:
                 raise refusal(address, problem) from problem

@@ -13,7 +13,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lbproxy.errors import Kind, ProxyError
+from lbproxy.errors import Kind
 from lbproxy.model import Address
 from lbproxy.net.dialler import Dialler
 from lbproxy.net.dialling import Dialling
@@ -37,8 +37,7 @@ class StockDial(Dialling):
     prepare: Callable[[Any], None] | None = None
     _connector: Any = None
 
-    def begin(self) -> None:
-        """See :meth:`Dialling.begin`."""
+    def _start(self) -> None:
         self._arm()
         reactor, address = self._loop.reactor, self.address
         no_timeout: Any = None  # ours covers everything
@@ -127,17 +126,9 @@ class StockDial(Dialling):
 class StockDialler(Dialler):
     """Dials with ``reactor.connectTCP`` and ``connectUNIX``."""
 
-    def _dialling(
-        self,
-        address: Address,
-        protocol: IProtocol,
-        failed: Callable[[ProxyError], None],
-        timeout: float,
-        tls: TLSParameters | None,
-        preamble: bytes,
-    ) -> Dialling:
-        """See :meth:`Dialler._dialling`."""
-        dial = StockDial(self.loop, address, protocol, failed, timeout, tls, preamble)
+    def _new_dial(self, address: Address) -> Dialling:
+        """See :meth:`Dialler._new_dial`."""
+        dial = StockDial(self.loop, address)
         dial.prepare = self.prepare
         return dial
 

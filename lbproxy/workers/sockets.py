@@ -18,10 +18,10 @@ from twisted.internet.interfaces import IProtocolFactory
 
 from lbproxy.errors import ListenError
 from lbproxy.model import Address
-from lbproxy.net.endpoints import Binder, Bound, ListenOptions
+from lbproxy.net.endpoints import Binder, Bound, ListenRequest
 from lbproxy.net.errorwords import refusal
 from lbproxy.net.fastport import bound_socket
-from lbproxy.net.sockaddr import socket_address
+from lbproxy.net.sockaddr import bound_address, socket_address
 
 __all__ = ["MasterBinder", "SharedBound", "WorkerBinder"]
 
@@ -89,35 +89,31 @@ class MasterBinder(Binder):
         self.sockets_per_address = count
         self._holds = holds
 
-    def _take_over(
-        self,
-        sockets: list[socket.socket],
-        address: Address,
-        factory: IProtocolFactory,
-        options: ListenOptions,
-    ) -> Bound:
+    def _take_over(self, sockets: list[socket.socket], request: ListenRequest) -> Bound:
         """See Binder."""
-        bound = SharedBound(sockets, address, _real(address, sockets[0]))
+        address = request.address
+        bound = SharedBound(sockets, address, bound_address(address, sockets[0]))
         bound.own(False)
-        bound.serve(factory, backlog=options.backlog, mode=options.mode)
+        bound.serve(request.factory, backlog=request.backlog, mode=request.mode)
         return bound
 
-    def _bind(self, address: Address, factory: IProtocolFactory, options: ListenOptions) -> Bound:
+    def _bind(self, request: ListenRequest) -> Bound:
         """See Binder; fails if another program is on the port, although the workers share it."""
+        address = request.address
         shared = address.kind == "unix"
         sockets: list[socket.socket] = []
         real = address
         try:
             family, raw = socket_address(address)
             if not shared and address.port and not self._holds(address):
-                bound_socket(address, family, raw, options.mode, False).close()
+                bound_socket(address, family, raw, request.mode, False).close()
             for _ in range(1 if shared else self.sockets_per_address):
                 raw = socket_address(real)[1]
-                sock = bound_socket(real, family, raw, options.mode, not shared)
+                sock = bound_socket(real, family, raw, request.mode, not shared)
                 sockets.append(sock)
-                real = _real(address, sock)
+                real = bound_address(address, sock)
             for sock in sockets:
-                sock.listen(options.backlog)
+                sock.listen(request.backlog)
         except OSError as error:
             for sock in sockets:
                 sock.close()
@@ -149,29 +145,18 @@ class WorkerBinder(Binder):
             sock.close()
         self._given.clear()
 
-    def _bind(self, address: Address, factory: IProtocolFactory, options: ListenOptions) -> Bound:
+    def _bind(self, request: ListenRequest) -> Bound:
         """See Binder."""
+        address = request.address
         sock = self._given.pop(address, None)
         if sock is None:
             raise ListenError(f"cannot listen on {address}: the master gave no socket")
-        return self._inner.adopt(sock, _real(address, sock), factory)
+        return self._inner.adopt(sock, bound_address(address, sock), request.factory)
 
-    def _take_over(
-        self,
-        sockets: list[socket.socket],
-        address: Address,
-        factory: IProtocolFactory,
-        options: ListenOptions,
-    ) -> Bound:
+    def _take_over(self, sockets: list[socket.socket], request: ListenRequest) -> Bound:
         """See Binder; only the master inherits sockets."""
         raise NotImplementedError
 
     def adopt(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Bound:
         """See Binder."""
         return self._inner.adopt(sock, address, factory)
-
-
-def _real(address: Address, sock: socket.socket) -> Address:
-    if address.kind == "unix":
-        return address
-    return Address("tcp", host=address.host, port=sock.getsockname()[1])
