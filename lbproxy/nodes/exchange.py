@@ -8,18 +8,18 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from attrs import define
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lbproxy.limits.nodes import NodeCounts, Noted
 from lbproxy.limits.places import LEASE, NodePlaces
-from lbproxy.net.redis import RedisClient, RedisDown, RedisRefused
+from lbproxy.net.redis import RedisClient
 from lbproxy.nodes.scripts import BUCKETS, PLACES, WINDOWS, WRONG
+from lbproxy.nodes.turns import StoreTurns
 from lbproxy.proxy.ratelog import Quiet
 
 __all__ = ["EVERY", "FAILING", "CountExchange", "ExchangeTally"]
@@ -72,63 +72,32 @@ class CountExchange:
         self._now = now
         self._prefix = prefix
         self._holder = holder
-        self._call: Any = None
-        self._running: Deferred[Any] | None = None
-        self._stopped = False
+        self._turns = StoreTurns(reactor, EVERY, "limits", self._turn, self._failed)
 
     def start(self) -> None:
         """Begin."""
-        self._stopped = False
-        self._again()
+        self._turns.start()
 
     def stop(self) -> None:
         """End; what was noted stays unknown to others."""
-        self._stopped = True
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-        if self._running is not None:
-            self._running.cancel()
+        self._turns.stop()
 
-    def _again(self) -> None:
-        self._call = self._reactor.callLater(EVERY, self._begin)
-
-    def _begin(self) -> None:
-        self._call = None
-        if len(self.counts) and not self._client.up:
+    def _turn(self) -> Coroutine[Any, Any, None] | None:
+        up = self._client.up
+        if len(self.counts) and not up:
             self.tally.lost += len(self.counts)
             self.counts.clear()
         if len(self.places):
-            if self._client.up:
+            if up:
                 self.places.renew(self._now())
             else:
                 self.places.lose()
-        due = self._client.up and bool(len(self.counts) or self.places.due)
-        probing = self._since >= 0 and self._client.up
-        if not due and not probing:
-            self._again()
-            return
-        self._running = ensureDeferred(self._exchange() if due else self._probe())
-        self._running.addErrback(self._failed)
-        self._running.addCallback(self._ended)
-
-    def _ended(self, _: Any) -> None:
-        self._running = None
-        if not self._stopped:
-            self._again()
+        if up and (len(self.counts) or self.places.due):
+            return self._exchange()
+        return self._probe() if up and self._since >= 0 else None
 
     def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError):
-            return  # stopped
         self._fails(failure.getErrorMessage())
-        if failure.check(RedisRefused):
-            _quiet.warn(
-                "shared exchange",
-                "shared store: limits cannot be exchanged: {error}",
-                error=failure.getErrorMessage(),
-            )
-        elif not failure.check(RedisDown):
-            _quiet.failure("shared exchange", "shared store: an exchange failed", failure)
 
     def _fails(self, why: str) -> None:
         now = self._reactor.seconds()

@@ -8,16 +8,17 @@ A node sees that by the entry that it has read last, which is gone then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from itertools import chain, islice
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from lbproxy.net.redis import RedisClient, RedisDown, RedisRefused
+from lbproxy.nodes.turns import StoreTurns
 from lbproxy.proxy.ratelog import Quiet
 from lbproxy.sharing.local import LocalReplicated
 from lbproxy.sharing.log import SharedLog
@@ -66,9 +67,9 @@ class StreamTopics:
         self._synced = -CHECKED  # when the log was found to be the one that was read so far
         self._late: list[str] = []  # topics whose past was not read
         self._whole: Iterator[str] | None = None  # what is sent once more
-        self._call: Any = None
-        self._running: Deferred[Any] | None = None
-        self._stopped = False
+        self._turns = StoreTurns(
+            reactor, EVERY, "messages", self._turn, self._failed, self._is_pressing
+        )
         client.watchers.append(self._turned)
 
     # -- RemoteTopics ---------------------------------------------------------------------------
@@ -76,8 +77,7 @@ class StreamTopics:
     def publish(self, topic: str, message: Any) -> None:
         """See RemoteTopics."""
         self.log.publish(topic, message)
-        if self._call is not None and self._call.getTime() > self._reactor.seconds():
-            self._call.reset(0)
+        self._turns.soon()
 
     def subscribed(self, topic: str) -> None:
         """See RemoteTopics."""
@@ -88,53 +88,24 @@ class StreamTopics:
 
     def start(self) -> None:
         """Begin."""
-        self._stopped = False
-        self._again()
+        self._turns.start()
 
     def stop(self) -> None:
         """End."""
-        self._stopped = True
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-        if self._running is not None:
-            self._running.cancel()
+        self._turns.stop()
 
     def _turned(self, up: bool) -> None:
         self._synced = -CHECKED
 
-    def _again(self) -> None:
-        self._call = self._reactor.callLater(EVERY, self._begin)
+    def _turn(self) -> Coroutine[Any, Any, None] | None:
+        return self._look() if self._client.up else None
 
-    def _begin(self) -> None:
-        self._call = None
-        if not self._client.up:
-            self._again()
-            return
-        self._running = ensureDeferred(self._look())
-        self._running.addErrback(self._failed)
-        self._running.addCallback(self._ended)
-
-    def _ended(self, _: Any) -> None:
-        self._running = None
-        if self._stopped:
-            return
-        self._again()
-        if self.log.unsent() and self._client.up:
-            self._call.reset(0)
-
-    def _failed(self, failure: Failure) -> None:
-        if failure.check(CancelledError):
-            return  # stopped
-        if failure.check(RedisRefused):
-            _quiet.warn(
-                "shared topics",
-                "shared store: messages cannot be exchanged: {error}",
-                error=failure.getErrorMessage(),
-            )
-        elif not failure.check(RedisDown):
-            _quiet.failure("shared topics", "shared store: messages were not exchanged", failure)
+    def _failed(self, _: Failure) -> None:
         self._synced = -CHECKED
+
+    def _is_pressing(self) -> bool:
+        """Return whether messages wait that can be sent."""
+        return self._client.up and bool(self.log.unsent())
 
     async def _look(self) -> None:
         if self._reactor.seconds() - self._synced >= CHECKED:
