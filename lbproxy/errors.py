@@ -171,7 +171,7 @@ class ProxyError(Exception):
 
     @property
     def retry(self) -> bool:
-        """Whether another server may help."""
+        """True if another server may help."""
         return MEANING[self.kind].retry
 
 

@@ -146,7 +146,7 @@ def _twisted_plugins(kind: str) -> dict[str, str]:
 
 
 def known(kind: str) -> tuple[str, ...]:
-    """The names of one kind: built in, then the others in order."""
+    """Return the names of one kind: built-in names first, then names of plugins in order."""
     others = {*_entry_points(kind), *_twisted_plugins(kind)} - set(BUILTIN[kind])
     return (*BUILTIN[kind], *sorted(others))
 

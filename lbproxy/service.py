@@ -192,12 +192,12 @@ class LoadBalancer(Ending):
 
     @property
     def serving(self) -> bool:
-        """Whether traffic is served."""
+        """True if traffic is served."""
         return bool(self.running) and not self.stopping
 
     @property
     def turning(self) -> bool:
-        """Whether the reactors of all processes run; True, since this one answers."""
+        """True if the reactors of all processes run; True, since this one answers."""
         return True
 
     @classmethod

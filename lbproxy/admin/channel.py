@@ -69,7 +69,7 @@ class AdminChannel(HTTPChannel):
 
     @property
     def known(self) -> bool:
-        """Whether it has carried a request of a caller with a role."""
+        """True if it has carried a request of a caller with a role."""
         return self.role is not Role.NONE
 
     def connectionMade(self) -> None:

@@ -56,7 +56,7 @@ def _escape(value: str) -> str:
 
 
 def accepts_openmetrics(accept: str) -> bool:
-    """Whether an ``Accept`` header asks for OpenMetrics, as Prometheus does."""
+    """Return whether an ``Accept`` header asks for OpenMetrics, as Prometheus does."""
     for part in accept.split(","):
         media, *parameters = (word.strip() for word in part.split(";"))
         if media.lower() == "application/openmetrics-text":

@@ -1,4 +1,4 @@
-"""CONTROL. Looks at the counters once a second and tells operators when something is wrong.
+"""CONTROL. Checks the counters once a second and notifies operators of problems.
 
 :mod:`lbproxy.service` owns one :class:`Alerter`; it works while the configuration has ``[alerts]``,
 and follows a reload. The rules are in :mod:`lbproxy.observe.alerts`, when to tell in
@@ -115,7 +115,7 @@ class Alerter(Service):
 
     @property
     def on(self) -> bool:
-        """Whether the configuration has ``[alerts]``."""
+        """True if the configuration has ``[alerts]``."""
         return self._spec.on
 
     @property

@@ -103,5 +103,5 @@ def _changed(part: bytes, found: bytes, change: Callable[[bytes], bytes]) -> byt
 
 
 def sets_cookie(value: bytes, cookie: bytes) -> bool:
-    """Whether the value of a Set-Cookie line sets this cookie."""
+    """Return whether the value of a Set-Cookie line sets this cookie."""
     return value.partition(b"=")[0].strip() == cookie

@@ -31,7 +31,7 @@ __all__ = ["Claims", "ServerGroup"]
 
 
 class Claims(Protocol):
-    """How several processes enforce one ``maxconn`` together."""
+    """The part of a ``maxconn`` that several processes enforce together."""
 
     def claim(self, group: ServerGroup, server: ServerState) -> bool:
         """Claim one more lease.
@@ -59,7 +59,7 @@ class ServerGroup(Membership):
 
     @property
     def has_eligible(self) -> bool:
-        """Whether a server could be picked if none were full."""
+        """True if a server could be picked if none were full."""
         return bool(self.listed)
 
     @property
@@ -73,7 +73,7 @@ class ServerGroup(Membership):
 
     @property
     def has_free(self) -> bool:
-        """Whether a server can be picked. A pick without servers to avoid then succeeds."""
+        """True if a server can be picked. A pick without servers to avoid then succeeds."""
         return self.free > 0
 
     def pick(self, context: PickContext, avoid: Collection[ServerState] = ()) -> Lease | None:

@@ -31,7 +31,7 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether the lease has not been released yet."""
+        """True if the lease has not been released yet."""
         return self._give_back is not None
 
     def release(self, outcome: Outcome, seconds: float = -1.0) -> None:

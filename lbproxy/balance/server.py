@@ -244,7 +244,7 @@ class ServerState:
 
     @property
     def discovered(self) -> bool:
-        """Whether a discovery found the server."""
+        """True if a discovery found the server."""
         return self.origin.startswith("discovery:")
 
     @property
@@ -261,7 +261,7 @@ class ServerState:
 
     @property
     def full(self) -> bool:
-        """Whether the server holds as many leases as ``maxconn`` allows."""
+        """True if the server holds as many leases as ``maxconn`` allows."""
         return 0 < self.maxconn <= self.active
 
     @property
@@ -291,7 +291,7 @@ class ServerState:
 
     @property
     def candidate(self) -> bool:
-        """Whether the server could be picked if it were healthy.
+        """True if the server could be picked if it were healthy.
 
         It has a weight and an address, and is not in drain or maint.
         """
@@ -305,12 +305,12 @@ class ServerState:
 
     @property
     def eligible(self) -> bool:
-        """Whether the server may be picked if its tier is the active one."""
+        """True if the server may be picked if its tier is the active one."""
         return self.weight > 0 and self.state is _UP
 
     @property
     def honours(self) -> bool:
-        """Whether sticky sessions still go to the server.
+        """True if sticky sessions still go to the server.
 
         It is alive and at most drained (or of weight 0), or it is listed in panic mode.
         """

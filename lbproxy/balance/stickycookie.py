@@ -281,7 +281,7 @@ def _unprefixed(value: bytes) -> bytes:
 
 
 def _deletes(words: bytes) -> bool:
-    """Whether the attributes of a Set-Cookie line end the cookie at once."""
+    """Return whether the attributes of a Set-Cookie line end the cookie at once."""
     for word in words.split(b";"):
         key, _, value = word.strip().partition(b"=")
         if key.lower() == b"max-age":

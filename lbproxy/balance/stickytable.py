@@ -82,7 +82,7 @@ class StickyTable:
             self.tell(key, server)
 
     def learn(self, key: bytes, server: str) -> None:
-        """As told by another table's ``tell``."""
+        """Apply a change that ``tell`` of another table has reported."""
         if not server:
             self._remove(key)
             return

@@ -39,11 +39,13 @@ class Asked:
 
     @property
     def personal(self) -> bool:
-        """Whether it has credentials, or cookies that the policy does not name."""
+        """True if it has credentials, or cookies that the policy does not name."""
         return self.authorized or (bool(self.cookies) and not self.named)
 
     def demands(self, policy: Policy) -> bool:
-        """Whether the server must be asked about this request, whatever is stored or under way."""
+        """Return whether the server must be asked about this request, whatever is stored or under
+        way.
+        """
         if policy.client_no_cache is NoCache.IGNORE:
             return False
         return self.control.no_cache or self.control.max_age == 0

@@ -100,7 +100,7 @@ class Catalog(Generic[KeyT, EntryT]):
             yield from entries
 
     def lookup(self, key: KeyT) -> list[EntryT]:
-        """Return the variants of ``key``; nobody may change the list."""
+        """Return the variants of ``key``. Callers must not change the list."""
         if self.sweeps:
             for entry in list(self._keys.get(key, _NONE)):
                 self.settle(entry)

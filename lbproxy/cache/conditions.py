@@ -29,12 +29,12 @@ def entity_tags(values: Sequence[bytes]) -> list[bytes]:
 
 
 def weak_match(first: bytes, second: bytes) -> bool:
-    """Whether two entity tags match by weak comparison (RFC 9110 §8.8.3.2)."""
+    """Return whether two entity tags match by weak comparison (RFC 9110 §8.8.3.2)."""
     return first.removeprefix(b"W/") == second.removeprefix(b"W/")
 
 
 def is_not_modified(response: Stored | ResponseHead, request: Fields, now: float) -> bool:
-    """Whether a request whose conditions ``response`` meets gets a 304 instead of it.
+    """Return whether a request whose conditions ``response`` meets gets a 304 instead of it.
 
     If-None-Match decides when it is present (RFC 9110 §13.1.3), then If-Modified-Since.  Only a 200
     is compared (RFC 9111 §4.3.2).
@@ -58,7 +58,9 @@ def is_not_modified(response: Stored | ResponseHead, request: Fields, now: float
 
 
 def range_allowed(stored: Stored, request: Fields, now: float) -> bool:
-    """Whether Range applies, given If-Range (RFC 9110 §13.1.5): strong comparison, exact date."""
+    """Return whether Range applies, given If-Range (RFC 9110 §13.1.5): strong comparison, exact
+    date.
+    """
     condition = request.header_values(b"if-range")
     if not condition:
         return True

@@ -51,9 +51,7 @@ class Control:
 
     @property
     def forbids_stale(self) -> bool:
-        """Whether a shared cache must not use the response stale (RFC 9111 §4.2.4),
-        s-maxage aside.
-        """
+        """True if a shared cache must not use the response stale (RFC 9111 §4.2.4), s-maxage aside."""
         return self.must_revalidate or self.proxy_revalidate or self.no_cache
 
 
@@ -143,7 +141,7 @@ def _unseparated(part: bytes) -> Iterable[tuple[bytes, bytes | None]]:
 
 
 def _closed(line: bytes) -> bool:
-    """Whether every quoted string of ``line`` ends.
+    """Return whether every quoted string of ``line`` ends.
 
     It stops at the first that does not, so it takes linear time."""
     at = line.find(b'"')

@@ -65,7 +65,7 @@ def early_links(head: Fields) -> tuple[bytes, ...]:
 
 
 def takes_hints(head: Fields, version: int) -> bool:
-    """Whether a client takes a 103: one of HTTP/1.1 that navigates to the page.
+    """Return whether a client takes a 103: one of HTTP/1.1 that navigates to the page.
 
     Others may take the 103 for the response (RFC 8297 §3); browsers send the field with each
     request, and use hints of navigations alone."""

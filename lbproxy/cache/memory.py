@@ -66,7 +66,7 @@ class Entry(Listed[Key]):
 
     @property
     def in_use(self) -> bool:
-        """Whether a client is being sent the body, so that an eviction would free nothing."""
+        """True if a client is being sent the body, so that an eviction would free nothing."""
         return self.reading is not None and self.reading.readers > 0
 
 

@@ -48,7 +48,7 @@ class TTL:
     line: str = ""
 
     def matches(self, status: int, media: str, path: str, stated: bool) -> bool:
-        """Whether the line is for this response."""
+        """Return whether the line is for this response."""
         if self.default and stated:
             return False
         if self.statuses and status not in self.statuses:
@@ -80,11 +80,11 @@ class Query:
 
     @property
     def trivial(self) -> bool:
-        """Whether the query is the key's as it came."""
+        """True if the query is the key's as it came."""
         return not (self.sort or self.ignore or self.keep)
 
     def drops(self, name: str) -> bool:
-        """Whether the parameter ``name`` does not matter."""
+        """Return whether the parameter ``name`` does not matter."""
         if self.keep:
             return not any(fnmatchcase(name, pattern) for pattern in self.keep)
         return any(fnmatchcase(name, pattern) for pattern in self.ignore)
@@ -117,22 +117,24 @@ class Cookies:
     bypass: tuple[str, ...] = ()
 
     def names_all(self, names: frozenset[str]) -> bool:
-        """Whether every cookie is named here, so that a request with these cookies has a policy."""
+        """Return whether every cookie is named here, so that a request with these cookies has a
+        policy.
+        """
         patterns = self.ignore + self.key + self.bypass
         if not patterns:
             return not names
         return all(_matches(name, patterns) for name in names)
 
     def bypasses(self, names: frozenset[str]) -> bool:
-        """Whether one of the cookies bypasses the cache."""
+        """Return whether one of the cookies bypasses the cache."""
         return bool(self.bypass) and any(_matches(name, self.bypass) for name in names)
 
     def ignores(self, name: str) -> bool:
-        """Whether the cookie does not matter; cookies of the key do."""
+        """Return whether the cookie does not matter; cookies of the key do."""
         return _matches(name, self.ignore) and not _matches(name, self.key)
 
     def in_key(self, name: str) -> bool:
-        """Whether the cookie is part of the key."""
+        """Return whether the cookie is part of the key."""
         return _matches(name, self.key)
 
 

@@ -40,7 +40,7 @@ class Purge:
     value: bytes = field(default=b"")
 
     def may_name(self, url: bytes) -> bool:
-        """Whether a response of ``url``, of which nothing else is known, may be meant."""
+        """Return whether a response of ``url``, of which nothing else is known, may be meant."""
         if self.kind == "url":
             return url.partition(b"?")[0] == self.value.partition(b"?")[0]
         if self.kind == "prefix":
@@ -53,7 +53,7 @@ class Purge:
         return True
 
     def names(self, stored: Named) -> bool:
-        """Whether ``stored`` is meant."""
+        """Return whether ``stored`` is meant."""
         if self.kind == "url":
             searched = path_group(self.value) in stored.groups and self.may_name(stored.url)
             return stored.url == self.value or searched

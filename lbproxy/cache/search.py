@@ -171,12 +171,14 @@ def reduced(key: Key, rule: SearchRule) -> Key | None:
 
 
 def is_reduced(key: Key) -> bool:
-    """Whether a key may be one of :func:`reduced`, under which URLs of several rules may meet."""
+    """Return whether a key may be one of :func:`reduced`, under which URLs of several rules may
+    meet.
+    """
     return key[TARGET : TARGET + 1] != () and key[TARGET].startswith(b"?")
 
 
 def same_search(rule: SearchRule | None, first: bytes, second: bytes) -> bool:
-    """Whether ``rule`` calls two URLs of one path the same."""
+    """Return whether ``rule`` calls two URLs of one path the same."""
     if rule is None:
         return False
     one = rule.reduce(first.partition(b"?")[2])
@@ -184,8 +186,8 @@ def same_search(rule: SearchRule | None, first: bytes, second: bytes) -> bool:
 
 
 def applies(key: Key, policy: Policy) -> bool:
-    """Whether a rule may replace the query of ``key``: it is neither made by ``key`` of the policy,
-    nor of a request that a filter has changed, nor of a POST.
+    """Return whether a rule may replace the query of ``key``: it is neither made by ``key`` of the
+    policy, nor of a request that a filter has changed, nor of a POST.
     """
     return policy.search and not policy.key and key[TARGET + 1 : TARGET + 2] not in _OTHERS
 

@@ -139,7 +139,9 @@ def _refusal(
 
 
 def shared_with_cookies(control: Control) -> bool:
-    """Whether a response may be used for requests with cookies that the policy does not name."""
+    """Return whether a response may be used for requests with cookies that the policy does not
+    name.
+    """
     if control.field != b"cache-control":
         return control.public or bool(control.s_maxage) or bool(control.max_age)
     return control.public or control.s_maxage is not None
@@ -150,7 +152,7 @@ def _validator(response: ResponseHead) -> bool:
 
 
 def _lasting(control: Control, policy: Policy) -> bool:
-    """Whether a stale response may still be used without asking the server first."""
+    """Return whether a stale response may still be used without asking the server first."""
     allowed = not control.forbids_stale
     stated = bool(control.stale_while_revalidate or control.stale_if_error)
     return allowed and (stated or bool(policy.grace or policy.grace_refresh))

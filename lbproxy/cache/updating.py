@@ -38,7 +38,7 @@ def conditional(request: RequestHead, stored: Stored) -> Headers:
 
 
 def is_same(stored: Stored, response: ResponseHead) -> bool:
-    """Whether a 304 is about ``stored`` (RFC 9111 §4.3.4)."""
+    """Return whether a 304 is about ``stored`` (RFC 9111 §4.3.4)."""
     etag = response.header(b"etag")
     own = stored.header(b"etag")
     if etag is not None:
@@ -92,7 +92,7 @@ def _merged(stored: Stored, response: ResponseHead) -> Headers:
 
 
 def validated(stored: Stored, response: ResponseHead) -> bool:
-    """Whether the response to a HEAD has a validator of ``stored``."""
+    """Return whether the response to a HEAD has a validator of ``stored``."""
     names = (b"etag", b"last-modified")
     return any(
         value is not None and value == stored.header(name)
@@ -101,7 +101,7 @@ def validated(stored: Stored, response: ResponseHead) -> bool:
 
 
 def head_agrees(stored: Stored, response: ResponseHead) -> bool:
-    """Whether the response to a HEAD describes the stored body (RFC 9111 §4.3.5)."""
+    """Return whether the response to a HEAD describes the stored body (RFC 9111 §4.3.5)."""
     length = response.header(b"content-length")
     if length is not None and length != b"%d" % stored.length:
         return False

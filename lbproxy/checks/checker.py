@@ -74,7 +74,7 @@ class Checker(Service):
         self._probe_broken = False
 
     def trust(self, certificates: Sequence[CertificateSpec]) -> None:
-        """Read keys and authorities anew with the next checks: files or lines may have changed."""
+        """Read keys and authorities again for the next checks, because they may have changed."""
         self.tls_for = CheckTLS(self.spec, self.probe, certificates, self._traffic_tls)
 
     def startService(self) -> None:

@@ -1,4 +1,4 @@
-"""CONTROL. Whether and how the checks of one backend speak TLS.
+"""CONTROL. The TLS settings for the checks of one backend.
 
 Made by :mod:`lbproxy.service`, asked by :class:`lbproxy.checks.checker.Checker` before each check.
 The rules:

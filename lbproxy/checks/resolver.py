@@ -159,7 +159,7 @@ class Resolver(Service):
         self._again(name, self._every)
 
     def _judged(self, judge: AddressJudge, name: _Name, hosts: list[str]) -> bool:
-        """Whether all addresses are allowed; if not, the server loses those that it has."""
+        """Return whether all addresses are allowed; if not, the server loses those that it has."""
         server, note = name.server, ""
         try:
             judge.check(hosts, name.wanted.port)

@@ -15,8 +15,8 @@ class LimitedCheck(Protocol):
 
 
 class CheckTurns:
-    """At most ``limit`` checks at a time; the others wait in the order they came, their deadlines
-    not yet set.
+    """Runs at most ``limit`` checks at a time. Further checks wait in order of arrival, and
+    their deadlines have not started.
     """
 
     def __init__(self, limit: int) -> None:

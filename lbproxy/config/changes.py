@@ -67,7 +67,7 @@ class ServerChange:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing has changed."""
+        """True if nothing has changed."""
         return self.weight is None and self.maxconn is None and self.admin is None
 
 

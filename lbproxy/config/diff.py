@@ -35,7 +35,7 @@ __all__ = [
 
 
 class Effect(str, Enum):
-    """When a change takes effect, and for which traffic."""
+    """The traffic for which a change takes effect."""
 
     NOW = "at once"
     NEXT = "new connections and the next requests"

@@ -36,7 +36,7 @@ class Word:
 
     @property
     def is_bare(self) -> bool:
-        """Whether no part of the word is quoted."""
+        """True if no part of the word is quoted."""
         return self.bare == self.text
 
     def option(self) -> tuple[str, str] | None:

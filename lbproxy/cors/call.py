@@ -185,7 +185,7 @@ def _parameters(query: str) -> dict[str, list[str]]:
 
 
 def _is_plain(value: str) -> bool:
-    """Whether the URL at the start of ``value`` is not percent-encoded."""
+    """Return whether the URL at the start of ``value`` is not percent-encoded."""
     scheme = _SCHEME.match(value)
     return scheme is not None and scheme[1] == ":" and value.startswith("//", scheme.end())
 

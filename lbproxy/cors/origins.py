@@ -68,7 +68,7 @@ class AccessRules:
 
     @property
     def needs_key(self) -> bool:
-        """Whether a request other than a preflight needs a key."""
+        """True if a request other than a preflight needs a key."""
         return self._keys
 
 

@@ -26,7 +26,7 @@ _STATUSES: Final = frozenset((301, 302, 303, 307, 308))
 
 @frozen
 class Step:
-    """How a redirect is followed: the method, and whether the body is sent again."""
+    """The next request after a redirect: its method, and whether the body is sent again."""
 
     method: bytes
     body: bool

@@ -66,7 +66,7 @@ class _Front(DryFrontend):
         self.filters = tuple(value_lines("lines:filter", masked(spec.filters)))
 
     def head(self, request: LoggedRequest) -> RequestHead | Invalid:
-        """The head of ``request`` as far as the log tells it."""
+        """The head of ``request``, as far as the log shows it."""
         lines = [f"{request.method} {request.target or '/'} HTTP/1.1", f"Host: {request.host}"]
         if request.agent:
             lines.append(f"User-Agent: {request.agent}")

@@ -1,4 +1,4 @@
-"""CONTROL. The firewalls of a configuration, for requests without a body that nobody serves."""
+"""CONTROL. The firewalls of a configuration, for requests without a body and without a server."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def dry_env(name: str) -> Env:
 
 
 class DryFrontend:
-    """A frontend that decides and serves nobody."""
+    """A frontend that makes decisions and serves no traffic."""
 
     def __init__(
         self,
@@ -161,17 +161,19 @@ class DryFrontend:
         return first if isinstance(first, RequestHead | Invalid) else None
 
     def admits(self, peer_ip: str) -> bool:
-        """Whether the address lists let a connection from ``peer_ip`` in."""
+        """Return whether the address lists let a connection from ``peer_ip`` in."""
         return self._peers.allows(peer_ip) and (
             self._access.allows(peer_ip) or peer_ip in self._proxies
         )
 
     def admits_peer(self, peer_ip: str) -> bool:
-        """Whether ``allow_peers`` and ``deny_peers`` let a connection from ``peer_ip`` in."""
+        """Return whether ``allow_peers`` and ``deny_peers`` admit a connection from ``peer_ip``."""
         return self._peers.allows(peer_ip)
 
     def admits_client(self, client_ip: str) -> bool:
-        """Whether ``allow`` and ``deny`` let the client at ``client_ip`` pass, once it is known."""
+        """Return whether ``allow`` and ``deny`` let the client at ``client_ip`` pass, once it is
+        known.
+        """
         return self._access.allows(client_ip)
 
     def find_client(self, traffic: DryTraffic) -> bool:
@@ -225,7 +227,7 @@ def _discovered(spec: BackendSpec) -> Iterator[ServerSpec]:
 
 @define(eq=False)
 class DryBackend:
-    """A backend that picks and dials nobody: all servers are up, and none has anything to do.
+    """A backend that picks servers and dials none: all are up and idle.
 
     Each name of a discovery line is a server.
     """

@@ -1,4 +1,4 @@
-"""CONTROL. Whether a configuration can be judged without Twisted, so that ``check`` is quick.
+"""CONTROL. Finds configurations that ``check`` can judge without importing Twisted.
 
 ``lbproxy check`` makes every object of a configuration, because some mistakes appear only then: a
 certificate that cannot be read, a filter that refuses its options.  Most of its time is the import
@@ -43,7 +43,7 @@ _PROBES = ("lbproxy.probes.http", "lbproxy.probes.tcp")
 
 
 def is_settled(config: Config) -> bool:
-    """Whether nothing can be wrong with ``config``, which was read without error."""
+    """Return whether nothing can be wrong with ``config``, which was read without error."""
     if not _fits(config, _CONFIG):
         return False
     logs: list[LogSpec | None] = [config.settings.access_log, *config.settings.more_logs]
@@ -69,7 +69,7 @@ def _try_filters(spec: FrontendSpec | BackendSpec) -> None:
 
 
 def _fits(spec: Any, special: Mapping[str, Judge]) -> bool:
-    """Whether every key of ``spec`` is as by default, or complete, or ``special`` allows it.
+    """Return whether every key of ``spec`` is as by default, or complete, or ``special`` allows it.
 
     Keys that features add to the class of :mod:`lbproxy.model` must have their defaults.
     """

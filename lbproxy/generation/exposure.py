@@ -18,7 +18,9 @@ __all__ = ["exposed_files", "exposed_keys", "is_exposed"]
 
 
 def is_exposed(path: str) -> bool:
-    """Whether everybody on this machine can read the file: its mode, and those of its folders."""
+    """Return whether everybody on this machine can read the file: its mode, and those of its
+    folders.
+    """
     file = Path(path).absolute()
     try:
         if not file.stat().st_mode & stat.S_IROTH:

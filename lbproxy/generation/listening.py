@@ -48,7 +48,7 @@ class Listener:
 
     @property
     def address(self) -> Address | None:
-        """Where it really listens; None before it is bound."""
+        """The actual address; None before it is bound."""
         return self.bound.address if self.bound is not None else None
 
     def serve(self, frontend: Frontend, spec: ListenSpec, factory: ProxyFactory) -> None:

@@ -146,7 +146,7 @@ class Access:
         """Everybody passes: callers may skip the question."""
 
     def allows(self, ip: str) -> bool:
-        """Whether the client at ``ip`` may connect."""
+        """Return whether the client at ``ip`` may connect."""
         if self.open:
             return True
         if ip in self._deny or _in_any(ip, self._deny_lists):

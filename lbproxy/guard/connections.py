@@ -90,7 +90,7 @@ class ConnectionLimits(AddressCounts):
 
     @property
     def joined(self) -> bool:
-        """Whether the frontend has peers."""
+        """True if the frontend has peers."""
         return self._peers is not None
 
     def try_take(self, ip: str) -> str | None:

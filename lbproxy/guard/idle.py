@@ -65,7 +65,7 @@ class IdleLine:
         self.silent = silent
 
     def add(self, client: IdleClient) -> None:
-        """Let ``client``, which is in no line, wait behind the others."""
+        """Append ``client``, which is in no line, to the line."""
         last = self._last
         client.line = self
         client.before = last

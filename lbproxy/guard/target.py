@@ -44,7 +44,7 @@ class AllowedTarget:
 
     @property
     def secure(self) -> bool:
-        """Whether TLS is used."""
+        """True if TLS is used."""
         return self.scheme in ("https", "wss")
 
     @property
@@ -60,7 +60,7 @@ class AllowedTarget:
 
     @property
     def literal(self) -> bool:
-        """Whether the host is an IP literal, so that nothing is resolved."""
+        """True if the host is an IP literal, so that nothing is resolved."""
         return _is_literal(self.host)
 
 

@@ -107,7 +107,7 @@ class PassiveHealth(Generic[Key]):
 
     @property
     def compares(self) -> bool:
-        """Whether :meth:`judge` compares anything."""
+        """True if :meth:`judge` compares anything."""
         return self.spec.success_rate or self.spec.latency > 0
 
     def _record(self, server: Key) -> _Record:

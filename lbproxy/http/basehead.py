@@ -90,7 +90,7 @@ class Head:
 
     @property
     def listed(self) -> bool:
-        """Whether the list is in use, which may differ from ``lines``."""
+        """True if the list is in use, which may differ from ``lines``."""
         return self._list is not None
 
     def pairs(self) -> Headers:
@@ -255,7 +255,7 @@ class Head:
 
     @property
     def untouched_lines(self) -> bool:
-        """Whether the head is ``lines`` less what is left out: nothing is added or listed."""
+        """True if the head is ``lines`` less what is left out: nothing is added or listed."""
         return (
             self._list is None
             and self.before is None
@@ -275,13 +275,13 @@ class Head:
         return found
 
     def _stands(self, index: i64) -> bool:
-        """Whether a line of ``lines`` is not left out."""
+        """Return whether a line of ``lines`` is not left out."""
         if self.without >> self.lines.number_at(index) & 1:
             return False
         return index >= _MOST_GONE or not self.gone >> index & 1
 
     def _may_be_behind(self, name: FieldName) -> bool:
-        """Whether a line of ``name`` may come after ``lines``."""
+        """Return whether a line of ``name`` may come after ``lines``."""
         if self.before is not None or self.added is not None:
             return True
         ours = self.ours

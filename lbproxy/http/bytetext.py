@@ -79,7 +79,7 @@ def find_char(raw: bytes, at: i64, end: i64, char: i64) -> i64:
 
 
 def target_end(data: bytes, at: i64) -> i64:
-    """Where the bytes from ``at`` on end that may stand in a request target: VCHAR but ``#``."""
+    """Return the end of the bytes from ``at`` on that are valid in a target: VCHAR but ``#``."""
     kinds: bytes = TEXT
     size: i64 = len(data)
     wide: i64 = size - 8
@@ -107,7 +107,7 @@ def target_end(data: bytes, at: i64) -> i64:
 
 
 def text_end(value: bytes, at: i64) -> i64:
-    """Where the bytes from ``at`` on end that may stand in a field value:
+    """Return the end of the bytes from ``at`` on that a field value may hold:
 
     HTAB, SP, VCHAR, obs-text.
     """

@@ -45,7 +45,7 @@ class Patterns:
         self._others: list[Any] = list(others)
 
     def match(self, value: bytes) -> bool:
-        """Whether one of them matches all of ``value``."""
+        """Return whether one of them matches all of ``value``."""
         for text in self._exact:
             if value == text:
                 return True
@@ -77,7 +77,7 @@ class Check:
     __slots__ = ()
 
     def passes(self, context: Any, request: RequestHead | None, path: bytes) -> bool:
-        """Whether it holds.  ``request`` is ``context.request``; ``path`` is normalised."""
+        """Return whether it holds.  ``request`` is ``context.request``; ``path`` is normalised."""
         raise NotImplementedError
 
     def __call__(self, context: Any, path: bytes) -> bool:

@@ -33,7 +33,7 @@ class Conditions:
         self._path = any(one.verb == "path" for one in self.conditions)
 
     def hold(self, context: Any) -> bool:
-        """Whether all of them hold.
+        """Return whether all of them hold.
 
         Raises :class:`ProxyError` BAD_REQUEST where one asks for the path and the request's is
         ambiguous.

@@ -38,7 +38,7 @@ class _Texts:
     written: str = ""
 
     def matches(self, text: bytes) -> bool:
-        """Whether ``text`` is one of the values."""
+        """Return whether ``text`` is one of the values."""
         if self.exact is not None:
             return text == self.exact
         if self.match is not None:
@@ -46,7 +46,7 @@ class _Texts:
         return text.startswith(self.start) and text.endswith(self.end)
 
     def excludes(self, other: _Texts) -> bool:
-        """Whether no text matches both."""
+        """Return whether no text matches both."""
         if self.exact is not None:
             return not other.matches(self.exact)
         if other.exact is not None:
@@ -58,7 +58,7 @@ class _Texts:
         )
 
     def covers(self, other: _Texts) -> bool:
-        """Whether all that matches ``other`` matches this."""
+        """Return whether all that matches ``other`` matches this."""
         if other.exact is not None:
             return self.matches(other.exact)
         if not self.complete:
@@ -75,11 +75,11 @@ class _Members:
     values: frozenset[Any]
 
     def excludes(self, other: _Members) -> bool:
-        """Whether the sets have no common member."""
+        """Return whether the sets have no common member."""
         return self.values.isdisjoint(other.values)
 
     def covers(self, other: _Members) -> bool:
-        """Whether this has all members of ``other``."""
+        """Return whether this has all members of ``other``."""
         return self.values >= other.values
 
 
@@ -90,12 +90,12 @@ class _Network:
     network: Any
 
     def excludes(self, other: _Network) -> bool:
-        """Whether no address is in both."""
+        """Return whether no address is in both."""
         same = self.network.version == other.network.version
         return not (same and self.network.overlaps(other.network))
 
     def covers(self, other: _Network) -> bool:
-        """Whether ``other`` is within this."""
+        """Return whether ``other`` is within this."""
         if self.network.version != other.network.version:
             return False
         found: bool = other.network.subnet_of(self.network)

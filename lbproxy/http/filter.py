@@ -1,4 +1,4 @@
-"""PURE. The class every filter extends, and filters compiled into one tuple of hooks per phase."""
+"""PURE. The base class of filters, and filters compiled into one tuple of hooks per phase."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ if TYPE_CHECKING:
 __all__ = ["PHASES", "Filter", "Hook", "NoOptions", "Phases", "compile_phases", "phases_of"]
 
 Hook = Callable[..., Any]
-"""Gets the traffic; in phase ``failed`` the error too."""
+"""Receives the traffic, and in phase ``failed`` also the error."""
 
 PHASES: tuple[str, ...] = ("early", "request", "server_request", "response", "failed", "finish")
-"""In the order traffic goes through them."""
+"""In the order in which traffic passes them."""
 
 
 @implementer(IFilter)
 class Filter:
-    """Extend this, write the phases you need, and name it in ``filters = file.py:YourClass``.
+    """Base class of filters: implement phases, and configure ``filters = file.py:YourClass``.
 
     The phases and their results are those of :class:`lbproxy.interfaces.IFilter`.  One object
     serves every request of its frontend or backend, so what belongs to a request must not be kept
     on ``self``.
 
-    ``Options`` is a frozen attrs class; a ValueError it raises when it is made (an attrs validator,
-    or ``__attrs_post_init__``) is reported with file and line.  ``fail_open``: traffic goes on when
-    a hook raises or takes too long.  ``always``: phase ``response`` also runs for replies of
-    filters and routes, and for error pages."""
+    - ``Options``: a frozen attrs class. A ValueError of its validators or of
+      ``__attrs_post_init__`` is reported with file and line.
+    - ``fail_open``: traffic continues when a hook raises or takes too long.
+    - ``always``: phase ``response`` also runs for replies of filters and routes, and for error
+      pages.
+    """
 
     name: ClassVar[str] = ""
     Options: ClassVar[type[AttrsInstance]] = NoOptions
@@ -47,7 +49,7 @@ class Filter:
         self.env = env
 
     def phases(self) -> Iterable[str]:
-        """The phases this object takes part in; by default those its class overrides."""
+        """Return the phases to call; by default those that the class overrides."""
         mine = type(self)
         return [phase for phase in PHASES if getattr(mine, phase) is not getattr(Filter, phase)]
 
@@ -72,8 +74,7 @@ class Filter:
 
 @frozen
 class Phases:
-    """Hooks per phase, in the order the filters were written; an empty tuple where nobody is
-    interested.
+    """Hooks per phase, in the order of the configuration. A phase without hooks has an empty tuple.
 
     A hook is a bound method, so ``hook.__self__`` is its filter.
     """
@@ -87,7 +88,7 @@ class Phases:
 
     @property
     def always(self) -> tuple[Hook, ...]:
-        """The hooks of phase ``response`` that also run for answers of our own."""
+        """The hooks of phase ``response`` that also run for lbproxy's own responses."""
         return tuple(
             hook
             for hook in self.response
@@ -95,22 +96,22 @@ class Phases:
         )
 
     def before(self, **hooks: Hook) -> Phases:
-        """These hooks, each of ``hooks`` before those of the phase it is named after."""
+        """Return these hooks with each of ``hooks`` before those of the phase it is named after."""
         return evolve(self, **{name: (one, *getattr(self, name)) for name, one in hooks.items()})
 
     def after(self, **hooks: Hook) -> Phases:
-        """These hooks, each of ``hooks`` after those of the phase it is named after."""
+        """Return these hooks with each of ``hooks`` after those of the phase it is named after."""
         return evolve(self, **{name: (*getattr(self, name), one) for name, one in hooks.items()})
 
     def then(self, other: Phases) -> Phases:
-        """These hooks, then those of ``other``, in every phase."""
+        """Return these hooks followed by those of ``other``, in every phase."""
         return Phases(*(getattr(self, phase) + getattr(other, phase) for phase in PHASES))
 
 
 def compile_phases(filters: Iterable[Any]) -> Phases:
-    """The hooks of ``filters``.
+    """Return the hooks of ``filters``.
 
-    A filter that does not extend :class:`Filter` takes part in every phase it has a method for.
+    A filter that does not extend :class:`Filter` has a hook for each phase it has a method for.
     """
     hooks: Mapping[str, list[Hook]] = {phase: [] for phase in PHASES}
     for one in filters:
@@ -120,7 +121,7 @@ def compile_phases(filters: Iterable[Any]) -> Phases:
 
 
 def phases_of(one: Any) -> Iterable[str]:
-    """The phases that a filter takes part in."""
+    """Return the phases of a filter."""
     if isinstance(one, Filter):
         return one.phases()
     return [phase for phase in PHASES if callable(getattr(one, phase, None))]

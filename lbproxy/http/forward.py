@@ -101,7 +101,7 @@ class _LatestLines:
         self.ours = ours
 
     def fits(self, head: RequestHead, port: int, scheme: str, local_port: int) -> bool:
-        """Whether ``head`` gets the same lines."""
+        """Return whether ``head`` gets the same lines."""
         return (
             port == self.port
             and local_port == self.local_port
@@ -264,7 +264,7 @@ class Forwarder:
         return self._lines.loop_detected(head)
 
     def onward_via(self, head: RequestHead) -> bytes:
-        """Return the Via of a request that a source sends by itself: that of ``head`` and this hop.
+        """Return the Via of a request made by a source: that of ``head`` and this hop.
 
         Empty with ``via = none``.
         """

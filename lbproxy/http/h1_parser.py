@@ -90,7 +90,7 @@ class Parser:
 
     @property
     def pending(self) -> bool:
-        """Whether bytes behind a complete request wait for :meth:`proceed`."""
+        """True if bytes behind a complete request wait for :meth:`proceed`."""
         return bool(self._rest)
 
     def proceed(self) -> list[Event]:
@@ -109,7 +109,7 @@ class Parser:
 
     @property
     def stopped(self) -> bool:
-        """Whether bytes are only kept, for a tunnel or until ``resume``."""
+        """True if bytes are only kept, for a tunnel or until ``resume``."""
         return self._state == STOPPED
 
     @property
@@ -121,7 +121,7 @@ class Parser:
 
     @property
     def mid_head(self) -> bool:
-        """Whether a head has begun and is incomplete."""
+        """True if a head has begun and is incomplete."""
         return self._state == HEAD and bool(self._buf)
 
     def detach(self) -> bytes:
@@ -318,5 +318,5 @@ class Parser:
             raise min(faults)[2]
 
     def _bad_text(self, raw: bytes) -> bool:
-        """Whether a complete head holds a control character besides its CRLFs and HTAB."""
+        """Return whether a complete head holds a control character besides its CRLFs and HTAB."""
         return len(raw.translate(None, FIELD_TEXT)) != 2 * raw.count(b"\r\n")

@@ -77,7 +77,7 @@ class RequestParser(Parser):
 
     @property
     def idle(self) -> bool:
-        """Whether no byte of a next request has been seen (empty lines do not count)."""
+        """True if no byte of a next request has been seen (empty lines do not count)."""
         return self._state == HEAD and not self._buf and not self._rest
 
     def eof(self) -> list[Event]:

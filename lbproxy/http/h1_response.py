@@ -73,7 +73,7 @@ class ResponseParser(Parser):
 
     @property
     def idle(self) -> bool:
-        """Whether no byte of the outstanding response has been seen, or none is outstanding."""
+        """True if no byte of the outstanding response has been seen, or none is outstanding."""
         return self._state == READY or (self._state == HEAD and not self._buf and not self._interim)
 
     def eof(self) -> list[Event]:
@@ -243,7 +243,7 @@ class ResponseParser(Parser):
 
 
 def _is_doubtful(status: int, method: bytes, version: int, lines: Lines) -> bool:
-    """Whether a response that has no body frames one in a way that it must not.
+    """Return whether a response that has no body frames one in a way that it must not.
 
     RFC 9112 §6.3 rules 1 and 2: the framing of 1xx, 204, 304, of answers to HEAD and of 2xx to
     CONNECT does not count.  Answers to HEAD and 304 may describe the body that they lack, in a way

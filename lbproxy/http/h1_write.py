@@ -109,7 +109,7 @@ def _add_fields(writer: BytesWriter, head: Head) -> bool:
 
 
 def _is_target(target: bytes) -> bool:
-    """Whether ``target`` can be written: VCHAR, and at least one."""
+    """Return whether ``target`` can be written: VCHAR, and at least one."""
     if not target:
         return False
     return target_end(target, 0) == len(target) or not target.translate(None, _TARGET_TEXT)

@@ -163,7 +163,7 @@ class RequestHead(Head):
         return True
 
     def _in_place(self) -> bool:
-        """Whether the Cookie lines are those of ``lines``."""
+        """Return whether the Cookie lines are those of ``lines``."""
         if self.listed or self.without >> COOKIE & 1:
             return False
         if self.added is None and self.before is None:

@@ -1,4 +1,4 @@
-"""PURE. How long a server keeps an idle connection open, as far as lbproxy can know.
+"""PURE. An estimate of how long a server keeps an idle connection open.
 
 A server may close an idle connection at the moment when the next request is sent on it. If that
 request cannot be replayed, its client gets an error. lbproxy therefore stops using connections

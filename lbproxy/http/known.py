@@ -251,7 +251,7 @@ def field_name(name: bytes) -> FieldName:
 
 
 def matches(raw: bytes, start: i64, name: FieldName) -> bool:
-    """Whether the name at ``start`` of ``raw``, of the same length, is ``name`` in any case."""
+    """Return whether the name at ``start`` of ``raw``, of equal length, is ``name`` in any case."""
     low: bytes = name.low
     lower: bytes = LOWER
     at: i64 = name.size

@@ -48,7 +48,7 @@ class MethodPolicy:
         self.allow = b", ".join(dict.fromkeys(shown))
 
     def judge(self, head: RequestHead) -> Reply | None:
-        """Return lbproxy's own answer to a request, or None if it goes on to a server.
+        """Return lbproxy's own answer to a request, or None if a server answers it.
 
         A Max-Forwards that permits one more hop is decremented in ``head``.  Raises ProxyError if
         the frontend does not take the request.

@@ -50,7 +50,7 @@ def normal_path(path: bytes) -> bytes | None:
 
 
 def _is_plain(path: bytes) -> bool:
-    """Whether ``path`` is ASCII without ``%``, backslash, ``/.`` and ``//``: most are."""
+    """Return whether ``path`` is ASCII without ``%``, backslash, ``/.`` and ``//``: most are."""
     slash = False
     at: i64 = 0
     end: i64 = len(path)
@@ -69,8 +69,8 @@ def _is_plain(path: bytes) -> bool:
 
 
 def _ambiguous(path: bytes) -> bool:
-    """Whether a server that takes ``%2F`` or a backslash for a slash, or drops parameters, sees
-    another ``..``.
+    """Return whether a server that takes ``%2F`` or a backslash for a slash, or drops parameters,
+    sees another ``..``.
     """
     if b".." not in path:
         return False

@@ -52,7 +52,7 @@ def compile_regex(pattern: str) -> Any:
 
 
 def text_matcher(pattern: str, raw: bytes | None = None) -> Matcher:
-    """Whether some bytes match ``pattern``; ValueError for a bad regular expression.
+    """Return whether some bytes match ``pattern``; ValueError for a bad regular expression.
 
     ``~x`` searches anywhere in the text; anything else must match all of it. ``raw`` replaces the
     encoded pattern (UTF-8) where its spelling is normalised first.

@@ -1,4 +1,4 @@
-"""PURE. How a variable of a template is escaped, by the text around it.
+"""PURE. The escaping of a template's variables, which depends on the text around them.
 
 A :data:`Place` decides once, when the configuration is read. It returns the function that escapes
 the value in each request. That function raises ProxyError BAD_REQUEST for a value that would leave
@@ -161,7 +161,7 @@ def _reference(variable: Variable) -> Escaper:
 
 
 def _is_local(text: bytes) -> bool:
-    """Whether ``text`` is a path for every browser; most take a backslash for a slash."""
+    """Return whether ``text`` is a path for every browser; most take a backslash for a slash."""
     return text.startswith(b"/") and text[1:2] not in (b"/", b"\\")
 
 
@@ -186,7 +186,7 @@ def fence(path: str) -> bytes:
 
 
 def is_inside(path: bytes, folder: bytes) -> bool:
-    """Whether ``path`` is below ``folder``, which is normal, for every server."""
+    """Return whether ``path`` is below ``folder``, which is normal, for every server."""
     normal = normal_path(path)
     return normal is not None and normal.startswith(folder)
 
@@ -197,7 +197,7 @@ _NUMBERS = frozenset({"client_port"})
 
 
 def _in_string(text: str, quotes: str) -> bool:
-    """Whether a string literal is open at the end of ``text``."""
+    """Return whether a string literal is open at the end of ``text``."""
     opened = ""
     escaped = False
     for char in text:

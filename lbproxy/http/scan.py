@@ -45,7 +45,7 @@ _COLON: Final = 58
 
 
 class Lines:
-    """The field lines of one head; nobody changes them.
+    """The field lines of one head. They never change.
 
     ``raw``: the whole head, from its start line to its empty line. ``table``: ``count`` rows, see
     the module. ``present`` and ``repeated``: the sets of known names that occur, and that occur
@@ -127,7 +127,9 @@ class Lines:
         return self.value(number)
 
     def tab_behind(self, number: i64) -> bool:
-        """Whether a tab is among the blanks behind the first value of the name with ``number``."""
+        """Return whether a tab is among the blanks behind the first value of the name with
+        ``number``.
+        """
         index = self.find_number(number)
         if index < 0:
             return False

@@ -104,7 +104,7 @@ _HOSTS_MAX = 2048
 
 
 def is_token(text: bytes) -> bool:
-    """Whether ``text`` is a token (RFC 9110 §5.6.2)."""
+    """Return whether ``text`` is a token (RFC 9110 §5.6.2)."""
     return _TOKEN.fullmatch(text) is not None
 
 
@@ -154,7 +154,7 @@ def normal_host(text: bytes) -> bytes:
 
 
 def is_host(text: bytes) -> bool:
-    """Whether :func:`normal_host` takes ``text``."""
+    """Return whether :func:`normal_host` takes ``text``."""
     try:
         normal_host(text)
     except ValueError:

@@ -13,7 +13,7 @@ __all__ = ["Charge", "Method", "charge_all", "first_refusal"]
 
 
 class Method(Protocol):
-    """How a rate is held: :class:`~lbproxy.limits.bucket.Buckets` or
+    """The method that holds a rate: :class:`~lbproxy.limits.bucket.Buckets` or
     :class:`~lbproxy.limits.window.Windows`.
     """
 

@@ -1,4 +1,4 @@
-"""PURE. How many a key has at once."""
+"""PURE. The number of concurrent uses of a key."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class NodeCounts:
         return [self._noted.pop(place) for place in places]
 
     def clear(self) -> None:
-        """Forget all: there is nobody to send it to."""
+        """Drop all notes, because the store is unreachable."""
         self._noted.clear()
 
     def settle_buckets(self, sent: Sequence[Noted], debts: Iterable[float], now: float) -> None:

@@ -14,7 +14,7 @@ Items = Iterable[Network | ListName]
 
 
 def access_of(allow: Items, deny: Items, lists: Mapping[str, AddressList]) -> Access:
-    """Return the rule of two keys.  A list that is not in ``lists`` contains nobody."""
+    """Return the rule of two keys.  A list that is not in ``lists`` is empty."""
     networks: list[list[Network]] = [[], []]
     found: list[list[AddressList]] = [[], []]
     for at, items in enumerate((allow, deny)):

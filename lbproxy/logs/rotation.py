@@ -1,4 +1,4 @@
-"""CONTROL. Log files that begin anew by size or by time:
+"""CONTROL. Rotation of log files by size or by time:
 
 ``access.log``, ``access.log.1``, ``access.log.2`` ...
 
@@ -17,7 +17,7 @@ __all__ = ["Rotation"]
 
 
 class Rotation:
-    """When the file at ``path`` is rotated, and how.
+    """The rotation of the file at ``path``.
 
     ``size`` in bytes and ``every`` in seconds (counted from midnight UTC, 1 January 1970), 0 for
     never. ``keep``: number of old files.
@@ -43,7 +43,7 @@ class Rotation:
         return bool(self._size) and os.fstat(fd).st_size >= self._size
 
     def rotate(self, fd: int) -> None:
-        """Put the file aside, unless somebody did.  OSError: it stays; then ask again later."""
+        """Rename the file, unless another program did.  OSError: it stays; then ask again later."""
         found = os.fstat(fd)
         if not found.st_size and self._same(found):
             return  # nothing in it, nothing to put aside

@@ -42,7 +42,7 @@ def selection(log: LogSpec, random: Callable[[], float]) -> Wanted | None:
 
 
 def _has_data(record: Any) -> bool:
-    """Whether a connection carried data, or failed."""
+    """Return whether a connection carried data, or failed."""
     empty = record.mode == "tcp" and not (record.bytes_in or record.bytes_out)
     return not (empty and record.close in _QUIET)
 
@@ -57,7 +57,7 @@ class _Matching:
         self._conditions = Conditions(log.conditions)
 
     def holds(self, record: Any) -> bool:
-        """Whether the conditions hold, or cannot be tested because the path is ambiguous."""
+        """Return whether the conditions hold, or cannot be tested because the path is ambiguous."""
         try:
             return self._conditions.hold(_Finished(record))
         except ProxyError:

@@ -79,7 +79,7 @@ class LogSink:
 
     @property
     def is_file(self) -> bool:
-        """Whether the output is a regular file."""
+        """True if the output is a regular file."""
         return self.enabled and self.path != "stdout" and not self.path.startswith("syslog:")
 
     def set_remote_dropped(self, dropped: int) -> None:

@@ -1,4 +1,4 @@
-"""CONTROL. Whether a log file could be written, before it is opened."""
+"""CONTROL. Problems of a log file, found before it is opened."""
 
 from __future__ import annotations
 

@@ -68,12 +68,12 @@ _SHAPES = (
 
 
 def secret_name(name: str) -> bool:
-    """Whether the value of an option called ``name`` is secret."""
+    """Return whether the value of an option called ``name`` is secret."""
     return _OPTION.search(name) is not None
 
 
 def secret_header(name: str) -> bool:
-    """Whether the value of a header called ``name`` is secret."""
+    """Return whether the value of a header called ``name`` is secret."""
     return _HEADER.search(name) is not None
 
 

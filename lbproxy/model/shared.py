@@ -80,7 +80,7 @@ class RedisPlace:
 
     @property
     def tls(self) -> bool:
-        """Whether the connection is encrypted."""
+        """True if the connection is encrypted."""
         return self.scheme == "rediss"
 
     def __str__(self) -> str:

@@ -69,15 +69,15 @@ def after(state: int, event: int) -> int:
 
 
 def peer_ended(state: int) -> bool:
-    """Whether the peer has said that it sends no more."""
+    """Return whether the peer has said that it sends no more."""
     return state & 1 != 0
 
 
 def ending(state: int) -> bool:
-    """Whether our end was asked for, sent or not."""
+    """Return whether our end was asked for, sent or not."""
     return state >= ENDING
 
 
 def sends(state: int) -> bool:
-    """Whether bytes may still be sent, even if only buffered ones."""
+    """Return whether bytes may still be sent, even if only buffered ones."""
     return state < ENDED

@@ -128,7 +128,7 @@ class Poller(Loop):
 
     @property
     def in_turn(self) -> bool:
-        """Whether calls of :meth:`soon` run before the reactor continues."""
+        """True if calls of :meth:`soon` run before the reactor continues."""
         return self.state is _TURN
 
     # -- registration ------------------------------------------------------------------------
@@ -301,7 +301,7 @@ class Poller(Loop):
                 _log.failure("closing a failed connection failed: {kind}", kind=kind)
 
     def may_log(self, kind: str) -> bool:
-        """Whether a message of this kind may be logged: once a second each."""
+        """Return whether a message of this kind may be logged: once a second each."""
         now = self.wheel.now()
         if now < self._quiet.get(kind, now):
             return False

@@ -284,7 +284,7 @@ class RedisClient:
 
 
 def _is_elsewhere(error: str) -> bool:
-    """Whether another server may serve what this one has refused."""
+    """Return whether another server may serve what this one has refused."""
     if "running script" in error:  # Redis below 7 puts the error of a script's command behind
         return any(f" -{word} " in error for word in _MOVED)
     return error.partition(" ")[0] in _MOVED

@@ -186,7 +186,7 @@ def _words(error: ProxyError, address: Address) -> str:
 
 
 def is_refusal(failure: Failure) -> bool:
-    """Whether Redis has answered, with an error."""
+    """Return whether Redis has answered, with an error."""
     from txredisapi import ResponseError
 
     return failure.check(ResponseError) is not None

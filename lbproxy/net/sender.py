@@ -123,13 +123,13 @@ class Sender(WatchedSocket):
         self._break(lost(error))
 
     def splice_sink(self, producer: Any) -> bool:
-        """Whether the kernel may write to the socket: for the streaming ``producer``, with nothing
-        buffered.
+        """Return whether the kernel may write to the socket: for the streaming ``producer``, with
+        nothing buffered.
         """
         return self._pending is None and self.producer is producer and self.streamingProducer
 
     def takes_splice(self) -> bool:
-        """Whether splicing may continue: nothing is buffered, and no close was requested."""
+        """Return whether splicing may continue: nothing is buffered, and no close was requested."""
         return self._pending is None and not self._closing and self._half < halfclose.ENDING
 
     def _writable(self) -> bool:
@@ -155,7 +155,7 @@ class Sender(WatchedSocket):
         self._written()
 
     def _send_pending(self, pending: deque[Any]) -> bool:
-        """Whether everything is sent."""
+        """Return whether everything is sent."""
         for _ in range(SENDS_PER_EVENT):
             first = pending[0]
             if isinstance(first, PipeChunk):
@@ -173,7 +173,7 @@ class Sender(WatchedSocket):
         return False
 
     def _flush_pipe(self, pending: deque[Any], pipe: PipeChunk) -> bool:
-        """Whether the pipe at the head of the buffer is empty and out of the way."""
+        """Return whether the pipe at the head of the buffer is empty and out of the way."""
         sent = pipe.flush()
         self._pending_bytes -= sent
         if sent:
@@ -327,7 +327,7 @@ class Sender(WatchedSocket):
 
     @property
     def disconnected(self) -> bool:
-        """Whether the connection is closed."""
+        """True if the connection is closed."""
         return not self.connected
 
     @property

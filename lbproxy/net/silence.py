@@ -16,7 +16,7 @@ TCP_REPAIR: Final = 19  # linux/tcp.h; the module socket has no name for it
 
 
 def may_repair() -> bool:
-    """Whether this process may close connections without a FIN (TCP_REPAIR, CAP_NET_ADMIN)."""
+    """Return whether this process may close without a FIN (TCP_REPAIR, CAP_NET_ADMIN)."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)

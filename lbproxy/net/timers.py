@@ -154,7 +154,7 @@ class Timer:
 
     @property
     def armed(self) -> bool:
-        """Whether the timer will fire unless it is cleared."""
+        """True if the timer will fire unless it is cleared."""
         return self._deadline != math.inf
 
     @property

@@ -101,7 +101,7 @@ class WatchedSocket(Handler):
 
     @property
     def watched(self) -> bool:
-        """Whether the poller watches the descriptor."""
+        """True if the poller watches the descriptor."""
         return self._mask >= 0
 
     def _watch(self, mask: int) -> None:
@@ -219,7 +219,7 @@ class WatchedSocket(Handler):
         return getattr(raw, "host", ""), getattr(raw, "port", 0)
 
     def getTcpNoDelay(self) -> bool:
-        """Whether small segments are sent at once; False for a Unix socket."""
+        """Return whether small segments are sent at once; False for a Unix socket."""
         return self._option(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     def setTcpNoDelay(self, enabled: bool) -> None:
@@ -227,7 +227,7 @@ class WatchedSocket(Handler):
         self._set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        """Whether the system probes an idle connection; False for a Unix socket."""
+        """Return whether the system probes an idle connection; False for a Unix socket."""
         return self._option(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
     def setTcpKeepAlive(self, enabled: bool) -> None:

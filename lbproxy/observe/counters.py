@@ -39,7 +39,7 @@ Report = dict[str, Any]
 
 
 class Lifetime(Enum):
-    """Whether a value survives the end of its process, and a report."""
+    """The lifetime of a value: beyond the end of its process, or beyond a report."""
 
     TOTAL = "total"  # counted since start: kept when the process ends
     NOW = "now"  # a state: gone with the process

@@ -26,7 +26,7 @@ Span = tuple[int, int]
 
 @frozen
 class Manners:
-    """When notices are sent.
+    """The conditions for sending notices.
 
     ``quiet``: times in which warnings wait. ``repeat``: seconds after which a lasting alert is sent
     again, 0 for never. ``recovery``: whether recoveries are sent. ``most``: maximum notices a

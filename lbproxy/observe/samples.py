@@ -174,7 +174,7 @@ class Baseline:
 
     @property
     def known(self) -> bool:
-        """Whether there are enough observations to use the baseline."""
+        """True if there are enough observations to use the baseline."""
         return self.count >= _LEARN
 
     @property

@@ -41,7 +41,7 @@ class DrainStatus:
 
     @property
     def done(self) -> bool:
-        """Whether the server has no sessions and gets no new ones by balancing."""
+        """True if the server has no sessions and gets no new ones by balancing."""
         return self.sessions == 0 and self.state in (State.DRAIN, State.MAINT)
 
 

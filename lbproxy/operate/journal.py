@@ -130,7 +130,7 @@ class KeptJournal(Service):
             self._collect()
 
     def inherit(self) -> None:
-        """Another process has told what the file says, and writes it until :meth:`own`."""
+        """Take the contents of the file from another process, which writes it until :meth:`own`."""
         self._begun = True
         self._check_folder()
 

@@ -152,7 +152,7 @@ class StateFile(Service):
             self._call = self._reactor.callLater(_SOON, self._write)
 
     def silence(self) -> None:
-        """Write no more: the file is somebody else's now."""
+        """Stop writing, because the file belongs to another process now."""
         call, self._call = self._call, None
         if call is not None:
             call.cancel()

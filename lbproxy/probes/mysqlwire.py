@@ -55,7 +55,7 @@ class Greeting:
 
     @property
     def mariadb(self) -> bool:
-        """Whether the server is MariaDB."""
+        """True if the server is MariaDB."""
         return "mariadb" in self.version.lower()
 
 

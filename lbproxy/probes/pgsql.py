@@ -104,7 +104,7 @@ class PgsqlOptions:
 
     @property
     def about_lag(self) -> bool:
-        """Whether an option concerns replication."""
+        """True if an option concerns replication."""
         return bool(self.max_lag or self.max_lag_bytes or self.replicating)
 
 

@@ -88,7 +88,7 @@ class RedisOptions:
 
     @property
     def about_lag(self) -> bool:
-        """Whether an option concerns replication."""
+        """True if an option concerns replication."""
         return bool(self.max_lag or self.replicating)
 
 

@@ -68,7 +68,7 @@ class Upgradable(Protocol):
 
     @property
     def serving(self) -> bool:
-        """Whether the new process serves traffic."""
+        """True if the new process serves traffic."""
 
     def sockets(self) -> list[tuple[Address, list[int]]]:
         """ListenError."""
@@ -95,7 +95,7 @@ class UpgradeReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the new process serves."""
+        """True if the new process serves."""
         return not self.error
 
     def summary(self) -> str:

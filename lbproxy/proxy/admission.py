@@ -116,13 +116,13 @@ class Admission(Accounting):
         return None
 
     def _lets_in(self, ip: str) -> bool:
-        """Whether a connection from ``ip`` may begin; trusted proxies are judged by their
+        """Return whether a connection from ``ip`` may begin; trusted proxies are judged by their
         requests.
         """
         return self.access.allows(ip) or ip in self._proxies
 
     def is_direct(self, ip: str) -> bool:
-        """Whether ``ip`` is a client, and not a trusted proxy."""
+        """Return whether ``ip`` is a client, and not a trusted proxy."""
         return ip not in self._proxies
 
     def still_allows(self, info: ConnectionInfo) -> bool:

@@ -169,12 +169,14 @@ class Feature(Declaration, Generic[OwnerT]):
 
     @classmethod
     def has_hooks(cls) -> bool:
-        """Whether exchanges run hooks of it, so that a reload must renew them with the feature."""
+        """Return whether exchanges run hooks of it, so that a reload must renew them with the
+        feature.
+        """
         return cls.around is not Feature.around
 
     @classmethod
     def has_snapshot(cls) -> bool:
-        """Whether it is shown as an object of its own, and not as fields of its owner."""
+        """Return whether it is shown as an object of its own, and not as fields of its owner."""
         return cls.snapshot is not Feature.snapshot
 
     @classmethod

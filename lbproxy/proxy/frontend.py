@@ -67,12 +67,11 @@ class Lineage:
 class Frontend(Admission):
     """Shared by the connections of one ``[frontend]`` section, as one configuration has it.
 
-    A reload that changes the section makes a new one ``after`` the old: new connections get the new
-    one, and connections that are there go on with theirs until their next request begins. What
-    counts is shared by both, so nothing in a frontend changes but its log, the heads it knows, and
-    whether it is ``stopping``. ``kinds``, ``features``, ``counts``: as of a backend. ``routes``:
-    those that own features. ``write_log``: gets a finished exchange or session; None when there is
-    no access log.
+    A reload that changes the section creates a new frontend ``after`` the old one. New connections
+    use the new one, and existing connections use theirs until their next request begins. Both
+    share counters, limits and clients, so only the log and ``stopping`` of a frontend change.
+    ``kinds``, ``features``, ``counts``: as in a backend. ``routes``: the routes that own features.
+    ``write_log``: called with each finished exchange or session; None without an access log.
     """
 
     def __init__(
@@ -159,8 +158,8 @@ class Frontend(Admission):
             older.write_log = self.write_log
 
     def _needs_hello(self) -> bool:
-        """Whether a route asks for what only a ClientHello tells, or the balancer of a backend it
-        leads to.
+        """Return whether a route asks for what only a ClientHello tells, or the balancer of a
+        backend it leads to.
         """
         routes = self.spec.routes
         filters = [one for owner in self.backends.values() for one in owner.spec.filters]
@@ -195,7 +194,7 @@ class Frontend(Admission):
         each(self.all_features(), "start")
 
     def stop(self, *, idle: bool = True) -> None:
-        """Accept no new clients. Idle clients are closed, the others after their request.
+        """Accept no new clients. Idle clients are closed at once, busy ones after their request.
 
         ``idle`` False: idle ones may ask once more, and go after that. One that asks at the moment
         it is closed would lose its request.

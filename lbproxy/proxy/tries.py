@@ -1,4 +1,4 @@
-"""DATA. How often, how long and where one request or session is tried again.
+"""DATA. The retries of one request or session: number, pauses, deadline and servers.
 
 HTTP exchanges and TCP sessions make a :class:`Tries` when their first attempt fails.  It holds the
 servers that were tried, and asks the limits of the backend: ``retries``, ``timeout_retries``,

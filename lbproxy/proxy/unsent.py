@@ -1,4 +1,4 @@
-"""DATA. Whether a slow peer still reads; asked when a deadline passes, never before."""
+"""DATA. A test whether a slow peer still reads, made only when a deadline passes."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Frames:
 
     @property
     def between(self) -> bool:
-        """Whether the stream is at the end of a frame, or before the first one."""
+        """True if the stream is at the end of a frame, or before the first one."""
         return not self._header and not self.broken
 
     def feed(self, data: bytes) -> None:

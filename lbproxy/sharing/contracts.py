@@ -46,14 +46,14 @@ class Turn(Protocol):
         """
 
     def is_first(self, ticket: int) -> bool:
-        """Whether no other process has a waiter that comes before ``ticket``.
+        """Return whether no other process has a waiter that comes before ``ticket``.
 
         A waiter that has been first in its process for long while servers had room is passed over:
         its process may hang, or may see fewer servers than this one.
         """
 
     def others_wait(self) -> bool:
-        """Whether another process has a waiter, so that new traffic must queue behind it."""
+        """Return whether another process has a waiter, so that new traffic must queue behind it."""
 
     def wake_first(self) -> None:
         """Wake the process of the first waiter if that is another one, because a server
@@ -122,11 +122,11 @@ class Replicated(Protocol):
 
     @property
     def alone(self) -> bool:
-        """Whether there is nobody to share with, so that :meth:`publish` has no use."""
+        """True if there is nobody to share with, so that :meth:`publish` has no use."""
 
     @property
     def ready(self) -> bool:
-        """Whether :meth:`publish` can be called now; while false, messages would pile up."""
+        """True if :meth:`publish` can be called now; while false, messages would pile up."""
 
     def take(self, key: str, cost: float, rate: Rate) -> Awaitable[float]:
         """Take ``cost`` from the limit ``rate`` of ``key``.
@@ -198,7 +198,7 @@ class Nodes(Protocol):
 
     @property
     def up(self) -> bool:
-        """Whether the store answers."""
+        """True if the store answers."""
 
     @property
     def client(self) -> StoreClient:

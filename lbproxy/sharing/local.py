@@ -46,7 +46,7 @@ class LocalShared:
         self._cells = dict(cells)
 
     def add(self, key: str, count: int) -> None:
-        """See Shared: nobody asks."""
+        """See Shared. No effect, because no other process reads it."""
 
     def others(self, key: str) -> int:
         """See Shared."""

@@ -112,7 +112,7 @@ class Client(Protocol):
 
     @property
     def reset(self) -> bool:
-        """Whether the connection has ended uncleanly."""
+        """True if the connection has ended uncleanly."""
         from twisted.internet.error import ConnectionDone
 
         return self.closed and self.reason is not None and not self.reason.check(ConnectionDone)
@@ -208,7 +208,7 @@ class PendingResponse:
 
     @property
     def failed(self) -> bool:
-        """Whether the connection ended without a response."""
+        """True if the connection ended without a response."""
         return self.response is None and self.client.finished
 
     def wait(self, within: float = 60.0) -> Response:

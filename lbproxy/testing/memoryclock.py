@@ -27,7 +27,7 @@ class Livelock(AssertionError):
 
 
 class MemoryClock(Clock):
-    """A clock that advances when it is told, with the turns of a reactor.
+    """A clock that only :meth:`advance` moves, with the turns of a reactor.
 
     - ``errors``: exceptions raised by protocols. As on a real reactor they end the connection, and
       :meth:`pump` raises the first of them unless ``raise_errors`` is False.

@@ -16,7 +16,7 @@ class Faults:
         self._slow: dict[str, float] = {}
 
     def __bool__(self) -> bool:
-        """Whether any address is cut off or slow."""
+        """Return whether any address is cut off or slow."""
         return bool(self._cut or self._slow)
 
     def darken(self, address: str) -> None:

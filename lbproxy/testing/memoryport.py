@@ -22,7 +22,7 @@ class MemoryNetwork(Protocol):
     """The methods of the reactor that ports and connectors use."""
 
     def bind(self, port: MemoryPort) -> None:
-        """Begin to listen; CannotListenError if somebody else does."""
+        """Begin to listen; CannotListenError if the address is in use."""
 
     def unbind(self, port: MemoryPort) -> None:
         """Listen no more."""
@@ -43,7 +43,7 @@ class MemoryPort:
         self.listening = False
 
     def startListening(self) -> None:
-        """Bind; CannotListenError when somebody else has."""
+        """Bind; CannotListenError if the address is in use."""
         self._reactor.bind(self)
         self.listening = True
         self.factory.doStart()
@@ -59,7 +59,7 @@ class MemoryPort:
     loseConnection = stopListening
 
     def getHost(self) -> Any:
-        """Where it listens."""
+        """The address of the port."""
         return self._address
 
     def __repr__(self) -> str:
@@ -106,7 +106,7 @@ class MemoryConnector(BaseConnector):
         return MemoryDial(self)
 
     def getDestination(self) -> Any:
-        """Where it goes."""
+        """The address of the server."""
         return address_of(self.key)
 
 

@@ -77,7 +77,7 @@ class MemoryTransport(MemorySocket):
             half.writeConnectionLost()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Everything is over, for the reason given; tells protocol and connector."""
+        """End the connection, and notify protocol and connector."""
         if self.disconnected:
             return
         super().connectionLost(reason)
@@ -110,7 +110,7 @@ class MemoryTransport(MemorySocket):
         self.reactor.soon(self.connectionLost, Failure(error.ConnectionAborted()))
 
     def failIfNotConnected(self, reason: Exception) -> None:
-        """Nothing: it is connected (a connector may call this on whatever it holds)."""
+        """Do nothing: a connector may call this on a connected transport."""
 
     def getTcpNoDelay(self) -> bool:
         """Return the value that was set."""
@@ -162,7 +162,7 @@ classImplements(MemoryTransport, interfaces.ITCPTransport)
 
 @implementer(interfaces.IUNIXTransport)
 class MemoryUNIXTransport(MemoryTransport):
-    """The same for Unix sockets; passing descriptors is refused."""
+    """A transport for Unix sockets. It cannot pass descriptors."""
 
     def sendFileDescriptor(self, descriptor: int) -> None:
         """Not possible in memory."""

@@ -25,7 +25,7 @@ __all__ = ["ClientContextFactory", "full_handshakes"]
 
 
 def full_handshakes(parameters: TLSParameters | None) -> TLSParameters | None:
-    """The same without resumption: a check must see the server's certificate each time."""
+    """Return parameters without resumption, so that each check sees the server's certificate."""
     creator = parameters.creator if parameters is not None else None
     if not isinstance(creator, ClientContextFactory):
         return parameters
@@ -107,14 +107,14 @@ class ClientContextFactory:
             self._session = connection.get_session()
 
     def full_handshakes(self) -> ClientContextFactory:
-        """The same, except that no session is resumed."""
+        """Return parameters that resume no session."""
         twin = copy.copy(self)
         twin._resumes = False
         twin._session = None
         return twin
 
     def for_host(self, host: str) -> ClientContextFactory:
-        """The same for another host, with the same OpenSSL context: the authorities of a context
+        """Return parameters for another host with the same OpenSSL context: authorities of a context
         take 10 ms to read, and most of a megabyte.
 
         Only for a factory that verifies. Raises :class:`CertificateError` for what is no host name.

@@ -80,7 +80,7 @@ def _alert(reason: str) -> str:
 
 
 def speaks_http(error: BaseException | None) -> bool:
-    """Whether a handshake failed because the peer speaks plain HTTP."""
+    """Return whether a handshake failed because the peer speaks plain HTTP."""
     return isinstance(error, SSL.Error) and any(r.lower() == _HTTP for r in _reasons(error))
 
 

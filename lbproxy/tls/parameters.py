@@ -1,4 +1,4 @@
-"""DATA. How to start TLS on a connection, and what a handshake settled.
+"""DATA. The parameters and the result of a TLS handshake.
 
 Made by :mod:`lbproxy.tls.contexts`, used by the networks (:mod:`lbproxy.net.endpoints`).
 """
@@ -27,7 +27,7 @@ class TLSInfo:
 
 @frozen
 class TLSParameters:
-    """How to start TLS on a connection.
+    """The parameters of TLS on a connection.
 
     ``creator`` provides IOpenSSLServerConnectionCreator or IOpenSSLClientConnectionCreator, as
     ``server_side`` says.  It may have two more methods:

@@ -179,7 +179,7 @@ class _Words:
         self._letters = frozenset(text) if len(text) > LONG else None
 
     def has_one(self, words: tuple[bytes, ...]) -> bool:
-        """Whether the text has one of ``words``."""
+        """Return whether the text has one of ``words``."""
         known, text, letters = self._known, self._text, self._letters
         for word in words:
             found = known.get(word)

@@ -31,7 +31,7 @@ class Exclusion:
     conditions: tuple[Any, ...] = ()
 
     def covers(self, rule: int, part: str) -> bool:
-        """Whether it is about this rule and part."""
+        """Return whether it is about this rule and part."""
         if not self.first <= rule <= self.last:
             return False
         wanted = self.part
@@ -44,7 +44,7 @@ class Holding(Protocol):
     """Conditions, such as :class:`lbproxy.http.conditional.Conditions`."""
 
     def hold(self, context: Any) -> bool:
-        """Whether all of them hold."""
+        """Return whether all of them hold."""
 
 
 def excluder(pairs: Sequence[tuple[Exclusion, Holding]], traffic: Any) -> Excluded | None:

@@ -151,7 +151,7 @@ class Master(LoadBalancer):
 
     @property
     def turning(self) -> bool:
-        """Whether no worker hangs."""
+        """True if no worker hangs."""
         return self._supervisor.turning
 
     @property

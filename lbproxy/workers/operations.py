@@ -69,7 +69,7 @@ def _session_count(master: Asks, backend: str, name: str) -> int:
 
 
 def _everywhere(master: Asks, arguments: Arguments) -> bool:
-    """Whether an operation of a feature is for all processes."""
+    """Return whether an operation of a feature is for all processes."""
     feature = master.feature(arguments["owner"], arguments["name"], arguments["feature"])
     return bool(feature.operation(arguments["operation"]).everywhere)
 

@@ -88,7 +88,7 @@ class Supervisor:
 
     @property
     def turning(self) -> bool:
-        """Whether no worker hangs."""
+        """True if no worker hangs."""
         now = self._reactor.seconds()
         return not any(self._overdue(worker, now) > _LATE for worker in self.workers)
 

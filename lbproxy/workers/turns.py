@@ -1,4 +1,4 @@
-"""CONTROL. The regular work of a worker, and what it shares with the others.
+"""CONTROL. The regular work of a worker, and the state that it shares with other workers.
 
 Several times a second a worker publishes its leases and reads those of the others, once a second it
 reports its counters to the master.

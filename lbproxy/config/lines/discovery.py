@@ -22,7 +22,7 @@ _SCHEME = "dns:"
 
 
 def is_template(words: Sequence[Word]) -> bool:
-    """Whether the line has a range of names or the address of a look-up."""
+    """Return whether the line has a range of names or the address of a look-up."""
     return "{" in words[0].text or (len(words) > 1 and words[1].text.startswith(_SCHEME))
 
 

@@ -207,7 +207,7 @@ def _addresses(judge: Judge) -> None:
 
 
 def _overlap(one: str, two: str) -> bool:
-    """Whether two hosts share addresses: "" is all of IPv4, ``::`` both families."""
+    """Return whether two hosts share addresses: "" is all of IPv4, ``::`` both families."""
     if one == two or "::" in (one, two):
         return True
     return "" in (one, two) and ":" not in one + two

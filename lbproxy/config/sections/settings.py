@@ -61,7 +61,7 @@ def _guarded(spec: AdminSpec) -> bool:
 
 
 def local(address: Address) -> bool:
-    """Whether only programs on this machine can connect to ``address``."""
+    """Return whether only programs on this machine can connect to ``address``."""
     if address.kind == "unix":
         return True
     try:

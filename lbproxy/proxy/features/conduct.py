@@ -34,7 +34,7 @@ _RESET: Final = str(ConnectionLost())
 
 
 def is_error(traffic: Any, upto: int = 600) -> bool:
-    """Whether a response of 400 and above, but below ``upto``, counts as an error.
+    """Return whether a response of 400 and above, but below ``upto``, counts as an error.
 
     Not what asks for a login or a pause: a 401 to a request without credentials is the ordinary
     first step of a login.  Nor the refusal of a banned client, nor a challenge page.
@@ -46,8 +46,8 @@ def is_error(traffic: Any, upto: int = 600) -> bool:
 
 
 def is_glitch(kind: Kind, detail: str = "") -> bool:
-    """Whether an end of this kind is a breach of the protocol, a body that came too slowly, or a
-    reset in mid request.
+    """Return whether an end of this kind is a breach of the protocol, a body that came too slowly,
+    or a reset in mid request.
     """
     if kind is Kind.CLIENT_SLOW:
         return detail == SLOW_BODY
@@ -55,5 +55,5 @@ def is_glitch(kind: Kind, detail: str = "") -> bool:
 
 
 def is_handshake(kind: Kind) -> bool:
-    """Whether a connection that carried no request ended by a failed handshake."""
+    """Return whether a connection that carried no request ended by a failed handshake."""
     return kind is Kind.CLIENT_TLS or kind is Kind.BAD_PREAMBLE or kind is Kind.CLIENT_TIMEOUT

@@ -154,7 +154,7 @@ class Rebalancer(Feature["Backend"]):
         )
 
     def count(self, server: ServerState) -> int:
-        """How many long-lived sessions ``server`` has."""
+        """Return the number of long-lived sessions of ``server``."""
         if self.remote_sessions is not None:
             return self.remote_sessions.get(server.name, 0)
         sessions = server.sessions
@@ -294,8 +294,8 @@ class Rebalancer(Feature["Backend"]):
         return None, max(looked, 1)
 
     def _unbound(self, server: ServerState, session: Any) -> bool:
-        """Whether its client is free to go elsewhere: a bond to ``server`` is broken now, one to
-        another stays.
+        """Return whether its client is free to go elsewhere: a bond to ``server`` is broken now,
+        one to another stays.
         """
         sticky = self._backend.sticky
         if sticky is None:

@@ -168,14 +168,14 @@ class OwnedAttempt(ResponseSink):
 
     @property
     def is_first(self) -> bool:
-        """Whether the client connection has had no response yet.
+        """True if the client connection has had no response yet.
 
         The copy of a request never is the first: no client waits for its response."""
         return self.judged and not self.traffic.info.served
 
     @property
     def replayable(self) -> bool:
-        """Whether the request could go out again, also once the server has all of it."""
+        """True if the request could go out again, also once the server has all of it."""
         owner = self._owner
         return owner.attempt_may_resend(self) and owner.attempt_keeps_body(self)
 

@@ -66,7 +66,7 @@ class BoundConnections:
 
     @property
     def identified(self) -> bool:
-        """Whether a server knows the user of the client connection by a connection."""
+        """True if a server knows the user of the client connection by a connection."""
         return any(one.pins for one in self._held)
 
     def forget(self, connection: OwnedConnection) -> None:

@@ -225,7 +225,7 @@ class Connector(IdleTimes):
         return connection.epoch == self.epoch or self._still_there(connection)
 
     def _still_there(self, connection: ServerConnection) -> bool:
-        """Whether only addresses have changed, and that of ``connection`` is still used."""
+        """Return whether only addresses have changed, and that of ``connection`` is still used."""
         if connection.epoch < self._oldest or connection.address not in self.server.usable:
             return False
         connection.epoch = self.epoch

@@ -77,7 +77,7 @@ class DeferredStream:
 
     @property
     def _served(self) -> bool:
-        """Whether another stream serves the exchange, and the client is here."""
+        """True if another stream serves the exchange, and the client is here."""
         return self._inner is not None and self._inner is not STARTING and not self._closed
 
     def _end(self) -> None:

@@ -68,7 +68,7 @@ class DeliveryOwner(Asking):
         raise NotImplementedError
 
     def drop_source(self) -> None:
-        """Nothing more of the source is wanted, though the exchange went well."""
+        """Cancel the rest of the source, although the exchange succeeded."""
         raise NotImplementedError
 
     def delivered(self) -> None:
@@ -91,7 +91,7 @@ class Delivery:
 
     @property
     def holding(self) -> bool:
-        """Whether the source is to stay paused."""
+        """True if the source is to stay paused."""
         return self._state is _FILTERING or (self._body is not None and self._body.paused)
 
     def close(self) -> None:

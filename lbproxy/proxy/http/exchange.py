@@ -134,7 +134,7 @@ class Exchange(Answering):
 
     @property
     def queued(self) -> bool:
-        """Whether no server has the request yet."""
+        """True if no server has the request yet."""
         state = self._state
         return state is _ASKED or (
             state is _WAITING and (self._stream is None or self._stream.queued)
@@ -142,7 +142,7 @@ class Exchange(Answering):
 
     @property
     def begun(self) -> bool:
-        """Whether the final response head has been given to the client's stream."""
+        """True if the final response head has been given to the client's stream."""
         return self._traffic.status != 0
 
     @property

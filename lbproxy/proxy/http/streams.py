@@ -121,7 +121,7 @@ class SourceStream(ResponseStream, Protocol):
 
     @property
     def queued(self) -> bool:
-        """Whether the request waits and no server has it."""
+        """True if the request waits and no server has it."""
 
 
 class Connecting(Protocol):
@@ -135,11 +135,11 @@ class Connecting(Protocol):
 
     @property
     def is_first(self) -> bool:
-        """Whether it asks for the first request of a client connection (``reuse = safe``)."""
+        """True if it asks for the first request of a client connection (``reuse = safe``)."""
 
     @property
     def replayable(self) -> bool:
-        """Whether the request can be sent again if the connection turns out to be dead."""
+        """True if the request can be sent again if the connection turns out to be dead."""
 
     def connected(self, connection: ServerConnection) -> None:
         """The connection is ready."""
@@ -168,7 +168,7 @@ class ServerConnection(Protocol):
 
     @property
     def has_input(self) -> bool:
-        """Whether the server has sent something that is not read yet, such as its FIN."""
+        """True if the server has sent something that is not read yet, such as its FIN."""
 
     def open_stream(self, sink: ResponseSink) -> ServerStream:
         """Start one more exchange on the connection; only while ``spare`` is positive."""

@@ -47,7 +47,7 @@ class Tunnel:
 
     @property
     def ended(self) -> bool:
-        """Whether both directions have ended."""
+        """True if both directions have ended."""
         return self._client_ended and self._server_ended
 
     def open(self, head: ResponseHead, rest: list[Any]) -> None:

@@ -84,7 +84,7 @@ class TwoEnds(TCPTraffic):
 
     @property
     def over(self) -> bool:
-        """Whether the session is logged; its connections may still exist."""
+        """True if the session is logged; its connections may still exist."""
         return self.state is _OVER or self.state is _GONE
 
     @property

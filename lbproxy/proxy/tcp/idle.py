@@ -1,4 +1,4 @@
-"""PURE. When a TCP session has been silent for too long.
+"""PURE. The deadline of a silent TCP session.
 
 The session looks every :data:`PARTS`-th of the timeout whether bytes have moved since the last
 look, so a byte costs nothing, and a session ends at most one part late.

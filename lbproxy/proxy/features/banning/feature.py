@@ -137,7 +137,7 @@ class Banning(BanDeclaration, Feature["Frontend"]):
     # -- who is turned away ---------------------------------------------------------------------
 
     def is_exempt(self, ip: str, book: BanBook) -> bool:
-        """Whether ``ip`` is neither counted nor banned."""
+        """Return whether ``ip`` is neither counted nor banned."""
         return ip in self._proxies or ip in self._members.get(book.spec.name, ())
 
     def _find(self, ip: str) -> tuple[BanBook, Ban] | None:

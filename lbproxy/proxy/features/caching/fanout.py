@@ -50,12 +50,12 @@ class Fanout(Asking):
 
     @property
     def _wanted(self) -> bool:
-        """Whether the response is wanted when no reader is left: extend this."""
+        """True if the response is wanted when no reader is left: extend this."""
         raise NotImplementedError
 
     @property
     def joinable(self) -> bool:
-        """Whether a further client may get this response."""
+        """True if a further client may get this response."""
         return self.state in (FetchState.ASKING, FetchState.KEEPING) and not self.outdated
 
     @property

@@ -56,7 +56,7 @@ def stored_or_refused(
 
 
 def _has_good(fetch: Judged, request: RequestHead, now: float) -> bool:
-    """Whether the store has a response that may still be used in place of a failure."""
+    """Return whether the store has a response that may still be used in place of a failure."""
     known = _known(fetch, request)
     if known is None:
         return False
@@ -72,7 +72,9 @@ def _known(fetch: Judged, request: RequestHead) -> Entry | None:
 
 
 def supersedes(fetch: Judged, status: int) -> bool:
-    """Whether a response that is not stored says what the resource is now, or that it is gone."""
+    """Return whether a response that is not stored says what the resource is now, or that it is
+    gone.
+    """
     says = status in (404, 410) or (status < 400 and status != 206)
     return says and not fetch.personal and not fetch.outdated
 

@@ -25,7 +25,7 @@ class Placement:
 
     @property
     def alone(self) -> bool:
-        """Whether no other process has a part in the cache."""
+        """True if no other process has a part in the cache."""
         return self.processes == 1
 
     def memory(self, spec: CacheSpec) -> int:

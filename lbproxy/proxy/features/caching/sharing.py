@@ -57,7 +57,7 @@ def _note_first(cache: Cache[Fetch], fetch: Fetch, head: ResponseHead, sink: Ask
 
 
 def fits(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
-    """Whether a response that has just come may answer a request that did not cause it.
+    """Return whether a response that has just come may answer a request that did not cause it.
 
     It must be one that the store could answer with (RFC 9111 §4). The time that the server
     needed does not count: the request has waited for it."""
@@ -72,7 +72,7 @@ def fits(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
 
 
 def fits_stale(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
-    """Whether a stored response may answer a request while the server fails."""
+    """Return whether a stored response may answer a request while the server fails."""
     request, policy = sink.traffic.request, cache.policy
     usable = usable_on_error(stored, ask(request, policy), policy, cache.wall()) is not None
     same = usable and same_url(cache, stored, sink)
@@ -80,7 +80,7 @@ def fits_stale(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
 
 
 def same_url(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
-    """Whether a response is of the URL of a request, or of one that it calls the same.
+    """Return whether a response is of the URL of a request, or of one that it calls the same.
 
     Requests wait together for what the present response calls the same; the next may differ."""
     if not cache.searches or cache.policy.key:

@@ -114,13 +114,13 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
 
     @property
     def active(self) -> bool:
-        """Whether some requests are checked now."""
+        """True if some requests are checked now."""
         wants = self.switch.wants
         return wants(self.spec.challenge) or any(wants(mode) for mode in self._routes.values())
 
     @property
     def _meets_passes(self) -> bool:
-        """Whether browsers may have passes of this frontend, now or from an earlier check."""
+        """True if browsers may have passes of this frontend, now or from an earlier check."""
         return self.switch.used or bool(self._modes() - {"off"})
 
     def around(self, phases: Phases) -> Phases:

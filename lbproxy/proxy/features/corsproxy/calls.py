@@ -176,7 +176,9 @@ class CallStream(ForwardingSink):
         self._fail(ProxyError(Kind.RESPONSE_TIMEOUT, "the conversion takes too long"))
 
     def _may_see(self, head: ResponseHead) -> bool:
-        """Whether the caller may have a response that the cache got by a redirect for another."""
+        """Return whether the caller may have a response that the cache got by a redirect for
+        another.
+        """
         final, asked = final_url(head), self._asked
         if final == asked.target.url or not final:
             return True

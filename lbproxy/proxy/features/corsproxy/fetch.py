@@ -93,7 +93,7 @@ class TargetFetch(ResponseSink):
 
     @property
     def replayable(self) -> bool:
-        """Whether the request can be sent again."""
+        """True if the request can be sent again."""
         return self._method in IDEMPOTENT and (self._body.whole or not self._with_body)
 
     # -- towards the target ---------------------------------------------------------------------

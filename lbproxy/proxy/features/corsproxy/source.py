@@ -91,7 +91,7 @@ _STORED: Final = (b"GET", b"HEAD", b"POST")
 
 
 def _may_share(head: RequestHead, asked: AllowedCall) -> bool:
-    """Whether the cache has a part in a call: not with credentials, and not for WebSockets.
+    """Return whether the cache has a part in a call: not with credentials, and not for WebSockets.
 
     Other methods than GET pass the cache, too, because they outdate what is stored.  A POST is
     answered from it if the cache has ``post``.

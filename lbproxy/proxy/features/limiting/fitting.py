@@ -1,4 +1,4 @@
-"""DATA. Whether a ``[limit NAME]`` fits the frontend that uses it."""
+"""DATA. Checks that a ``[limit NAME]`` fits the frontend that uses it."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class GeoTable:
         self.use(self.opened())
 
     def opened(self) -> _Opened:
-        """Open the files anew, for :meth:`use`; may run in a thread.  ValueError."""
+        """Return the files, opened again, for :meth:`use`; may run in a thread.  ValueError."""
         try:
             import maxminddb  # an extra
         except ImportError:
@@ -62,7 +62,7 @@ class GeoTable:
 
     @property
     def changed(self) -> bool:
-        """Whether a file has been replaced.  OSError."""
+        """True if a file has been replaced.  OSError."""
         return stamps_of(self.files) != self._opened.stamps
 
     def find(self, ip: str) -> Location:

@@ -54,7 +54,7 @@ class AuditEntry:
 
 
 class AuditLog:
-    """Appends to the file ``path``; errors are logged, and traffic goes on."""
+    """Appends to the file ``path``; errors are logged, and traffic continues."""
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -79,14 +79,14 @@ class FetchClaims:
         return Claim(self, key)
 
     def is_free(self, key: bytes) -> bool:
-        """Whether no other process has a claim on ``key``."""
+        """Return whether no other process has a claim on ``key``."""
         found = self.claim(key)
         if found is not None:
             found.release()
         return found is not None
 
     def passes(self, key: bytes, now: float) -> bool:
-        """Whether the last response of ``key`` was not stored, so that nobody waits for it."""
+        """Return whether the last response of ``key`` was not stored, so that no request waits."""
         data = b""
         with suppress(OSError):
             data = os.pread(self._fd, _PASSING.size, _slot(key) * _PASSING.size)

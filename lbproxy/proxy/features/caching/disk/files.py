@@ -182,7 +182,7 @@ class FolderFiles:
         return found
 
     def abandoned(self, name: int, kind: str, before: float) -> bool:
-        """Whether a file that no process knows is nobody's any more.
+        """Return whether a file that no process knows is nobody's any more.
 
         A file that is being written has a lock. Others are given the time until the journal names
         them: they are abandoned if they are older than ``before`` (Unix time)."""

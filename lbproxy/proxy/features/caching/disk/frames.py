@@ -18,7 +18,7 @@ LARGEST: Final = 1024 * 1024
 
 
 def is_at(fd: int, path: Path) -> bool:
-    """Whether an open file has this name."""
+    """Return whether an open file has this name."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(fd))
     except FileNotFoundError:

@@ -50,8 +50,8 @@ class FolderLoader:
         self._loading: dict[Key, list[Callable[[list[Entry]], None]]] = {}
 
     def needed(self, folder: Folder, key: Key) -> bool:
-        """Whether responses of ``key`` are in the folder that are not in memory, and the disk is
-        not too busy to read them.
+        """Return whether responses of ``key`` are in the folder that are not in memory, and the
+        disk is not too busy to read them.
         """
         if len(self._jobs) > MOST_JOBS:
             return False

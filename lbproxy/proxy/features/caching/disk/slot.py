@@ -55,7 +55,7 @@ class FolderSlot:
 
     @property
     def loading(self) -> bool:
-        """Whether the folder is being read."""
+        """True if the folder is being read."""
         return self._loading is not None
 
     def loaded(self) -> Deferred[None]:

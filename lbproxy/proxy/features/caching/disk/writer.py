@@ -59,7 +59,7 @@ class FolderWriter:
         self._waiting = 0
 
     def replaces(self, place: Place) -> bool:
-        """Whether a response that takes the part of ``place`` is being written."""
+        """Return whether a response that takes the part of ``place`` is being written."""
         return (place.key, place.selected) in self._writing
 
     def outdate(self, entry: Entry | None = None) -> None:

@@ -208,7 +208,7 @@ def _answer(
 
 
 def _is_evaluation(rule: int) -> bool:
-    """Whether a rule only compares or reports scores: 949, 959 and 980 of the Core Rule Set."""
+    """Return whether a rule only compares or reports scores: 949, 959 and 980 of the CRS."""
     return rule // 1000 in (949, 959, 980) or rule >= FIRST_ID
 
 

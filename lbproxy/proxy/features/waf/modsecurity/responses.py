@@ -63,7 +63,7 @@ class JudgedResponse(ForwardingSink):
 
     @property
     def waiting_for_verdict(self) -> bool:
-        """Whether the server is to stay paused."""
+        """True if the server is to stay paused."""
         return self._ask is not None or self._full is not None
 
     def server_events(self, events: list[Any]) -> None:
@@ -136,7 +136,7 @@ class JudgedResponse(ForwardingSink):
             self._stream.resume_server()
 
     def forget(self) -> None:
-        """Drop what is held: the exchange goes on without this response."""
+        """Drop the held part, because the exchange continues without this response."""
         ask, self._ask = self._ask, None
         if ask is not None:
             ask.cancel()

@@ -1,4 +1,4 @@
-"""DATA. How a process that judges is started."""
+"""DATA. Starts the processes that judge requests."""
 
 from __future__ import annotations
 
