@@ -4,8 +4,8 @@ The order is that in which they see traffic: the hooks of a later one surround t
 one.  An installed package adds features of its own by entry points of the group
 ``lbproxy.features``; they come last, by name.
 
-This module imports declarations, and a class when traffic needs it: whoever reads a configuration
-does not wait for the import of Twisted.
+This module imports declarations, and a class when traffic needs it, so that reading a configuration
+does not import Twisted.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""CONTROL. How much of the process's time the admin side may use, so that it cannot stop the
-traffic.
+"""CONTROL. A limit of the time that the admin side uses, so that it cannot stop the traffic.
 
 Each role has a share of its own: callers without a role cannot delay readers, and readers cannot
 delay operators. Within a role, one client address has at most half of the share.

@@ -1,6 +1,7 @@
 """CONTROL. Reads what the rules of alerts look at: counters, servers, certificates and logs.
 
-:class:`lbproxy.alerts.alerter.Alerter` asks once a second.  What changes seldom is read less often.
+:class:`lbproxy.alerts.alerter.Alerter` asks once a second.  Values that rarely change are read less
+often.
 """
 
 from __future__ import annotations

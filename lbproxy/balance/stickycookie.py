@@ -252,7 +252,7 @@ class LearnSticky(TableSticky):
     def response(self, traffic: HTTPFilterTraffic) -> None:
         """Filter phase: learn what the server sets.
 
-        What it deletes is not sent again, and expires.
+        Deleted cookies are not sent again, and expire.
         """
         server: Any = traffic.server
         head = traffic.response

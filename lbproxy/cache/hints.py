@@ -34,7 +34,7 @@ _EARLY: Final = frozenset({b"preload", b"preconnect", b"modulepreload", b"dns-pr
 def links(values: Iterable[bytes]) -> Iterator[tuple[bytes, frozenset[bytes]]]:
     """Yield the links of Link fields (RFC 8288), each with its relations in lower case.
 
-    What is malformed ends its field: nobody can know where the next link begins."""
+    A malformed link ends its field, because the start of the next link is unknown."""
     for value in values:
         at = 0
         while (found := _LINK.match(value, at)) is not None and found.end() > at:

@@ -6,8 +6,8 @@ that nothing is stored about either.
 
 1. An answer is a number n for which sha256(token + n in decimal) begins with the zero bits.
 2. A token can be answered for :data:`ANSWER_S` seconds after it was issued.
-3. A pass ends a fixed time after *its token* was issued.  Whoever sends an answer again gets the
-   same pass again, and no longer one.
+3. A pass ends a fixed time after *its token* was issued.  Sending an answer again returns the same
+   pass, with the same end.
 4. The key of a signature belongs to the day of issue, so keys change without being stored.
 """
 

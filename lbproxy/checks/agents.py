@@ -9,8 +9,8 @@
 3. An agent's ``maint`` stops the checks, but not the agent, who alone can end it.
 4. A percentage is of the weight that is configured or that the operator has set; ``maxconn`` takes
    the place of the configured one.
-5. What a line leaves out stays as it was.  An agent that cannot be reached, or talks nonsense,
-   changes nothing, and is told of once.
+5. Values that a line omits stay unchanged. An agent that cannot be reached, or sends an invalid
+   line, changes nothing, and is logged once.
 """
 
 from __future__ import annotations

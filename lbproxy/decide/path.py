@@ -179,7 +179,7 @@ class DryFrontend:
     def find_client(self, traffic: DryTraffic) -> bool:
         """Let ``traffic`` come from whom a trusted proxy speaks for; whether it does.
 
-        What others claim in X-Forwarded-For and the like is removed, as it will be.
+        X-Forwarded-For and similar fields of other clients are removed, as in traffic.
         """
         traffic.frontend = self
         peer, head = traffic.client_ip, traffic.request

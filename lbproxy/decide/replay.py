@@ -2,11 +2,11 @@
 
 :func:`lbproxy.decide.logline.read_line` makes a request of a line of an access log,
 :class:`lbproxy.decide.decider.Decider` says what a configuration does with one, :func:`replay`
-counts where two of them differ.  What is compared is what the log knows enough for: refusals by
-address lists, request heads that are not taken, routes, their actions, backends, targets and exits
-of CORS proxies, the filters on the way, and of the balancer the servers it chooses from, or its
-pick where that depends on nothing but the request.  Challenge and shedding are compared for
-requests that go to a backend, as for clients without a pass.
+counts where two of them differ.  It compares decisions for which the log has enough information:
+refusals by address lists, request heads that are not taken, routes, their actions, backends,
+targets and exits of CORS proxies, the filters on the way, and of the balancer the servers it
+chooses from, or its pick where that depends on nothing but the request.  Challenge and shedding are
+compared for requests that go to a backend, as for clients without a pass.
 """
 
 from __future__ import annotations

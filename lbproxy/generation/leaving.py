@@ -85,8 +85,9 @@ class Leaving:
     # -- life -----------------------------------------------------------------------------------
 
     def begin(self, limit: float, over: Callable[[Leaving], None]) -> None:
-        """Nothing new from now on; ``limit`` seconds for what runs.  ``over(self)`` is called once,
-        maybe at once.
+        """Start no new work, and give running work ``limit`` seconds.
+
+        ``over(self)`` is called once, possibly before this returns.
         """
         self._over = over
         self._deadline = self.ground.network.wheel.now() + limit

@@ -7,7 +7,7 @@
 2. New addresses are bound.  Up to here any mistake is reported and nothing has changed.
 3. The swap, in one turn of the reactor: no connection is accepted and no byte moves in between.
 4. Services that look after servers start, stop or look again.
-5. What was removed is left to :mod:`lbproxy.generation.leaving`.
+5. :mod:`lbproxy.generation.leaving` takes the removed objects.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """PURE. Conditions of one line that exclude each other, so that the line never matches.
 
 All conditions of a line must hold.  ``path /a/* path /b/*`` is therefore a mistake for
-``path /a/* /b/*``, and :mod:`lbproxy.config.conditions` reports it.  What cannot be decided (two
-regular expressions, lists of addresses) counts as possible.
+``path /a/* /b/*``, and :mod:`lbproxy.config.conditions` reports it.  Undecidable combinations (two
+regular expressions, lists of addresses) count as possible.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A head is collected until its CRLFCRLF and then judged as a whole by one strict 
 one reading of it, however it arrived. The verdict never depends on how the input was cut into
 pieces: limits and malformed lines are decided by the earliest byte that shows them.
 
-Who reads what:
+Division of work:
 
 - Start line and field lines are read by one scan over the raw bytes (:mod:`lbproxy.http.scan`),
   which makes a table of offsets and refuses what the grammar does not have. What the lines mean for

@@ -139,7 +139,7 @@ class ChunkedBody:
 
     def _small_chunks(self, data: bytes, pos: int, parts: list[bytes]) -> int:
         """Decode the small chunks without extensions that ``data`` holds whole from ``pos`` on;
-        return the position behind them.  What is anything else is left to the other methods.
+        return the position behind them.  Other input is left to the other methods.
         """
         found = small_chunk(data, pos)
         if not found:

@@ -81,7 +81,7 @@ class Parser:
         """The events that ``data`` completes, of one request at most; an Invalid is the last one
         ever.
 
-        What follows a complete request is kept as it is, see :attr:`pending`.
+        Bytes behind a complete request are kept unparsed, see :attr:`pending`.
         """
         if self._rest:
             data = self._rest[self._rest_at :] + data

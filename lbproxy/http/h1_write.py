@@ -4,8 +4,8 @@ Heads given here have lost their hop-by-hop fields already. The codec alone writ
 Content-Length, Transfer-Encoding, Connection, Proxy-Connection, Upgrade or (for requests) Host line
 that a filter left in a head is replaced by what the head's attributes say.
 
-Lines that came in are copied in runs, and are not checked again. What lbproxy or a filter has added
-is checked: a name that is not a token, or a CR, LF or other control character anywhere, raises
+Lines that came in are copied in runs, and are not checked again. Lines added by lbproxy or a filter
+are checked: a name that is not a token, or a CR, LF or other control character anywhere, raises
 ValueError.
 """
 

@@ -36,7 +36,7 @@ def normal_path(path: bytes) -> bytes | None:
     resolved (RFC 3986 §6.2.2, §5.2.4). None: more ``..`` than there are segments, or a ``..`` that
     only some servers see: next to ``%2F``, ``%5C`` or a backslash, or with a parameter (``..;x``).
 
-    What is not a path (``*``, the authority of CONNECT) comes back as it is.
+    Targets that are not paths (``*``, the authority of CONNECT) are returned unchanged.
     """
     if _is_plain(path):
         return path

@@ -24,7 +24,7 @@ class Rewrite(Filter):
     see.
 
     The query is kept; a query in the replacement is put before it. Paths that do not match stay
-    unchanged. What the star stands for keeps its spelling; a regular expression works on the
+    unchanged. The part matched by the star keeps its spelling; a regular expression works on the
     normalised path.
     """
 

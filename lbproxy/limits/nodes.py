@@ -1,8 +1,8 @@
 """PURE. Rates and counts that several nodes hold together through a store.
 
 Each node decides by its own table (:mod:`~lbproxy.limits.bucket`, :mod:`~lbproxy.limits.window`),
-so no request waits for the store.  What it has charged goes to the store a few times a second, and
-the answer says what all nodes have charged: the node takes it over into its table.
+so no request waits for the store.  Its charges go to the store a few times a second. The answer
+contains the charges of all nodes, which the node copies into its table.
 
 Laws for ``N`` nodes, of which each exchanges within ``d`` seconds.  Within any ``t`` seconds at
 most ``amount / seconds * (t + N * d) + N * burst`` units of a key pass: a key may use a burst at

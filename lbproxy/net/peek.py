@@ -1,4 +1,4 @@
-"""DATA. Whether a peer has sent something that the transport has not read yet."""
+"""DATA. A test for bytes of a peer that the transport has not read yet."""
 
 from __future__ import annotations
 

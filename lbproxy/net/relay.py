@@ -5,9 +5,10 @@ A :class:`Relay` takes over one direction of a session that moves bulk: socket, 
 
 1. The pipe is filled only while it is empty and nothing else waits at the sink, and emptied at
    once.
-2. What the sink does not take stays in the pipe, and the relay becomes the first chunk of the
-   sink's buffer: then everything that goes for a buffer (back-pressure, half-close and close after
-   it is written, loss on abort) goes for the pipe, and a later ``write`` keeps its place behind it.
+2. Bytes that the sink does not accept stay in the pipe, and the relay becomes the first chunk of
+   the sink's buffer: then everything that goes for a buffer (back-pressure, half-close and close
+   after it is written, loss on abort) goes for the pipe, and a later ``write`` keeps its place
+   behind it.
 3. Whatever is not plain reading (hang-ups, a paused source, a sink that is closing or has something
    buffered) goes the ordinary way through the source, which is right at any moment because of rule
    2.

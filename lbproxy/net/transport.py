@@ -7,8 +7,8 @@ half; :mod:`~lbproxy.net.sender` is the sending half, :mod:`~lbproxy.net.watched
 with its addresses and options, :mod:`~lbproxy.net.halfclose` the table of its two directions.
 Rules:
 
-1. ``write`` sends at once when nothing is buffered. What the kernel does not take is buffered, and
-   only then the descriptor is watched for writing.
+1. ``write`` sends at once when nothing is buffered. Bytes that the kernel does not accept are
+   buffered, and only then is the descriptor watched for writing.
 2. No protocol method is called from within ``write``, ``loseConnection``, ``abortConnection`` or
    ``loseWriteConnection``: their consequences run at the end of the turn (``Poller.soon``).
 3. After a failed ``write``, what the peer sent before it went is delivered, then

@@ -61,10 +61,10 @@ class Greeting:
 
 @frozen
 class MySQLCredentials:
-    """``private``: nobody listens on the way (TLS, a Unix socket), so the password may be sent as
-    it is.
+    """User, password and how to send it.
 
-    ``public_key``: else encrypt it for the key that the server sends.
+    ``private``: the connection is TLS or a Unix socket, so the password may be sent in the clear.
+    ``public_key``: otherwise encrypt it with the key that the server sends.
     """
 
     user: str

@@ -1,7 +1,7 @@
 """DATA. Roles that features play for traffic.
 
-A backend has one attribute for each role, None until a feature takes it.  Whoever carries traffic
-asks ``if backend.passive is not None``, which costs one attribute read, and knows nothing of the
+A backend has one attribute for each role, None until a feature takes it.  Code that carries traffic
+asks ``if backend.passive is not None``. This costs one attribute read and needs no knowledge of the
 feature.  Two more roles have classes of their own: :class:`lbproxy.balance.sticky.Sticky` and
 :class:`lbproxy.health.breaker.RetryLimit`.
 """

@@ -8,8 +8,6 @@ __all__ = ["TCPClose"]
 
 
 class TCPClose(SessionClose):
-    """Always polite: whoever uses it says with ``idle`` which silence means that nothing is under
-    way.
-    """
+    """Any silent session may be ended: ``idle`` of the configuration defines the silence."""
 
     name = "tcp"

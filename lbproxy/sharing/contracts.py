@@ -41,9 +41,7 @@ class Turn(Protocol):
         """
 
     def publish(self, ticket: int) -> None:
-        """Make the ticket of this process's first waiter known to the others; 0 when nobody waits
-        here.
-        """
+        """Publish the ticket of this process's first waiter; 0 if it has none."""
 
     def is_first(self, ticket: int) -> bool:
         """Return whether no other process has a waiter that comes before ``ticket``.

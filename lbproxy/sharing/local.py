@@ -1,6 +1,4 @@
-"""PURE. Shared state of a single process: nobody else holds anything, and everything is in
-memory.
-"""
+"""PURE. Shared state of a single process: all of it is in memory."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class SharedLog:
     def take_in(self, text: str | bytes) -> None:
         """Take in the next message of the log.  ValueError for anything else than a message.
 
-        Whoever has read all there is calls :meth:`settle`.
+        Call :meth:`settle` after the last message.
         """
         said, number, message = self._parse(text)
         if said.node == self.node:

@@ -2,9 +2,9 @@
 
 JSON lines on a socket pair, with descriptors where needed.
 
-Both ends trust each other; a line has at most :data:`LINE_MAX` bytes. What the other end does not
-read waits, up to a limit: messages that can be sent later are not sent while it is
-:attr:`Channel.behind`, and an end that is behind by more than a line of full length is given up.
+Both ends trust each other; a line has at most :data:`LINE_MAX` bytes. Unread messages wait, up to a
+limit: messages that can be sent later are not sent while it is :attr:`Channel.behind`, and an end
+that is behind by more than a line of full length is given up.
 """
 
 from __future__ import annotations

@@ -175,8 +175,7 @@ class HedgedAttempts(Attempts):
     # -- while both run -------------------------------------------------------------------------
 
     def attempt_paused(self, attempt: OwnedAttempt) -> None:
-        """See :class:`AttemptOwner`.  What the second one has to send is in its transport
-        already."""
+        """See :class:`AttemptOwner`.  The data of the second one is in its transport already."""
         if attempt is self._attempt:
             super().attempt_paused(attempt)
 

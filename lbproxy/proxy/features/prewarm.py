@@ -5,9 +5,9 @@ The rules:
 
 1. A server is kept warm while it is up and may be picked: not in drain, maint or down, not a backup
    that rests. One that gets the PROXY header is not, for its connections belong to one client each.
-2. What is missing is dialled when the server comes up, and looked for once a second.  At most
-   :data:`AT_ONCE` dials of a backend run at once, and at most ``pool_min`` a second are begun for a
-   server that closes them as fast as they are made.
+2. Missing connections are dialled when the server comes up. The number is checked once a second.
+   At most :data:`AT_ONCE` dials of a backend run at once, and at most ``pool_min`` a second are
+   begun for a server that closes them as fast as they are made.
 3. Leases, idle connections and dials together are never more than the server's ``maxconn``.  Of
    several worker processes, which do not see each other's idle connections, each takes its part of
    it at most.

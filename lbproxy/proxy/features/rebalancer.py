@@ -4,8 +4,7 @@ at a time.
 :mod:`lbproxy.balance.rebalance` says how many sessions move, :mod:`lbproxy.sessionclose` when and
 how one may be ended.  The rules:
 
-1. What counts are the sessions of this process: those of a TCP backend, or the tunnels of an HTTP
-   backend.
+1. Only sessions of this process count: TCP sessions, or tunnels of an HTTP backend.
 2. A run begins ``after`` seconds after a change, with a plan for each server that has too many.  It
    moves at most ``rate`` sessions a second, and never more than the plan, nor more than what is too
    many at that moment.
@@ -132,8 +131,9 @@ class Rebalancer(Feature["Backend"]):
         return WatchedSession(SESSION_CLOSES[spec.protocol](), self._now)
 
     def plan(self, tolerance: float | None = None) -> dict[ServerState, int]:
-        """How many sessions each server has too many now; O(servers), and O(requests that run) in
-        HTTP.
+        """Return the excess sessions of each server.
+
+        O(servers), in HTTP also O(running requests).
         """
         spec = self.spec
         if spec is None:

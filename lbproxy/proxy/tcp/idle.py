@@ -30,8 +30,8 @@ class IdleWatch:
     def restart(self, half: int) -> float:
         """Restart; return the seconds until the next look.
 
-        ``half``: the client's directions (:mod:`lbproxy.net.halfclose`).  Who has ended its own is
-        not waited for.
+        ``half``: the client's directions (:mod:`lbproxy.net.halfclose`).  A side that has ended its
+        direction is not waited for.
         """
         if halfclose.peer_ended(half):
             self.seconds = self._server

@@ -3,8 +3,8 @@
 :mod:`lbproxy.proxy.tcp.state` has the table of its states, :mod:`lbproxy.proxy.tcp.routing` the
 choice of a server, :mod:`lbproxy.proxy.tcp.attempt` the server's side.  The rules:
 
-1. What the client sends before the server is connected is kept, up to :data:`EARLY_BYTES`, so that
-   a client that leaves is noticed.
+1. Bytes that the client sends before the server is connected are kept, up to :data:`EARLY_BYTES`,
+   so that a client that leaves is noticed.
 2. A dial that fails gives the lease back and, while retries are left, another server is tried.
 3. In RELAYING the two transports are each other's producers, so neither is read faster than the
    other takes.  Where a direction moves bulk between our own transports in the clear, the kernel

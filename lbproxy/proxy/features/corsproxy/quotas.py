@@ -1,7 +1,7 @@
 """DATA. The quotas of one CORS proxy: calls are admitted, and their bytes counted as they pass.
 
-All quotas of a call are asked before any is charged.  What is counted is shared by all processes:
-the rates in the file of usage, the calls at once in :class:`~lbproxy.sharing.contracts.Shared`.
+All quotas of a call are asked before any is charged.  All processes share the counts: the rates in
+the file of usage, the calls at once in :class:`~lbproxy.sharing.contracts.Shared`.
 """
 
 from __future__ import annotations

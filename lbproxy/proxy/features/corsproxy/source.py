@@ -71,7 +71,9 @@ class CorsSource(Source):
         self._targets = TargetSource(parts)
 
     def cached_by(self, wrap: Callable[[Source], Source]) -> Source:
-        """See :class:`Source`.  What depends on the caller is in front of the cache."""
+        """See :class:`Source`.  The decisions that depend on the caller are made in front of the
+        cache.
+        """
         return CorsSource(self._parts, wrap(TargetSource(self._parts, shared=True)))
 
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:

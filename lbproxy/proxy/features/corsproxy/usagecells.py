@@ -133,7 +133,7 @@ class FileCells(Cells):
         return self._memory[start : start + self._row_bytes]
 
     def _load(self, number: int) -> None:
-        """Read a row.  What the file does not have stays as this process knows it."""
+        """Read a row.  Values that the file does not have stay unchanged."""
         if number in self._current:
             return
         self._seen.add(number)

@@ -1,6 +1,6 @@
 """DATA. The file that keeps the usage of keys and origins, shared by all processes.
 
-What a process has counted is in the file at once, so it survives the process, also ``kill -9``.
+A process writes its counts to the file at once, so they survive the process and ``kill -9``.
 :mod:`~lbproxy.proxy.features.corsproxy.usagecells` has its layout.  Without a writable file the
 counts are in memory, and end with lbproxy.
 """

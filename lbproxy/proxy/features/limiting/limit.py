@@ -70,7 +70,7 @@ class Limit:
     def apply(self, spec: LimitSpec, now: float) -> None:
         """Go on as ``spec`` says from ``now`` on.
 
-        What keys have used stays.  If the rate changes, it stays as a share of the burst.
+        The use of keys is kept. If the rate changes, it is kept as a share of the burst.
         """
         before = self.method
         self.spec = spec

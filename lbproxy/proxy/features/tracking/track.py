@@ -47,7 +47,7 @@ class Track:
     def value(self, traffic: Any) -> float:
         """Return the count of the key of ``traffic``, the highest if it has several.
 
-        What other nodes have counted is known shortly after a key is asked for the first time.
+        The counts of other nodes are known shortly after a key is asked for the first time.
         """
         counts, now = self._table(), self._wheel.now()
         highest = 0.0

@@ -3,7 +3,7 @@
 Rules, besides those of :mod:`lbproxy.proxy.features.waf.held`:
 
 1. A request without a body is held, too: its head is judged.
-2. While the verdict is awaited the client's body is paused.  What was read already is kept.
+2. While the verdict is awaited the client's body is paused.  Data that was read already is kept.
 3. The pool limits the time until the verdict.
 """
 

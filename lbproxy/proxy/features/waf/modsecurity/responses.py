@@ -4,7 +4,7 @@ Rules:
 
 1. Responses of text (:data:`JUDGED`) are held, up to ``body_limit``; a longer body is judged by its
    beginning.  All others pass, and so do upgrades and responses without a body.
-2. While the verdict is awaited the server is paused.  What was read already is kept.
+2. While the verdict is awaited the server is paused.  Data that was read already is kept.
 3. A refused response is dropped, and its server connection closed if it is not complete.
 """
 
