@@ -144,7 +144,7 @@ class AdminRequest(Request):
     def _wait(self, result: Awaitable[Any]) -> None:
         """Send ``result`` once it is there.
 
-        A client that leaves stops a read. A change goes on, because a part of it may have taken
+        A client that leaves stops a read. A change continues, because a part of it may have taken
         effect, and is recorded with its outcome.
         """
         waiting: Deferred[Any] = (

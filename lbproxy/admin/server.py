@@ -178,7 +178,7 @@ class Admin(Service):
         _close(doors)
 
     def take(self, doors: list[Door], settings: GlobalSpec) -> None:
-        """Go on with ``doors``, opened before: who comes in anywhere is judged by the new rules
+        """Continue with ``doors``, opened before: who comes in anywhere is judged by the new rules
         from now on.
         """
         present = {door.spec.address: door for door in self.doors}

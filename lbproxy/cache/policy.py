@@ -165,7 +165,7 @@ class Policy:
     """The rules of one ``[cache NAME]`` section; times in seconds, sizes in bytes.
 
     ``grace``: how long a stale response may answer when the server fails; ``grace_refresh``: how
-    long while it is fetched anew in the background. ``negative``: lifetime of 404, 405, 410, 414
+    long while it is fetched again in the background. ``negative``: lifetime of 404, 405, 410, 414
     and 501 without stated freshness. ``min_uses``: requests of one key before a response is stored.
     ``variants``: responses of one key, selected by Vary. ``targets``: RFC 9213 fields. ``key``: its
     variables, in place of scheme, host, path and query; empty for these. ``post``: size of the

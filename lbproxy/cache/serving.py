@@ -97,7 +97,7 @@ def _stale(stored: Stored, asked: Asked, policy: Policy, over: float) -> tuple[U
 
 
 def _refreshable(stored: Stored, policy: Policy, over: float) -> bool:
-    """Return whether a softly purged response may be served while it is fetched anew.
+    """Return whether a softly purged response may be served while it is fetched again.
 
     ``over``: seconds since the end of its lifetime, negative before."""
     control = stored.control

@@ -37,7 +37,7 @@ class _Cursor:
         self.upwards = upwards
 
     def leave(self) -> None:
-        """Go on to the next member."""
+        """Continue to the next member."""
         if self.node is not None:
             self.node = self.node.newer if self.upwards else self.node.older
 

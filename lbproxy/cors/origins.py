@@ -61,7 +61,7 @@ class AccessRules:
         self._keys = keys
 
     def allows_origin(self, origin: str | None) -> bool:
-        """Return whether a request with this ``Origin`` may go on; compared as a whole."""
+        """Return whether a request with this ``Origin`` may continue; compared as a whole."""
         if not self._origins:
             return True
         return self._keys if origin is None else origin in self._origins

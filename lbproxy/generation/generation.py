@@ -76,7 +76,7 @@ class Generation:
     """The live objects of one configuration: by name, ``listeners`` in the order written, ``sinks``
     by path.
 
-    ``of_features``: the services of its features.  A backend goes on with other features after a
+    ``of_features``: the services of its features.  A backend continues with other features after a
     reload, so they are noted here.
     """
 

@@ -7,7 +7,7 @@ last step, ``base`` the one without a queue.
 
 Netflix's ``base`` is a long average, which creeps up while an overload lasts and lets the limit
 grow with it.  Here ``base`` follows a shorter time quickly, and a longer one slowly and only while
-less than half of the limit is used.  If requests were refused, ``base`` is measured anew every
+less than half of the limit is used.  If requests were refused, ``base`` is measured again every
 :data:`PROBE_S`, as Envoy's adaptive concurrency does: for a step only ``least`` requests run at
 once, so that servers that have become slow by themselves are not taken for overloaded ones.
 

@@ -99,7 +99,7 @@ class RequestParser(Parser):
         return events
 
     def resume(self) -> list[Event]:
-        """Go on with HTTP after a stop, or without one behind the body that is being read: the
+        """Continue with HTTP after a stop, or without one behind the body that is being read: the
         server did not switch protocols, or will not."""
         self._stop_after = False
         if self._state != STOPPED:
@@ -252,7 +252,7 @@ class RequestParser(Parser):
         return options
 
     def _begin(self, head: RequestHead, events: list[Event]) -> None:
-        """Go on with the body of ``head``."""
+        """Continue with the body of ``head``."""
         length = head.length
         if head.method == b"CONNECT":
             if length != 0:

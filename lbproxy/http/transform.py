@@ -21,7 +21,7 @@ class Flow(Protocol):
         """
 
     def resume(self) -> None:
-        """Go on with what has come meanwhile, once no other transform of the body is paused."""
+        """Continue with what has come meanwhile, once no other transform of the body is paused."""
 
 
 class Transform:

@@ -8,7 +8,7 @@ Rules, next to those of :mod:`lbproxy.net.transport`:
    read asks for a whole record: so nothing is left inside OpenSSL that epoll does not know of, and
    a short record needs no second read to find that out.
 2. Peers that send many tiny records get them read together: every 16th short read tries for another
-   record, and goes on trying for as long as that succeeds.
+   record, and continues trying for as long as that succeeds.
 3. Writes of a protocol during one turn become one record if they fit.
 4. A read may want to write and a write to read; the one is retried when the other is possible.
 5. A write is retried with the same first bytes at an address of its own (partial writes and moving

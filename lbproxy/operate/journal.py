@@ -3,7 +3,7 @@
 It lies beside ``[lbproxy] state``, as ``STATE.journal``.  Each line is a topic and a message of
 :class:`~lbproxy.sharing.contracts.Replicated`.  Messages are appended :data:`SOON` seconds after
 they were published, in a thread.  When the file has grown to :data:`GROWTH` times what it says, it
-is written anew from what the features know.  After an error it is tried again every :data:`AGAIN`
+is rewritten from what the features know.  After an error it is tried again every :data:`AGAIN`
 seconds.  A line that a crash has cut off is ignored.
 
 A process that takes over from another writes nothing before :meth:`KeptJournal.own`.

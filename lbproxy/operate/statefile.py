@@ -80,7 +80,7 @@ def write_whole(path: str, data: bytes) -> None:
 def _write_changes(path: str, changes: Changes) -> None:
     """Write the state file.  OSError.
 
-    In a thread: with an indent, json encodes in Python, so that other threads go on meanwhile.
+    In a thread: with an indent, json encodes in Python, so that other threads continue meanwhile.
     """
     parts = json.JSONEncoder(indent=1).iterencode(changes.as_json(ordered=True))
     write_whole(path, "".join(parts).encode() + b"\n")

@@ -10,7 +10,7 @@ Driven by SIGUSR2 and ``POST /api/v1/upgrade``; :mod:`lbproxy.tap` makes the :cl
    serves.
 3. Only then we stop accepting, hand over the events and the bans since step 1
    (:mod:`lbproxy.process.remainder`), drain, and end. If it does not come so far, it is killed and
-   we go on as before.
+   we continue as before.
 """
 
 from __future__ import annotations

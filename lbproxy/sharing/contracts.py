@@ -150,7 +150,7 @@ class Replicated(Protocol):
         """Send ``message`` to the subscribers of ``topic`` in all processes, this one included.
 
         All receive the messages of a topic in one order.  A process that cannot keep up misses
-        messages; a topic with ``whole`` is then sent anew.
+        messages; a topic with ``whole`` is then sent again.
         """
 
     def subscribe(

@@ -168,7 +168,7 @@ class Worker(WorkerTurns):
     def _on_reload(self, message: dict[str, Any], fds: list[int]) -> None:
         """Another configuration, which the master has accepted.
 
-        If it fails here, the master has us begin anew.
+        If it fails here, the master has us start again.
         """
         try:
             self._reload(message)

@@ -2,7 +2,7 @@
 them back.
 
 The judgement is :class:`lbproxy.health.passive.PassiveHealth`.  Timers run only while a server is
-out, or while there is something to compare.  A changed ``passive`` line begins anew, and servers
+out, or while there is something to compare.  A changed ``passive`` line starts again, and servers
 that were out are back.
 """
 

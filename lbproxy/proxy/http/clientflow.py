@@ -82,7 +82,7 @@ class ClientFlow(ClientSender):
 
     @property
     def body_bytes(self) -> int:
-        """Bytes of the request body so far, while it is the client who has to go on; else -1."""
+        """Bytes of the request body so far, while it is the client who has to continue; else -1."""
         exchange = self._exchange
         if exchange is None or self._state != BODY or self._hold or self._read_paused:
             return -1

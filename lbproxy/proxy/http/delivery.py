@@ -64,7 +64,7 @@ class DeliveryOwner(Asking):
         raise NotImplementedError
 
     def hold_tunnel(self, held: bool) -> None:
-        """Pause both directions of the tunnel, or resume what back-pressure lets go on."""
+        """Pause both directions of the tunnel, or resume what back-pressure lets continue."""
         raise NotImplementedError
 
     def drop_source(self) -> None:

@@ -58,7 +58,7 @@ class BanBook:
         return given.keep("ban", spec.name, lambda: BanBook(spec, given))
 
     def apply(self, spec: BanSpec) -> None:
-        """Go on as ``spec`` says; bans that hold stay as they are."""
+        """Continue as ``spec`` says; bans that hold stay as they are."""
         if spec.after != self.spec.after:
             self._counts = None
         self.spec = spec

@@ -1,6 +1,6 @@
 """DATA. ``challenge`` of a frontend and of its routes.
 
-1. A request with a pass goes on.  Its pass is not sent to the server, not even while nothing is
+1. A request with a pass continues.  Its pass is not sent to the server, not even while nothing is
    checked: browsers keep a pass longer than an attack lasts.
 2. A request that ``challenge_except``, its route or its crawler exempts goes on.  So does one that
    a route of lbproxy's own answers (reply, redirect): that costs less than the page. It is looked

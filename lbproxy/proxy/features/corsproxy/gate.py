@@ -161,7 +161,7 @@ class Gate:
     def _judged(
         self, traffic: Any, request: RequestHead, target: bytes, referrer: bytes | None
     ) -> Reply | None:
-        """Return an answer of the proxy's own, or None for a call that goes on."""
+        """Return an answer of the proxy's own, or None for a call that continues."""
         page = self._judge.page(request, target)
         if page:
             _note(traffic, [])

@@ -38,7 +38,7 @@ SECRET_MIN: Final = 8
 
 @define(eq=False)
 class AllowedCall:
-    """A call that may go on: its target, the allowed origin of the request, and its key.
+    """A call that may continue: its target, the allowed origin of the request, and its key.
 
     ``exit_name``: of the exit, "" for the direct way.  ``credentials``: cookies pass.  ``ttl``:
     that of the call, bounded.  Traffic adds the rest: ``exit``, by which the target is reached;
@@ -137,7 +137,7 @@ class CallJudge:
             raise CallRefused(403, words, "refused_origin")
 
     def allows(self, origin: bytes | None) -> bool:
-        """Return whether requests with this ``Origin`` may go on."""
+        """Return whether requests with this ``Origin`` may continue."""
         return self._access.allows_origin(_text(origin))
 
     def preflight(self, request: RequestHead) -> Preflight | None:

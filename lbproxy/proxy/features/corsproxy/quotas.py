@@ -103,7 +103,7 @@ class Quotas:
         return None
 
     def passed(self, call: Admitted, bytes_in: int, bytes_out: int) -> bool:
-        """Count bytes of a call; return whether it may go on."""
+        """Count bytes of a call; return whether it may continue."""
         now = self._wall()
         with self.usage.locked() as table:
             for subject in call.subjects:

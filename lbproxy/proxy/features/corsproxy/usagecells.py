@@ -215,7 +215,7 @@ class FileCells(Cells):
                 self.words[place] = value if further else max(value, self.words[place])
 
     def _lose(self, error: OSError) -> None:
-        """Go on in memory."""
+        """Continue in memory."""
         self._file = -1
         words = error.strerror
         _log.warn("usage of keys is not kept over a restart any more: {text}", text=words)

@@ -74,7 +74,7 @@ class UsageFile:
         """Hold the counts while they are read and changed.
 
         A process that holds them holds them for microseconds.  If it is stopped meanwhile, the
-        others go on after some milliseconds.  Then a count may be lost, and nobody waits.
+        others continue after some milliseconds.  Then a count may be lost, and nobody waits.
         """
         table = self.table
         held = self._lock >= 0 and self._acquire()
@@ -106,7 +106,7 @@ class UsageFile:
         return False
 
     def _again(self) -> tuple[UsageTable, FileCells | None]:
-        """Read the file anew: another process has made a new one of it."""
+        """Read the file again: another process has made a new one of it."""
         assert self._cells is not None
         self._cells.detach()
         try:
@@ -136,7 +136,7 @@ class UsageFile:
         return Cells(memoryview(mmap(-1, self._size)), SLICES, token_bytes(_SECRET))
 
     def close(self) -> None:
-        """Close the file; counting goes on in memory."""
+        """Close the file; counting continues in memory."""
         lock, self._lock = self._lock, -1
         if self._cells is not None:
             self._cells.detach()

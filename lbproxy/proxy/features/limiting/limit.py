@@ -68,7 +68,7 @@ class Limit:
         return Key(spec.key, spec.prefix)
 
     def apply(self, spec: LimitSpec, now: float) -> None:
-        """Go on as ``spec`` says from ``now`` on.
+        """Continue as ``spec`` says from ``now`` on.
 
         The use of keys is kept. If the rate changes, it is kept as a share of the burst.
         """

@@ -59,7 +59,7 @@ class ListSource:
             raise ValueError(f"list {self.spec.name}: {words}") from None
 
     def apply(self, spec: ListSpec) -> None:
-        """Go on as ``spec`` says; the contents stay until the new ones are read."""
+        """Continue as ``spec`` says; the contents stay until the new ones are read."""
         if spec != self.spec:
             self.spec = spec
             self._seen = None

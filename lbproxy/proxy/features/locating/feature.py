@@ -1,6 +1,6 @@
 """DATA. The location of clients, for a frontend (``Frontend.geo``).
 
-The files are looked at once a minute, and opened anew in a thread when they have changed.  A new
+The files are looked at once a minute, and opened again in a thread when they have changed.  A new
 version that cannot be read is not used.
 """
 

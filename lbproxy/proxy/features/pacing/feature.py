@@ -7,7 +7,7 @@ waited for at its beginning and at its end:
 - for reading: lbproxy holds bytes that the system does not take any more.
 
 When :data:`WINDOW_S` such seconds have passed, the bytes in them are compared with the rate.  A
-client that lbproxy does not wait for meanwhile begins anew.  So a slow server, a queue or an idle
+client that lbproxy does not wait for meanwhile starts again.  So a slow server, a queue or an idle
 session never counts against a client.
 """
 

@@ -38,7 +38,7 @@ class Track:
         return given.keep("track", spec.name, lambda: Track(spec, given))
 
     def apply(self, spec: TrackSpec) -> None:
-        """Go on as ``spec`` says; counts stay unless the window changes."""
+        """Continue as ``spec`` says; counts stay unless the window changes."""
         self.spec = spec
         self.key = Key(spec.key, spec.prefix)
         self._counts: WindowCounts | None = None

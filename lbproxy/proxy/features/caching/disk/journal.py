@@ -13,7 +13,7 @@ for a purge of another process to be true at once.
   grow again, a process that has read part of it would take the new records for its continuation.
 - A journal that cannot grow is emptied for the same reason when a purge has to be recorded.
 - :meth:`Journal.compaction` writes a new file in place of the old one. Its header names the file
-  and the position it stands for, so a process that has read so far goes on behind the copy.
+  and the position it stands for, so a process that has read so far continues behind the copy.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Journal:
     :meth:`load` or :meth:`sync` reads what it has.
 
     ``apply(payload)`` is called for each record, own ones included; it raises DamagedError for one
-    that it cannot read. ``reset()`` is called when the contents are lost, or begin anew.
+    that it cannot read. ``reset()`` is called when the contents are lost, or start again.
     """
 
     def __init__(
@@ -264,7 +264,7 @@ class Journal:
             self._switch()
 
     def _switch(self) -> None:
-        """Take the file that now has the name; go on where ours ended, if it says so.
+        """Take the file that now has the name; continue where ours ended, if it says so.
 
         If not, ours was removed by somebody else: it is emptied, so that others notice, too."""
         was = (os.fstat(self._fd).st_ino, self._position) if self._fd >= 0 else (0, 0)

@@ -10,7 +10,7 @@ Rules:
 4. A process that ends is started again, after a pause that doubles each time, up to
    :data:`LONGEST_PAUSE`.
 5. If files of the rules change, one new process loads them.  If it can, new processes replace all
-   old ones, each after its answer; if not, the old ones go on.
+   old ones, each after its answer; if not, the old ones continue.
 6. The processes run while the pool has users.
 """
 
