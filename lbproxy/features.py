@@ -41,6 +41,7 @@ __all__ = [
     "BuiltIn",
     "Kind",
     "all_features",
+    "declarations",
     "declare_keys",
     "features_of",
     "forget_installed",
@@ -107,13 +108,19 @@ def declare_keys() -> None:
     """Add the sections of all features, and their keys to other sections; harmless the second
     time.
     """
-    declared = (*(built_in.declares for built_in in FEATURES), *_installed())
+    declared = declarations().values()
     for section in (section for one in declared for section in one.sections):
         SECTIONS.setdefault(section.kind, section)
     for owner in ("frontend", "backend", "route"):
         keys = [one.Keys for one in declared if one.owner == owner and one.Keys is not None]
         add_keys(owner, *keys)
     add_route_options(*(one.RouteKeys for one in declared if one.RouteKeys is not None))
+
+
+def declarations() -> dict[str, type[Declaration]]:
+    """Return the declarations of all features by name, those of installed packages included."""
+    built_in = {one.name: one.declares for one in FEATURES}
+    return {**built_in, **{kind.name: kind for kind in _installed()}}
 
 
 @cache

@@ -51,7 +51,7 @@ class Control:
 
     @property
     def forbids_stale(self) -> bool:
-        """True if a shared cache must not use the response stale (RFC 9111 §4.2.4), s-maxage aside."""
+        """True if a shared cache must not use it stale (RFC 9111 §4.2.4), s-maxage aside."""
         return self.must_revalidate or self.proxy_revalidate or self.no_cache
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from lbproxy.config.section import Section
+    from lbproxy.model import Config, FrontendSpec
 
 __all__ = ["Declaration", "FrontendDeclaration", "OwnerKind"]
 
@@ -31,6 +32,19 @@ class Declaration:
     Keys: ClassVar[type[Any] | None] = None
     RouteKeys: ClassVar[type[Any] | None] = None
     sections: ClassVar[tuple[Section, ...]] = ()
+
+    @classmethod
+    def signs_for_clients(cls, spec: FrontendSpec) -> bool:
+        """Return whether clients of a frontend keep data that is signed with ``Env.secret``.
+
+        lbproxy then keeps a random secret over restarts, or warns that it cannot.
+        """
+        return False
+
+    @classmethod
+    def loses_at_restart(cls, config: Config) -> str:
+        """Name the state that a restart loses unless ``[lbproxy] state`` is set; "" for none."""
+        return ""
 
 
 class FrontendDeclaration(Declaration):

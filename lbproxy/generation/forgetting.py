@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from lbproxy.features import declarations
 from lbproxy.model import Config
-from lbproxy.proxy.features.banning.spec import BanSpec
 
 __all__ = ["forgotten"]
 
 
 def forgotten(config: Config) -> list[str]:
-    """Return a warning if there are bans and no file that keeps them."""
-    if config.settings.state or not config.of(BanSpec):
+    """Return a warning for each kind of state that features lose and no file keeps."""
+    if config.settings.state:
         return []
-    return ["lbproxy: without 'state' a restart forgets all bans"]
+    found = (one.loses_at_restart(config) for one in declarations().values())
+    return [f"lbproxy: without 'state' a restart forgets {what}" for what in found if what]

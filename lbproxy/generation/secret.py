@@ -1,16 +1,16 @@
 """CONTROL. The secret of ``[lbproxy]``: from the configuration, a file of its own, or random.
 
-A random one is kept in a file beside ``state``, if a frontend has a challenge.
+A random one is kept in a file beside ``state``, if a feature signs data for clients with it.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from lbproxy.config.units import SECRET_LENGTH
-from lbproxy.model import Config
+from lbproxy.features import declarations
+from lbproxy.model import Config, FrontendSpec
 
 __all__ = ["KEPT_BYTES", "kept_path", "kept_secret", "read_secret", "secret_warnings"]
 
@@ -38,11 +38,9 @@ def read_secret(text: str) -> bytes:
 
 
 def kept_path(config: Config) -> str:
-    """Return the file that keeps a random secret over restarts, for frontends with a challenge; ""
-    if none does.
-    """
+    """Return the file that keeps a random secret over restarts; "" if no feature needs it."""
     settings = config.settings
-    wanted = settings.state and not settings.secret and any(map(_checks, config.frontends))
+    wanted = settings.state and not settings.secret and any(map(_signing, config.frontends))
     return f"{settings.state}.secret" if wanted else ""
 
 
@@ -62,9 +60,10 @@ def secret_warnings(config: Config) -> list[str]:
     if settings.state or settings.secret:
         return []
     text = "without 'state' or 'secret' in [lbproxy], browsers are checked again after a restart"
-    return [f"frontend {one.name}: challenge: {text}" for one in config.frontends if _checks(one)]
+    found = ((one.name, feature) for one in config.frontends for feature in _signing(one))
+    return [f"frontend {name}: {feature}: {text}" for name, feature in found]
 
 
-def _checks(spec: Any) -> bool:
-    modes = {getattr(one, "challenge", None) for one in (spec, *spec.routes)}
-    return bool(modes & {"on", "alert"})
+def _signing(spec: FrontendSpec) -> list[str]:
+    """Return the names of the features whose clients a new secret makes strangers."""
+    return [name for name, one in declarations().items() if one.signs_for_clients(spec)]

@@ -114,10 +114,9 @@ class ClientContextFactory:
         return twin
 
     def for_host(self, host: str) -> ClientContextFactory:
-        """Return parameters for another host with the same OpenSSL context: authorities of a context
-        take 10 ms to read, and most of a megabyte.
+        """Return parameters for another host with the same OpenSSL context.
 
-        Only for a factory that verifies. Raises :class:`CertificateError` for what is no host name.
+        Its authorities take 10 ms to read, and most of a megabyte. Only for a factory that verifies. Raises :class:`CertificateError` for what is no host name.
         """
         if not self.fingerprint[1]:
             raise ValueError("connections that share a context are verified")

@@ -6,7 +6,7 @@ from attrs import frozen
 
 from lbproxy.config.declaration import Declaration
 from lbproxy.config.draft import Draft
-from lbproxy.config.model import NOWHERE, ListName, Network, Where, hidden, option
+from lbproxy.config.model import NOWHERE, Config, ListName, Network, Where, hidden, option
 from lbproxy.config.section import Judge, Section
 from lbproxy.limits.rate import Rate
 from lbproxy.limits.rules import BanAction
@@ -90,3 +90,8 @@ class BanDeclaration(Declaration):
     owner = "frontend"
     Keys = BanKeys
     sections = (BAN,)
+
+    @classmethod
+    def loses_at_restart(cls, config: Config) -> str:
+        """See :class:`Declaration`."""
+        return "all bans" if config.of(BanSpec) else ""

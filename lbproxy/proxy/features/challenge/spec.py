@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from lbproxy.config.declaration import Declaration
-from lbproxy.config.model import Condition, option
+from lbproxy.config.model import Condition, FrontendSpec, option
 
 __all__ = ["ChallengeDeclaration", "ChallengeKeys"]
 
@@ -71,3 +71,9 @@ class ChallengeDeclaration(Declaration):
     owner = "frontend"
     Keys = ChallengeKeys
     RouteKeys = ChallengeRouteKeys
+
+    @classmethod
+    def signs_for_clients(cls, spec: FrontendSpec) -> bool:
+        """Return whether a frontend issues passes."""
+        modes = {getattr(one, "challenge", None) for one in (spec, *spec.routes)}
+        return bool(modes & {"on", "alert"})
