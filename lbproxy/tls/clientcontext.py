@@ -116,7 +116,8 @@ class ClientContextFactory:
     def for_host(self, host: str) -> ClientContextFactory:
         """Return parameters for another host with the same OpenSSL context.
 
-        Its authorities take 10 ms to read, and most of a megabyte. Only for a factory that verifies. Raises :class:`CertificateError` for what is no host name.
+        Its authorities take 10 ms to read and most of a megabyte. Only for a factory that verifies.
+        Raises :class:`CertificateError` if ``host`` is not a host name.
         """
         if not self.fingerprint[1]:
             raise ValueError("connections that share a context are verified")
