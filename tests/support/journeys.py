@@ -56,7 +56,7 @@ DRAINED = """
 workers = 2
 transport = twisted
 [frontend web]
-listen = tcp:127.0.0.1:0
+listen = tcp:8080
 backend = app
 [backend app]
 servers =
