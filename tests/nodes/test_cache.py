@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -350,3 +351,49 @@ def test_a_reload_switches_it_off_and_on(world: World) -> None:
     assert world.nodes[ONE].service.reload(text).ok
     world.reactor.advance(1)
     assert world.ask(ONE).status == 200 and world.fetches == 2
+
+
+@pytest.mark.parametrize("seed", [*range(4), 114, 116])
+def test_no_request_gets_what_was_purged_before_it(seed: int) -> None:
+    """Random requests and purges at both nodes, while Redis comes and goes."""
+    pick = Random(seed)
+    world = World("grace = 60s\nredis_timeout = 200ms")
+    latency = pick.choice([0.0, 0.01, 0.04])
+    world.head["Cache-Tag"] = "product-7"
+    floor = version = 0
+    waiting: list[tuple[int, Any]] = []
+    for _ in range(150):
+        what = pick.random()
+        if what < 0.5:
+            world.after = pick.choice([0.0, 0.0, 0.3, 1.5])
+            node = pick.choice([ONE, TWO])
+            url = f"http://a.test:{8001 + node}/a"
+            world.reactor.latency = 0.0  # for the connection of the client
+            pending = world.nodes[node].begin("GET", url, headers={"Host": "h:8000"})
+            world.reactor.latency = latency
+            waiting.append((floor, pending))
+        elif what < 0.75:
+            world.reactor.advance(pick.choice([0.01, 0.1, 0.4, 2.0]))
+        elif what < 0.9:
+            version += 1
+            world.body = b"%d" % version
+            kind, value = pick.choice(PURGES)
+            if not isinstance(world.purge(pick.choice([ONE, TWO]), kind, value), Exception):
+                floor = version
+        elif what < 0.95:
+            world.redis.stop()
+            if pick.random() < 0.5:
+                world.redis.lose()
+        else:
+            world.redis.start()
+        for least, pending in list(waiting):
+            if pending.response is not None:
+                waiting.remove((least, pending))
+                assert pending.response.status == 200
+                assert int(pending.response.body.replace(b"one", b"0")) >= least
+    world.redis.start()
+    for least, pending in waiting:
+        assert int(pending.wait(10).body.replace(b"one", b"0")) >= least
+    counters = world.cache(ONE).counters, world.cache(TWO).counters
+    assert sum(one.hits for one in counters) > 0
+    world.close()

@@ -87,7 +87,7 @@ class World:
     ended: dict[int, float] = field(factory=dict)
     asked: list[Asked] = field(factory=list)
     seen: list[str] = field(factory=list)
-    floor: int = 1  # the oldest version after the last purge
+    floors: dict[str, int] = field(factory=dict)  # by kind: the oldest after the last purge
 
     @property
     def now(self) -> float:
@@ -112,6 +112,7 @@ class World:
         if chance < 0.06:
             return Answer(raw=b"", close=True, after=after)
         head = {"Cache-Control": CONTROL[kind], "ETag": f'"{tag}"', "Vary": "Accept-Language"}
+        head["Surrogate-Key"] = kind
         if request.header("If-None-Match") == f'"{tag}"':
             return Answer(304, b"", head, after=after)
         body = whole(tag)
@@ -169,7 +170,17 @@ class World:
             headers["Range"] = pick.choice(["bytes=0-9", "bytes=-5", "bytes=100-2000,5-10"])
         pending = self.lb.begin(method, f"http://h/{kind}/a", headers=headers)
         self.asked.append(
-            Asked(pending, kind, method, language, user, self.now, demands, self.floor, known)
+            Asked(
+                pending,
+                kind,
+                method,
+                language,
+                user,
+                self.now,
+                demands,
+                self.floors.get(kind, 1),
+                known,
+            )
         )
 
     def step(self) -> None:
@@ -192,8 +203,7 @@ class World:
             one.paused = not one.paused
             (one.pending.client.pause if one.paused else one.pending.client.resume)()
         elif what < 0.94:
-            purged(self.lb.service.caches["main"], Purge("all"), soft=False)
-            self.floor = self.version
+            self.purge()
         elif what < 0.96:
             purged(self.lb.service.caches["main"], Purge("prefix", b"http://h/"), soft=True)
         elif what < 0.97:
@@ -202,6 +212,20 @@ class World:
             text = settings(pick, self.grace)
             assert self.lb.service.reload(text).ok
         self.look()
+
+    def purge(self) -> None:
+        """Change the pages, and purge those of one kind or all: nobody gets an old one."""
+        self.bump()
+        kind = self.random.choice(list(CONTROL))
+        one = Purge("url", b"http://h/%b/a" % kind.encode()), [kind]
+        prefix = Purge("prefix", b"http://h/%b/" % kind.encode()), [kind]
+        tag = Purge("tag", kind.encode()), [kind]
+        every = list(CONTROL)
+        wanted, kinds = self.random.choice(
+            [one, prefix, tag, (Purge("host", b"h"), every), (Purge("all"), every)]
+        )
+        purged(self.lb.service.caches["main"], wanted)
+        self.floors.update(dict.fromkeys(kinds, self.version))
 
     # -- the model
 

@@ -196,23 +196,27 @@ class Cache(Generic[RunningT]):
         stored = evolve(fetch.stored, length=len(body))
         release = _take_claim(fetch)
         key = self._place(fetch, stored)
-        if self.store.has_later(key, stored):
+        if key is None:
             release()
             return None  # a later request was quicker
         return self.store.add(key, stored, body, release)
 
-    def _place(self, fetch: RunningT, stored: Stored) -> Key:
+    def _place(self, fetch: RunningT, stored: Stored) -> Key | None:
         """Return the key to store a response under: without what No-Vary-Search names.
 
-        The response that it replaces under another key goes."""
+        The response that it replaces under another key goes. None if that, or the one under this
+        key, was asked for later."""
         own = fetch.own_key
         rule = search_rule(stored) if applies(own, self.policy) else None
         key = own if rule is None else reduced(own, rule) or own
+        others = {fetch.key, own} - {key}
+        if any(self.store.has_later(one, stored) for one in (key, *others)):
+            return None
         if self._learns:
             self._learn(fetch, own, stored)
         if rule is not None:
             self.searches.learn(own, rule)
-        for other in {fetch.key, own} - {key}:
+        for other in others:
             for entry in list(self.store.select(other) or ()):
                 if entry.stored.selected == stored.selected:
                     self.store.remove(entry)
@@ -247,7 +251,12 @@ class Cache(Generic[RunningT]):
         self._passing.pop(hash(fetch.key), None)
         self._refused.pop(hash(fetch.url), None)
         stored = evolve(fetch.stored, length=spool.size)
-        self.store.add_spooled(self._place(fetch, stored), stored, spool, digest, done)
+        key = self._place(fetch, stored)
+        if key is None:
+            self.store.discard_spooled(spool)
+            done()
+        else:
+            self.store.add_spooled(key, stored, spool, digest, done)
 
     def fetch_over(self, fetch: RunningT) -> None:
         """A fetch has ended."""

@@ -13,7 +13,7 @@ purges, the cache is empty.
 from __future__ import annotations
 
 from collections.abc import Callable
-from secrets import token_bytes, token_hex
+from secrets import token_hex
 from typing import Any, Final, Protocol
 
 from attrs import frozen
@@ -62,7 +62,6 @@ REST: Final = 1.0
 """Seconds without look-ups after one that failed, so that not each request waits in vain."""
 
 _SKEW: Final = 1.0
-_NODE: Final = 8  # bytes before each purge in the log, which say whose it is
 _quiet = Quiet(Logger(__name__))
 
 
@@ -70,7 +69,7 @@ class TierOwner(Protocol):
     """The store above: :class:`lbproxy.proxy.features.caching.nodes.store.NodesStore`."""
 
     def purge_here(self, wanted: Purge, soft: bool) -> None:
-        """Another node has purged."""
+        """A node has purged; it may be this one."""
 
     def forget(self) -> None:
         """Purges may have been missed: nothing in memory may be used any more."""
@@ -108,7 +107,6 @@ class NodesTier:
         self._wall = wall
         self._base = reach.base
         self._secret = reach.secret
-        self._node = token_bytes(_NODE)
         self._run = ""  # the Redis process
         self._epoch = b""
         self._seen = 0
@@ -179,10 +177,10 @@ class NodesTier:
             self._owner.forget()
         self._epoch, self._seen = epoch, number
         for one in purges:
-            if one[:_NODE] != self._node:
-                purged = load_entry(one[_NODE:])
-                assert isinstance(purged, Purged)
-                self._owner.purge_here(purged.purge, purged.soft)
+            # those of this process, too: a look-up may have been under way when it purged
+            purged = load_entry(one)
+            assert isinstance(purged, Purged)
+            self._owner.purge_here(purged.purge, purged.soft)
         self._until = asked + LEASE
 
     def _keys(self, key: Key | None = None) -> list[str]:
@@ -296,7 +294,7 @@ class NodesTier:
         everything = wanted.kind == "all" and not soft
         mark = b"1" if soft else b"0"
         prefix = prefix_of(wanted)
-        record = self._node + dump_entry(Purged(wanted, soft))
+        record = dump_entry(Purged(wanted, soft))
         words: tuple[str | bytes | int, ...] = (
             token_hex(8), record, int(everything), b"" if prefix is None else mark + prefix,
             *(mark + name for name in names_in(wanted)),
