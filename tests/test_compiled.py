@@ -341,6 +341,7 @@ DEPENDING = {
     "count/test_guard.py",
     "differential/__main__.py",
     "differential/test_engines.py",
+    "docs/test_architecture.py",
     "http/test_edges.py",
     "http/test_h1_chunks.py",
     "net/test_handshake_turns.py",
