@@ -16,6 +16,8 @@ __all__ = [
     "CUSTOM",
     "HASH",
     "HEADERS",
+    "LIMIT",
+    "LIMIT_FULL",
     "REWRITE",
     "STICKY",
 ]
@@ -142,6 +144,34 @@ CACHE_FULL = {
     )
 }
 """The same cache with many other responses in it."""
+
+LIMIT = {
+    "lbproxy": Words(front=["limits = one"], sections=["[limit one]", "rate = 1000000/1s"]),
+    "haproxy": Words(
+        front=[
+            "stick-table type ip size 1m expire 10s store http_req_rate(10s)",
+            "http-request track-sc0 src",
+            "http-request deny deny_status 429 if { sc_http_req_rate(0) gt 9000000 }",
+        ]
+    ),
+    "nginx": Words(
+        front=["limit_req zone=one burst=100000 nodelay;"],
+        sections=["limit_req_zone $binary_remote_addr zone=one:64m rate=1000000r/s;"],
+    ),
+}
+"""A limit of requests by address, which no client exceeds."""
+
+LIMIT_FULL = {
+    "lbproxy": Words(
+        front=LIMIT["lbproxy"].front,
+        sections=[
+            *LIMIT["lbproxy"].sections,
+            *("[frontend filled]", "listen = unix:filled.sock", "backend = app"),
+            f"filters = {Path(__file__).with_name('filledcells.py')}:FilledCells",
+        ],
+    )
+}
+"""The same limit in a table with a million other keys."""
 
 CACHE_ELSEWHERE = {
     "lbproxy": Words(

@@ -146,6 +146,8 @@ _ALL = (
         _both("combined", features.COMBINED)[1:],
         _both("custom", features.CUSTOM)[1:],
     ),
+    Row("limit", _asks(_browser()), _varied(), words=features.LIMIT),
+    Row("limit-full", _asks(_browser()), _varied(), words=features.LIMIT_FULL),
     Row("cache-hit", _hits, _public, words=features.CACHE),
     Row("cache-hit-full", _hits, _public, words=features.CACHE_FULL),
     Row("cache-miss", _asks(_browser()), _public, words=features.CACHE),

@@ -61,11 +61,20 @@ class LimitVerdicts:
 
     def _decide(self, note: LimitNote) -> Any:
         """None to pass, an error to refuse with, or what to wait for."""
+        if len(note.asked) == 1 and not note.asked[0].wait and note.asked[0].at_once is None:
+            return self._let_pass(note.asked[0])
         worst, slow, passing = self._judge(note)
         if worst is not None:
             return self._refuse(note, worst)
         error = self._pass(note, passing)
         return error if error is not None or not slow else self._delay(slow)
+
+    def _let_pass(self, one: LimitCheck) -> None:
+        """Charge the only limit, which has room: the usual case."""
+        limit = one.limit
+        self.tallies[limit.name].asked += 1
+        if limit.cost:
+            limit.charge(one, limit.cost, self._now())
 
     def _judge(
         self, note: LimitNote
