@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from attrs import frozen
@@ -12,6 +13,9 @@ __all__ = ["MOST", "NONE", "Control", "delta_seconds", "parse_control"]
 
 MOST: Final = 2**31
 """The largest number of seconds (RFC 9111 §1.2.2); larger ones are this one."""
+
+LONGEST: Final = 100
+"""Bytes of the longest line that is remembered with its directives."""
 
 _DIGITS: Final = re.compile(rb"[0-9]+")
 _QUOTED: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*"', re.DOTALL)
@@ -97,6 +101,18 @@ def parse_control(values: Sequence[bytes], field: bytes = b"cache-control") -> C
     """
     if not values:
         return NONE
+    if len(values) == 1 and len(values[0]) <= LONGEST:
+        return _remembered(values[0], field)
+    return _parsed(values, field)
+
+
+@lru_cache(maxsize=256)
+def _remembered(value: bytes, field: bytes) -> Control:
+    """See :func:`parse_control`; a site sends a handful of different lines."""
+    return _parsed([value], field)
+
+
+def _parsed(values: Sequence[bytes], field: bytes) -> Control:
     found: dict[str, Any] = {}
     for name, value in _directives(values):
         if name in _FLAGS:

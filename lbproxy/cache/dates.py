@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from calendar import timegm
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["http_seconds"]
@@ -24,6 +25,8 @@ _FORMS: Final = tuple(
     )
 )
 
+_USUAL_SIZE: Final = len(b"Sun, 06 Nov 1994 08:49:37 GMT")
+
 
 def http_seconds(value: bytes, now: float) -> int | None:
     """Return an HTTP date as seconds since the epoch, or None if it is in none of the three forms.
@@ -32,11 +35,20 @@ def http_seconds(value: bytes, now: float) -> int | None:
     is the latest year of the past with these digits.  The name of the day is not compared with the
     date.
     """
-    for form in _FORMS:
+    if len(value) == _USUAL_SIZE:  # only the first form has it
+        return _usual(value)
+    for form in _FORMS[1:]:
         found = form.fullmatch(value)
         if found is not None:
             return _seconds(found, now)
     return None
+
+
+@lru_cache(maxsize=256)
+def _usual(value: bytes) -> int | None:
+    """Read an IMF-fixdate.  All responses of one second have the same Date."""
+    found = _FORMS[0].fullmatch(value)
+    return None if found is None else _seconds(found, 0.0)
 
 
 def _seconds(found: re.Match[bytes], now: float) -> int | None:

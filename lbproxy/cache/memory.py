@@ -19,7 +19,8 @@ OVERHEAD: Final = 2048
 """Bytes that an entry costs besides its key, head and body; ``tests/cache`` measures them."""
 
 PER_FIELD: Final = 160
-"""Bytes that one stored header field costs besides its text."""
+"""Bytes that one stored header field costs besides its text, which is stored twice: as a pair, and
+as a line that is ready to be sent."""
 
 PER_MEMBER: Final = 512
 """Bytes that one tag or group of a response costs besides its text: sets that may be its own."""
@@ -45,10 +46,11 @@ class Entry(Listed[Key]):
     """One stored response.  ``body`` is complete.
 
     ``reading``: the clients that are being sent the body, None if there was none. ``place``: that
-    of the same response in the folder store, None without one.
+    of the same response in the folder store, None without one. ``ready``: ``stored`` prepared for
+    hits (:class:`~lbproxy.cache.ready.ReadyHead`), None before the first.
     """
 
-    __slots__ = ("body", "hits", "place", "reading", "stored")
+    __slots__ = ("body", "hits", "place", "reading", "ready", "stored")
 
     def __init__(self, key: Key, stored: Stored, body: Body) -> None:
         held = len(body) if isinstance(body, bytes) else 0
@@ -58,6 +60,7 @@ class Entry(Listed[Key]):
         self.hits = 0
         self.reading: Reading | None = None
         self.place: Any = None
+        self.ready: Any = None
 
     @property
     def size(self) -> int:
@@ -85,7 +88,7 @@ def cost(key: Key, stored: Stored, body: int) -> int:
     """Return the bytes that a response with ``body`` bytes of body takes in memory."""
     texts = sum(map(len, key)) + len(stored.url)
     for name, value in stored.headers:
-        texts += len(name) + len(value) + PER_FIELD
+        texts += 2 * (len(name) + len(value)) + PER_FIELD
     for name, chosen in stored.selected:
         texts += len(name) + len(chosen or b"") + PER_FIELD
     return OVERHEAD + texts + members_cost(stored) + body

@@ -131,27 +131,27 @@ def _strings(members: Any) -> frozenset[bytes] | None:
 class SearchRules:
     """The rules that responses have stated lately, by path; the latest first.
 
-    A key is that of :func:`~lbproxy.cache.key.key_of`.
+    A key is that of :func:`~lbproxy.cache.key.key_of`. ``rules``: those of each path.
     """
 
     def __init__(self) -> None:
-        self._rules: OrderedDict[int, tuple[SearchRule, ...]] = OrderedDict()
+        self.rules: OrderedDict[int, tuple[SearchRule, ...]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._rules)
+        return len(self.rules)
 
     def learn(self, key: Key, rule: SearchRule) -> None:
         """Note that a response of ``key`` has stated ``rule``."""
         path = _path(key)
-        known = self._rules.pop(path, ())
+        known = self.rules.pop(path, ())
         others = tuple(one for one in known if one != rule)
-        self._rules[path] = (rule, *others)[:MOST_RULES]
-        if len(self._rules) > MOST_PATHS:
-            self._rules.popitem(last=False)
+        self.rules[path] = (rule, *others)[:MOST_RULES]
+        if len(self.rules) > MOST_PATHS:
+            self.rules.popitem(last=False)
 
     def keys(self, key: Key) -> list[tuple[Key, SearchRule]]:
         """Return the keys under which responses that may answer ``key`` are stored by rules."""
-        known = self._rules.get(_path(key), ())
+        known = self.rules.get(_path(key), ())
         found = ((reduced(key, rule), rule) for rule in known)
         return [(one, rule) for one, rule in found if one is not None]
 

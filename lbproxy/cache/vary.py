@@ -10,7 +10,7 @@ from typing import Final
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.targeted import Fields
 
-__all__ = ["ANY", "Selected", "matching", "selected_by", "vary_names"]
+__all__ = ["ANY", "Selected", "matching", "selected_by", "selects", "vary_names"]
 
 ANY: Final = b"*"
 
@@ -45,6 +45,11 @@ def selected_by(names: Iterable[bytes], request: Fields) -> Selected:
     selection.
     """
     return tuple((name, _normal(name, request.header_values(name))) for name in names)
+
+
+def selects(selected: Selected, request: Fields) -> bool:
+    """Whether ``request`` has the values ``selected`` of a stored response."""
+    return all(_normal(name, request.header_values(name)) == wanted for name, wanted in selected)
 
 
 def _normal(name: bytes, values: Sequence[bytes]) -> bytes | None:
@@ -95,7 +100,6 @@ def matching(variants: Iterable[Stored], request: Fields) -> Stored | None:
     Of two that came at the same time it is the later in ``variants``."""
     best: Stored | None = None
     for one in variants:
-        wanted = selected_by((name for name, _ in one.selected), request)
-        if wanted == one.selected and (best is None or one.received >= best.received):
+        if selects(one.selected, request) and (best is None or one.received >= best.received):
             best = one
     return best

@@ -73,11 +73,14 @@ a pooled connection."""
 
 def _add_note(writer: BytesWriter, note: CacheNote) -> None:
     """Write what a cache did, up to the times."""
-    writer.write(b'","cache":"')
-    add_text(writer, note.status)
-    writer.write(b'","cache_reason":"')
-    add_text(writer, note.reason)
-    writer.write(b'","cache_age":')
+    if note.status == "hit" and not note.reason:  # nearly all notes of a busy cache
+        writer.write(b'","cache":"hit","cache_reason":"","cache_age":')
+    else:
+        writer.write(b'","cache":"')
+        add_text(writer, note.status)
+        writer.write(b'","cache_reason":"')
+        add_text(writer, note.reason)
+        writer.write(b'","cache_age":')
     if note.age < 0:
         writer.write(b"null")
     else:

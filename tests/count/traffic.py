@@ -292,10 +292,10 @@ class Hits(Browsers):
         super().run(units)
 
     def _store(self) -> None:
-        """Ask for each path once, one after the other."""
+        """Ask for each path twice: the first hit of a response prepares its head."""
         self._origin.due = 1
         browser = _Browser(0, _connect(self._port), self._requests(0, ""))
-        for path in self._missing:
+        for path in [*self._missing, *self._missing]:
             browser.sock.sendall(asking_for(path, next(browser.requests)))
             super()._judge(browser, browser.stream.wait_message())
         browser.sock.close()

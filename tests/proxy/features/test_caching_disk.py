@@ -342,7 +342,7 @@ def test_too_many_open_files_cost_a_hit_and_no_contents(
 def test_purges_alone_do_not_make_the_journal_grow(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lbproxy.proxy.features.caching.disk.folder._COMPACT", 100)
+    monkeypatch.setattr("lbproxy.proxy.features.caching.disk.compacting._LEAST", 100)
     lb = make()
     serve(lb, Answer(200, b"hello", {}))
     for _ in range(300):

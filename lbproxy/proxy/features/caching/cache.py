@@ -28,7 +28,7 @@ from lbproxy.proxy.features.caching.holds import Holds
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.place import Placement
 from lbproxy.proxy.features.caching.running import Running, RunningT
-from lbproxy.proxy.features.caching.spec import CacheSpec, policy_of
+from lbproxy.proxy.features.caching.spec import CacheSpec, hit_rules_of, policy_of
 from lbproxy.proxy.features.caching.store import ResponseStore
 from lbproxy.proxy.features.caching.sweeping import sum_of
 
@@ -107,6 +107,7 @@ class Cache(Generic[RunningT]):
         self.purgers = AddressSet(spec.purge_from)  # type: ignore[arg-type]
         self._bypass = tuple(Conditions(one) for one in spec.bypass)
         self._refresh = tuple(Conditions(one) for one in spec.refresh)
+        self.hit_rules = hit_rules_of(spec, self.policy)
         self.memory.variants = spec.variants
         self.memory.resize(self.placement.memory(spec))
         if self.nodes is not None:
@@ -193,7 +194,9 @@ class Cache(Generic[RunningT]):
         assert fetch.stored is not None
         self._passing.pop(hash(fetch.key), None)
         self._refused.pop(hash(fetch.url), None)
-        stored = evolve(fetch.stored, length=len(body))
+        stored = fetch.stored
+        if stored.length != len(body):
+            stored = evolve(stored, length=len(body))
         release = _take_claim(fetch)
         key = self._place(fetch, stored)
         if key is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.features.caching.hits import HitSource
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.place import Placement
 from lbproxy.proxy.features.caching.source import CacheSource
@@ -70,10 +71,11 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
 
     def source(self, inner: Source) -> Source:
         """See :class:`Feature`."""
-        kind = CacheSource
         if self.cache.nodes is not None:
-            from lbproxy.proxy.features.caching.nodes.source import NodesCacheSource as kind
-        return inner.cached_by(lambda one: kind(self.cache, one))
+            from lbproxy.proxy.features.caching.nodes.source import NodesCacheSource
+
+            return inner.cached_by(lambda one: NodesCacheSource(self.cache, one))
+        return inner.cached_by(lambda one: HitSource(self.cache, CacheSource(self.cache, one)))
 
 
 def _reach(spec: CacheSpec, given: Given) -> RedisWay | None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from lbproxy.cache.memory import Entry, Reading
 from lbproxy.cache.storing import Refusal
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.chunks import PER_CHUNK, SpooledChunks, StoredChunks
-from lbproxy.proxy.features.caching.disk.files import INLINE
 from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.fetchstate import NO_ROOM, TOO_LARGE, Waiting
 from lbproxy.proxy.features.caching.holds import Hold
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
 __all__ = ["FetchBody"]
+
+
+SPOOLED: Final = 256 * 1024
+"""Bytes of a body beyond which it goes to a file while it comes in."""
 
 
 class Spooling(Protocol):
@@ -64,7 +67,7 @@ class FetchBody:
             return TOO_LARGE
         if self.spool is not None:
             self.spool.write(data)
-        elif self.size > INLINE and self._cache.store.spools:
+        elif self.size > SPOOLED and self._cache.store.spools:
             self._begin_spool(fetch)
         elif not self._cache.reserve(size):
             return NO_ROOM

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
+from lbproxy.cache.cachestatus import cache_status
 from lbproxy.cache.policy import TTL, Cookies, Disk, KeyPart, NoCache, Policy, Query, SetCookie
+from lbproxy.cache.ready import HitRules
 from lbproxy.config.declaration import Declaration
 from lbproxy.config.draft import Draft
 from lbproxy.config.model import NOWHERE, Condition, Where, hidden, option
 from lbproxy.config.options import option_fields
 from lbproxy.config.section import Judge, Section
 
-__all__ = ["CACHE", "CacheDeclaration", "CacheKeys", "CacheSpec", "policy_of"]
+__all__ = ["CACHE", "CacheDeclaration", "CacheKeys", "CacheSpec", "hit_rules_of", "policy_of"]
 
 EIGHTH = 8
 HUNDRED = 100
@@ -213,6 +215,17 @@ def policy_of(spec: CacheSpec) -> Policy:
         min_uses=spec.min_uses,
         variants=spec.variants,
         search=spec.no_vary_search,
+    )
+
+
+def hit_rules_of(spec: CacheSpec, policy: Policy) -> HitRules:
+    """Return what decides whether a request may be answered without a look at the policy."""
+    cookies = policy.cookies
+    return HitRules(
+        usable=not (spec.bypass or spec.refresh or policy.key),
+        whole_query=policy.query.trivial,
+        cookies=bool(cookies.ignore or cookies.key or cookies.bypass),
+        status=cache_status(spec.name, hit=True) + b"; ttl=" if spec.cache_status else None,
     )
 
 

@@ -31,6 +31,7 @@ from lbproxy.proxy.features.caching.disk.entries import Place
 from lbproxy.proxy.features.caching.disk.files import OpenBody
 from lbproxy.proxy.features.caching.disk.folder import Folder, log_failure
 from lbproxy.proxy.features.caching.disk.loader import DiskBody, FolderLoader, described
+from lbproxy.proxy.features.caching.disk.openbodies import LARGEST
 from lbproxy.proxy.features.caching.disk.slot import FolderSlot
 from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.disk.writer import FolderWriter, Writing, nothing
@@ -57,7 +58,8 @@ class Observer(Protocol):
 class ResponseStore:
     """See the module.  ``now``: seconds.
 
-    ``alone``: no other process uses the folder, so that memory can do without it.
+    ``alone``: no other process uses the folder, so that memory can do without it. ``memory_only``:
+    there is no folder, and :meth:`select` is no more than a look-up in memory.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class ResponseStore:
     ) -> None:
         self.memory = Memory(memory, variants)
         self.alone = True
+        self.memory_only = False
         self._observer = observer
         self._now = now
         self._jobs = jobs
@@ -113,6 +116,7 @@ class ResponseStore:
     def use_folder(self, path: Path | None, limit: int, alone: bool) -> None:
         """Keep responses in ``path``, of at most ``limit`` bytes, from now on; None for memory."""
         self.alone = alone
+        self.memory_only = path is None
         self._slot.use(path, limit)
 
     def log(self, what: str, error: OSError) -> None:
@@ -140,7 +144,7 @@ class ResponseStore:
         if not slot.sync():
             return []
         found = self.memory.lookup(key)
-        return None if self._loader.needed(folder, key) else found
+        return None if self._loader.needed(folder, key, found) else found
 
     def sync(self) -> bool:
         """Learn what other processes have done; False if the folder fails."""
@@ -151,7 +155,7 @@ class ResponseStore:
         self._loader.load(key, done)
 
     def open(self, entry: Entry) -> bytes | OpenBody | None:
-        """Return the body of ``entry`` for reading; None if it must be verified anew."""
+        """Return the body of ``entry``, or its open file; None if it must be verified anew."""
         body = entry.body
         if isinstance(body, bytes):
             return body
@@ -160,11 +164,27 @@ class ResponseStore:
             folder = self._slot.folder
             if folder is None:
                 raise DamagedError("the folder is not there")
+            data = self.read(entry)
+            if data is not None:
+                return data
             return folder.files.open_body(body.name, body.stamp, None)
         except (OSError, DamagedError):
             self.memory.discard(entry)
             if entry.place is not None:
                 entry.place.stamp = None
+            return None
+
+    def read(self, entry: Entry) -> bytes | None:
+        """Return the body of ``entry`` if it can be had at once; None for :meth:`open` to judge."""
+        body, folder = entry.body, self._slot.folder
+        if isinstance(body, bytes):
+            return body
+        assert isinstance(body, DiskBody)
+        if folder is None or body.size > LARGEST:
+            return None
+        try:
+            return folder.open_bodies.read(body.name, body.size, body.stamp)
+        except (OSError, DamagedError):
             return None
 
     def use(self, entry: Entry) -> None:
@@ -257,7 +277,8 @@ class ResponseStore:
         new = self.memory.replace(entry, stored)
         body = entry.body
         if isinstance(body, bytes):
-            record = StoredRecord(entry.key, stored, body, len(body), digest_of(body))
+            within = None if place.body else body
+            record = StoredRecord(entry.key, stored, within, len(body), digest_of(body))
         else:
             assert isinstance(body, DiskBody)
             record = evolve(body.record, stored=stored)

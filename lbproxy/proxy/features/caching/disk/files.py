@@ -18,14 +18,15 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from lbproxy.cache.codec import DamagedError, StoredRecord, dump_record, load_record
 
-__all__ = ["BLOCK", "INLINE", "FolderFiles", "OpenBody", "Stamp", "on_disk"]
+__all__ = ["BLOCK", "INLINE", "FolderFiles", "OpenBody", "Stamp", "on_disk", "stamp_of"]
 
-INLINE: Final = 256 * 1024
-"""Bytes of the largest body that is part of its record."""
+INLINE: Final = 32 * 1024
+"""Bytes of the largest body that is part of its record. Memory may keep the head of a larger one
+alone: to read its file at each hit costs less than to read and verify a record again."""
 
 BLOCK: Final = 4096
 """Bytes of a block of the file system: what a file takes is counted in them."""
@@ -138,6 +139,24 @@ class FolderFiles:
             raise
         finally:
             os.close(fd)
+
+    def write_apart(self, name: int, body: int, record: StoredRecord) -> None:
+        """Write a record, and its body into the file ``body``.  OSError, with no file left."""
+        assert record.body is not None
+        fd = self.create(body)
+        try:
+            write_all(fd, record.body)
+            self.publish(body, "b")
+        except BaseException:
+            self.remove(body, "t")
+            raise
+        finally:
+            os.close(fd)
+        try:
+            self.write_record(name, evolve(record, body=None))
+        except BaseException:
+            self.remove(body, "b")
+            raise
 
     def read_record(self, name: int) -> StoredRecord:
         """Return a record, verified.  OSError; DamagedError."""

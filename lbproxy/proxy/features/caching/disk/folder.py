@@ -31,6 +31,7 @@ from lbproxy.proxy.features.caching.disk.entries import (
 )
 from lbproxy.proxy.features.caching.disk.files import FolderFiles
 from lbproxy.proxy.features.caching.disk.journal import Journal
+from lbproxy.proxy.features.caching.disk.openbodies import OpenBodies
 from lbproxy.proxy.features.caching.disk.ownership import require_own
 from lbproxy.proxy.features.caching.disk.trash import Trash
 from lbproxy.proxy.features.caching.jobs import Jobs
@@ -68,6 +69,7 @@ class Folder:
         require_own(path)
         self.path = path
         self.files = FolderFiles(path)
+        self.open_bodies = OpenBodies(self.files)
         self.jobs = jobs
         self.catalog: Catalog[bytes, Place] = Catalog(limit, variants)
         self._follower = follower
@@ -90,6 +92,7 @@ class Folder:
         self._closed = True
         self.catalog.sweeps.clear()
         self.compacting.stop()
+        self.open_bodies.close_all()
         self.journal.close()
         self.claims.close()
 
@@ -262,10 +265,13 @@ class Folder:
             left = self._bodies.pop(place.body) - 1
             if left:
                 self._bodies[place.body] = left
+            else:
+                self.open_bodies.close(place.body)
         self._follower.gone(place)
 
     def _reset(self) -> None:
         had = bool(self._names)
+        self.open_bodies.close_all()
         catalog = self.catalog
         catalog.sweeps.clear()
         self.catalog = Catalog(catalog.limit, catalog.variants)

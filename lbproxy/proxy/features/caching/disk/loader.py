@@ -49,13 +49,15 @@ class FolderLoader:
         self._jobs = jobs
         self._loading: dict[Key, list[Callable[[list[Entry]], None]]] = {}
 
-    def needed(self, folder: Folder, key: Key) -> bool:
+    def needed(self, folder: Folder, key: Key, found: list[Entry]) -> bool:
         """Return whether responses of ``key`` are in the folder that are not in memory, and the
-        disk is not too busy to read them.
+        disk is not too busy to read them.  ``found``: those in memory.
         """
         if len(self._jobs) > MOST_JOBS:
             return False
-        return bool(self._unshown(folder.lookup(key_digest(key))))
+        place: Place | None = found[0].place if found else None  # it has the digest of the key
+        places = folder.lookup(key_digest(key) if place is None else place.key)
+        return bool(self._unshown(places))
 
     def load(self, key: Key, done: Callable[[list[Entry]], None]) -> None:
         """Call ``done`` with the stored responses of ``key``, verified, now or later."""

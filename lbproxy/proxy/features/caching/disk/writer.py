@@ -13,7 +13,7 @@ from lbproxy.cache.memory import Entry, Memory, members_cost
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
 from lbproxy.proxy.features.caching.disk.entries import Place
-from lbproxy.proxy.features.caching.disk.files import on_disk
+from lbproxy.proxy.features.caching.disk.files import INLINE, on_disk
 from lbproxy.proxy.features.caching.disk.folder import Folder
 from lbproxy.proxy.features.caching.disk.slot import FolderSlot
 from lbproxy.proxy.features.caching.jobs import Jobs
@@ -76,6 +76,7 @@ class FolderWriter:
     def write(self, folder: Folder, writing: Writing, record: StoredRecord, body: int) -> None:
         """Write a response.  ``body``: the name of its body's file, 0 if ``record`` has it."""
         size = PER_WRITING + (record.size if record.body is not None else 0)
+        apart = record.body is not None and not body and record.size > INLINE
         name = folder.files.new_name()
         where = key_digest(writing.key), selection_digest(writing.stored)
         before = self._writing.get(where)
@@ -88,6 +89,8 @@ class FolderWriter:
             return
         self._writing[where] = writing
         self._waiting += size
+        if apart:
+            body = folder.files.new_name()
 
         def written(result: Any) -> None:
             self._waiting -= size
@@ -95,12 +98,16 @@ class FolderWriter:
                 self._not_written(folder, writing, body)
                 self._slot.refused(folder, result, size)
             elif self._slot.folder is folder:
-                self._written(folder, writing, record, name, body)
+                known = evolve(record, body=None) if apart else record
+                self._written(folder, writing, known, name, body)
             if self._writing.get(where) is writing:
                 del self._writing[where]
             writing.done()
 
-        self._jobs.run(lambda: folder.files.write_record(name, record), written)
+        if apart:
+            self._jobs.run(lambda: folder.files.write_apart(name, body, record), written)
+        else:
+            self._jobs.run(lambda: folder.files.write_record(name, record), written)
 
     def _not_written(self, folder: Folder, writing: Writing, body: int) -> None:
         """Drop what the response should have replaced: it is older than what is in memory."""

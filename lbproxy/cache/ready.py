@@ -1,0 +1,150 @@
+"""PURE. Heads of stored responses, prepared once for all their hits."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from mypy_extensions import i64
+
+from lbproxy.cache.vary import Selected, selects
+from lbproxy.http.known import ASKS_CACHE, AUTHORIZATION, COOKIE, IF_NONE_MATCH
+from lbproxy.http.message import RequestHead, ResponseHead, field_name
+from lbproxy.http.scan import EMPTY, Lines, lines_of
+
+__all__ = ["HitRules", "ReadyHead", "chosen_entry", "is_plain"]
+
+_READ: Final = 1 << ASKS_CACHE | 1 << AUTHORIZATION
+"""Request fields that only the rules themselves can judge."""
+
+_IF_NONE_MATCH: Final = field_name(b"if-none-match")
+
+
+class HitRules:
+    """The part of a policy that decides whether a request may take the short path.
+
+    ``usable``: the policy has no conditions, and a key of its own neither. ``whole_query``: the
+    query is the key's as it came. ``cookies``: the policy has patterns of cookies. ``status``: the
+    beginning of Cache-Status of a fresh hit, down to its ``ttl``; None without the field.
+    """
+
+    __slots__ = ("cookies", "status", "usable", "whole_query")
+
+    def __init__(
+        self, usable: bool, whole_query: bool, cookies: bool, status: bytes | None
+    ) -> None:
+        self.usable = usable
+        self.whole_query = whole_query
+        self.cookies = cookies
+        self.status = status
+
+
+def is_plain(head: RequestHead, rules: HitRules) -> bool:
+    """Whether the target of ``head`` is the key's, and no field but Cookie, If-None-Match and those
+    in Vary decides about a stored response.
+
+    False for many requests that are plain as well: the general rules judge them.
+    """
+    if not rules.usable or head.method != b"GET" or head.length != 0 or head.upgrade is not None:
+        return False
+    if head.listed or head.added is not None or head.before is not None or head.ours is not None:
+        return False
+    present: i64 = head.present
+    if present & _READ or (rules.cookies and present >> COOKIE & 1):
+        return False
+    target, checked = head.target, head.checked
+    if checked is not None and checked is not target and checked != target:
+        return False  # a filter has changed it
+    if not target.startswith(b"/"):
+        return False
+    return rules.whole_query or target.find(b"?") < 0
+
+
+class ReadyHead:
+    """``stored`` (a :class:`~lbproxy.cache.stored.Stored`) as hits need it.
+
+    ``usable``: it may be served while it is fresh, without a look at more of it.
+    """
+
+    __slots__ = (
+        "_etag",
+        "_first_age",
+        "_lifetime",
+        "_lines",
+        "_public",
+        "_reason",
+        "_selected",
+        "_status",
+        "received",
+        "stored",
+        "usable",
+    )
+
+    def __init__(self, stored: Any) -> None:
+        self.stored = stored
+        self.received: float = stored.received
+        self._first_age: float = stored.first_age
+        self._lifetime: float = stored.lifetime
+        self._public: bool = stored.public
+        self._selected: Selected = stored.selected
+        self._status: int = stored.status
+        self._reason: bytes = stored.reason
+        etag: bytes | None = stored.header(b"etag")
+        self._etag = None if etag is None else etag.removeprefix(b"W/")
+        self._lines: Lines = EMPTY
+        self.usable = not stored.control.no_cache and not stored.purged
+        try:
+            self._lines = lines_of([pair for pair in stored.headers if pair[0].lower() != b"age"])
+        except (ValueError, TypeError):
+            self.usable = False
+
+    def selected_by(self, request: RequestHead) -> bool:
+        """Whether the request has the values that the response was selected by."""
+        return not self._selected or selects(self._selected, request)
+
+    def age_at(self, now: float) -> float:
+        """Return the age in seconds (RFC 9111 §4.2.3); negative if only the rules can judge."""
+        age = self._first_age + abs(now - self.received)
+        return age if self.usable and age < self._lifetime else -1.0
+
+    def may_answer(self, request: RequestHead) -> bool:
+        """Whether a fresh response answers ``request`` with its whole body, for certain."""
+        present: i64 = request.present
+        if present >> COOKIE & 1 and not self._public:
+            return False
+        return not present >> IF_NONE_MATCH & 1 or self._is_modified(request)
+
+    def _is_modified(self, request: RequestHead) -> bool:
+        """Whether no entity tag of If-None-Match can be that of the response."""
+        if self._status != 200:
+            return True
+        for value in request.every(_IF_NONE_MATCH):
+            if value.find(b"*") >= 0:
+                return False
+            if self._etag is not None and value.find(self._etag) >= 0:
+                return False
+        return True
+
+    def head(self, age: float, length: int, rules: HitRules) -> ResponseHead:
+        """Return the head for one client, with Age and Cache-Status."""
+        found = ResponseHead(self._status, None, self._reason, length=length, lines=self._lines)
+        added = [(b"Age", str(int(age)).encode())]
+        if rules.status is not None:
+            left = str(int((self._lifetime - age) // 1))
+            added.append((b"Cache-Status", rules.status + left.encode()))
+        found.added = added
+        return found
+
+
+def chosen_entry(entries: list[Any], request: RequestHead) -> Any:
+    """Return the entry that ``request`` selects, the most recent of several, or None.
+
+    Its ``ready`` is for its ``stored``."""
+    best: Any = None
+    latest = 0.0
+    for entry in entries:
+        ready: ReadyHead | None = entry.ready
+        if ready is None or ready.stored is not entry.stored:
+            ready = entry.ready = ReadyHead(entry.stored)
+        if ready.selected_by(request) and (best is None or ready.received >= latest):
+            best, latest = entry, ready.received
+    return best

@@ -1,0 +1,94 @@
+"""DATA. The short path of a cache: plain hits of small bodies, in compiled code.
+
+Nearly all hits of a busy site are GET requests without conditions for a fresh response. They need
+none of the rules in :mod:`lbproxy.cache.serving`, and no new head: :class:`HitSource` looks up the
+entry and sends its prepared head (:mod:`lbproxy.cache.ready`). Whatever it cannot answer for
+certain goes to :class:`~lbproxy.proxy.features.caching.source.CacheSource`, which has all rules and
+would answer the same; a test compares both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from lbproxy.cache.ready import HitRules, ReadyHead, chosen_entry, is_plain
+from lbproxy.http.message import END, End, RequestHead
+from lbproxy.observe.record import CacheNote
+from lbproxy.proxy.http.sink import Asking
+from lbproxy.proxy.http.source import STARTING, Source
+from lbproxy.proxy.http.streams import SourceStream
+from lbproxy.proxy.http.traffic import HTTPTraffic
+
+__all__ = ["HitSource"]
+
+_PIECE: Final = 64 * 1024
+"""Bytes of the largest body that is sent with its head."""
+
+
+_HTTP: Final = b"http"
+_HTTPS: Final = b"https"
+
+
+class HitSource(Source):
+    """See the module.  ``cache``: a :class:`~lbproxy.proxy.features.caching.cache.Cache`;
+    ``inner``: the source of all other requests.
+    """
+
+    def __init__(self, cache: Any, inner: Source) -> None:
+        self._cache = cache
+        self._inner = inner
+        self._backend_name = ""
+        self._backend = b""
+
+    def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
+        """See :class:`Source`."""
+        rules: HitRules = self._cache.hit_rules
+        if not is_plain(head, rules) or not self._serve(head, rules, sink):
+            return self._inner.begin(head, data, end, sink)
+        return STARTING
+
+    def _serve(self, head: RequestHead, rules: HitRules, sink: Asking) -> bool:
+        """Answer a plain request from the store; return False, with nothing done, if that cannot be
+        done here.
+        """
+        cache, traffic = self._cache, self._traffic(sink)
+        if traffic.info.bound is not None or cache.searches.rules:
+            return False
+        key, store, memory = self._key(head, traffic), cache.store, cache.memory
+        entries = memory.lookup(key) if store.memory_only else store.select(key)
+        entry = chosen_entry(entries, head) if entries else None
+        if entry is None:
+            return False
+        ready: ReadyHead = entry.ready
+        age = ready.age_at(cache.wall())
+        if age < 0 or not ready.may_answer(head):
+            return False
+        body = entry.body
+        if type(body) is not bytes:
+            body = store.read(entry)  # from a file
+        if body is None or len(body) > _PIECE:
+            return False
+        memory.use(entry)
+        if entry.place is not None:
+            entry.place.used = True
+        counters = cache.counters
+        counters.hits += 1
+        counters.bytes += len(body)
+        traffic.cached = CacheNote("hit", "", age)
+        response = ready.head(age, len(body), rules)
+        sink.server_events([response, body, END] if body else [response, END])
+        return True
+
+    @staticmethod
+    def _traffic(sink: Asking) -> HTTPTraffic:
+        found: HTTPTraffic = sink.traffic
+        return found
+
+    def _key(self, head: RequestHead, traffic: HTTPTraffic) -> Any:
+        """Return what :func:`~lbproxy.cache.key.key_of` returns for a plain request."""
+        name = traffic.backend_name
+        if name != self._backend_name:
+            self._backend_name, self._backend = name, name.encode()
+        scheme = traffic.scheme
+        known = _HTTP if scheme == "http" else _HTTPS if scheme == "https" else scheme.encode()
+        return (self._backend, known, head.host, head.target)
