@@ -145,8 +145,8 @@ local unit, burst, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]
 unit = math.min(unit, 1e12 / math.max(burst, 1))
 local full = number(redis.call('GET', KEYS[1]) or '0')
 if full < now then full = now end
+local wait = full - now + (cost - burst) * unit -- a sum with full would lose microseconds
 full = full + cost * unit
-local wait = full - burst * unit - now
 if wait > 1e-6 then return math.ceil(wait * 1e6) end
 redis.call('SET', KEYS[1], string.format('%.6f', full), 'PX', milliseconds(full - now + 0.001))
 return 0
