@@ -1,9 +1,9 @@
 -- wrk: requests with a browser's ten headers, or those of a file, with a query of their own if
--- "unique" follows; method, body size and connection handling come from the command line.  The last
+-- "unique" follows, or one of N keys in the query if a number N does; method, body size and connection handling come from the command line.  The last
 -- line of output is JSON.
 local path, method, size, close = "/small", "GET", 0, false
 local requests, at = nil, 0
-local unique
+local unique, keys
 
 function init(args)
    if args[5] then
@@ -12,7 +12,9 @@ function init(args)
          requests[#requests + 1] = one
       end
       -- a run takes a second at least, so no other one sends the same
-      unique = args[6] and "?n=" .. os.time() .. "-"
+      unique = args[6] == "unique" and "?n=" .. os.time() .. "-"
+      keys = tonumber(args[6])
+      math.randomseed(os.time())
       return
    end
    path, method, size, close = args[1], args[2], tonumber(args[3]), args[4] == "close"
@@ -36,6 +38,9 @@ function request()
    if requests then
       at = at + 1
       local one = requests[(at - 1) % #requests + 1]
+      if keys then
+         return (one:gsub(" HTTP/", "?key=" .. math.random(keys) .. " HTTP/", 1))
+      end
       return unique and one:gsub(" HTTP/", unique .. at .. " HTTP/", 1) or one
    end
    return prepared

@@ -29,10 +29,12 @@ def wrk(
     connections: int = 50,
     replay: Path | None = None,
     unique: bool = False,
+    keys: int = 0,
 ) -> Load:
     """Keep ``connections`` busy for ``seconds``.  ``replay``: a file of requests to send.
 
-    ``unique``: each of them gets a query that no request had before.
+    ``unique``: each of them gets a query that no request had before.  ``keys``: each gets one of
+    so many values of ``key`` in its query.
     """
     scheme = "https" if tls else "http"
     whole = max(1, round(seconds))
@@ -40,7 +42,8 @@ def wrk(
     command += ["-s", str(SCRIPT), f"{scheme}://127.0.0.1:{port}", "--"]
     command += [path, method, str(size), "close" if close else "keep"]
     if replay is not None:
-        command += [str(replay), *(["unique"] if unique else [])]
+        more = ["unique"] if unique else [str(keys)] if keys else []
+        command += [str(replay), *more]
     output = run_tool(command, whole + 30)
     found = re.search(r"^RESULT (.*)$", output, re.MULTILINE)
     if found is None:

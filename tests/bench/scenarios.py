@@ -10,6 +10,7 @@ from attrs import frozen
 
 from tests.bench.caching import MEMORY, SMALL, disk, popular, targets
 from tests.bench.lab import Lab
+from tests.bench.limiting import KEYS, LIMITED, listed
 from tests.bench.load import Load
 from tests.bench.load_http import bulk, fetch_each, handshakes, upload, wrk
 from tests.bench.load_idle import idle
@@ -146,6 +147,25 @@ def _store(proxy: Proxy) -> None:
     fetch_each(proxy.port, proxy.job.replay)
 
 
+def _limited(keys: int) -> Scenario:
+    """Each request has one of so many keys; a large table is filled before."""
+    name = f"{keys:,}".replace(",000", "k").replace("kk", "m")
+
+    def fill(proxy: Proxy) -> None:
+        wrk(proxy.port, 30, replay=proxy.job.replay, keys=keys)
+
+    return Scenario(
+        f"limit-{name}",
+        lambda lab: _http(lab, words=LIMITED, replay=lab.browser_mix),
+        _replay(wrk, keys=keys),
+        prepare=fill if keys == KEYS else None,
+    )
+
+
+def _listed(lab: Lab) -> Job:
+    return _http(lab, words=listed(lab.folder), replay=lab.browser_mix)
+
+
 def _idle(proxy: Proxy, seconds: float) -> Load:
     return idle(proxy.port, proxy.child.rss_bytes)
 
@@ -190,6 +210,8 @@ _ALL = (
     Scenario("cache-miss-1k", partial(_stored, "1k", 1000, MEMORY), _replay(wrk, unique=True)),
     Scenario("cache-zipf", _popular, _replay(wrk)),
     Scenario("cors-proxy", _cors, _cors_load),
+    *map(_limited, (1, 10_000, KEYS)),
+    Scenario("list-1m", _listed, _replay(wrk)),
     Scenario("http-close", _http, _on_port(wrk, close=True)),
     _rr(1),
     _rr(50),
