@@ -128,9 +128,9 @@ Try, in another terminal:
   {command} cache why http://127.0.0.1:{http}/cached/report --admin 127.0.0.1:{admin}
   curl -i http://127.0.0.1:{http}/limited/report      # 429 from the fourth on, within 10 seconds
   curl -i http://127.0.0.1:{http}/checked/report      # 403; a browser does a short calculation
-  lbproxy bans add 127.0.0.1 --time 10s --admin 127.0.0.1:{admin}   # 403 for ten seconds
-  lbproxy bans why 127.0.0.1 --admin 127.0.0.1:{admin}
-  lbproxy why 127.0.0.1 --admin 127.0.0.1:{admin}     # the requests that were refused, and why
+  {command} bans add 127.0.0.1 --time 10s --admin 127.0.0.1:{admin}   # 403 for ten seconds
+  {command} bans why 127.0.0.1 --admin 127.0.0.1:{admin}
+  {command} why 127.0.0.1 --admin 127.0.0.1:{admin}     # the requests that were refused, and why
   curl -X POST --data-binary @/etc/hostname http://127.0.0.1:{http}/   # a body goes through too
   bash -c 'exec 3<>/dev/tcp/127.0.0.1/{tcp}; echo hello >&3; head -n 1 <&3'    # "one: hello"
 

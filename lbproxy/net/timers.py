@@ -134,7 +134,7 @@ class TimerWheel:
         if slot >= self._wakes:
             return
         self._wakes = slot
-        delay = max(0.0, slot * self._tick - ROUNDING_S / 2 - now)
+        delay = max(0.0, slot * self._tick - now)
         if self._call is None:
             self._call = self.clock.callLater(delay, self._run)
         else:

@@ -47,7 +47,7 @@ def test_ci_runs_the_command_of_the_readme_in_a_fresh_clone() -> None:
 
 def test_the_dashboard_of_the_demo_can_be_opened_where_make_run_installs_it() -> None:
     """The tour names ``lbproxy top``, which needs ``rich``."""
-    assert "lbproxy top" in demo._TOUR
+    assert "{command} top" in demo._TOUR
     assert "[fast,cli,guard]" in RUN_TARGET
     assert "rich" in setup()["options.extras_require"]["cli"]
 
@@ -67,7 +67,7 @@ def test_the_page_of_the_demo_works_where_make_run_installs_it(
 def test_the_tour_needs_bash_and_curl_only() -> None:
     tour = demo._TOUR.partition("Try, in another terminal:")[2]
     programs = {line.split()[0] for line in tour.splitlines() if line.startswith("  ")}
-    assert programs == {"bash", "curl", "lbproxy"}
+    assert programs == {"bash", "curl", "{command}"}
 
 
 # -- packages --------------------------------------------------------------------------------------

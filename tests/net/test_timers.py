@@ -77,12 +77,12 @@ def test_rearm_later_and_earlier() -> None:
     timer.set(10)
     timer.set(0.2)
     clock.pump([0.05] * 5)
-    assert fired == [3.15]
+    assert len(fired) == 1 and 3.15 <= fired[0] <= 3.2, "at most a tick late, never early"
     timer.set(1)
     timer.clear()
     assert not timer.armed
     clock.advance(20)
-    assert fired == [3.15]
+    assert len(fired) == 1
 
 
 def test_fires_again_from_its_callback() -> None:
