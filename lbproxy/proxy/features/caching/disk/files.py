@@ -21,12 +21,9 @@ from typing import Final
 from attrs import evolve, frozen
 
 from lbproxy.cache.codec import DamagedError, StoredRecord, dump_record, load_record
+from lbproxy.proxy.features.caching.disk.filesystem import read_rules
 
-__all__ = ["BLOCK", "INLINE", "FolderFiles", "OpenBody", "Stamp", "on_disk", "stamp_of"]
-
-INLINE: Final = 32 * 1024
-"""Bytes of the largest body that is part of its record. Memory may keep the head of a larger one
-alone: to read its file at each hit costs less than to read and verify a record again."""
+__all__ = ["BLOCK", "FolderFiles", "OpenBody", "Stamp", "on_disk", "stamp_of"]
 
 BLOCK: Final = 4096
 """Bytes of a block of the file system: what a file takes is counted in them."""
@@ -53,11 +50,15 @@ def stamp_of(fd: int) -> tuple[Stamp, int]:
 
 @frozen
 class OpenBody:
-    """A verified body that is open for reading.  The owner closes it."""
+    """A verified body that is open for reading.  The owner closes it.
+
+    ``flags``: of reads that must not wait for a disk.
+    """
 
     fd: int
     size: int
     stamp: Stamp
+    flags: int
 
     def read(self, at: int, size: int) -> bytes:
         """Return bytes of the body; blocks.
@@ -72,7 +73,7 @@ class OpenBody:
         """The same if the kernel has all of it in memory, else None."""
         buffer = bytearray(size)
         try:
-            count = os.preadv(self.fd, [buffer], at, os.RWF_NOWAIT)
+            count = os.preadv(self.fd, [buffer], at, self.flags)
         except OSError:
             return None
         if count != size:
@@ -93,10 +94,15 @@ class OpenBody:
 
 
 class FolderFiles:
-    """The files below ``root``."""
+    """The files below ``root``, which exists.
+
+    ``flags`` and ``inline``: those of
+    :func:`~lbproxy.proxy.features.caching.disk.filesystem.read_rules`.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.flags, self.inline = read_rules(root)
 
     def new_name(self) -> int:
         """Return a name that no file has."""
@@ -179,7 +185,7 @@ class FolderFiles:
                 _verify(fd, record)
                 if stamp_of(fd)[0] != stamp:
                     raise DamagedError("the file was changed while it was verified")
-            return OpenBody(fd, stamp[1], stamp)
+            return OpenBody(fd, stamp[1], stamp, self.flags)
         except BaseException:
             os.close(fd)
             raise

@@ -48,7 +48,7 @@ class OpenBodies:
         self._open[name] = body
         buffer = self._buffer[:size]
         try:
-            count = os.preadv(body.fd, (buffer,), 0, os.RWF_NOWAIT)
+            count = os.preadv(body.fd, (buffer,), 0, body.flags)
         except OSError:
             return None
         found, links = stamp_of(body.fd)

@@ -13,7 +13,7 @@ from lbproxy.cache.memory import Entry, Memory, members_cost
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
 from lbproxy.proxy.features.caching.disk.entries import Place
-from lbproxy.proxy.features.caching.disk.files import INLINE, on_disk
+from lbproxy.proxy.features.caching.disk.files import on_disk
 from lbproxy.proxy.features.caching.disk.folder import Folder
 from lbproxy.proxy.features.caching.disk.slot import FolderSlot
 from lbproxy.proxy.features.caching.jobs import Jobs
@@ -76,7 +76,7 @@ class FolderWriter:
     def write(self, folder: Folder, writing: Writing, record: StoredRecord, body: int) -> None:
         """Write a response.  ``body``: the name of its body's file, 0 if ``record`` has it."""
         size = PER_WRITING + (record.size if record.body is not None else 0)
-        apart = record.body is not None and not body and record.size > INLINE
+        apart = record.body is not None and not body and record.size > folder.files.inline
         name = folder.files.new_name()
         where = key_digest(writing.key), selection_digest(writing.stored)
         before = self._writing.get(where)
