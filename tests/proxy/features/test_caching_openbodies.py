@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 
@@ -158,6 +160,31 @@ def test_the_end_closes_all_files(stored: LoadBalancerFixture) -> None:
     bodies = folder_of(stored).open_bodies
     stored.service.caches["main"].store.close()
     assert len(bodies) == 0
+
+
+def test_a_cache_that_a_reload_removes_leaves_no_open_file(make: Make, tmp_path: Path) -> None:
+    def opened() -> list[str]:
+        links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+        names = [str(link.readlink()) for link in links if link.is_symlink()]
+        return [name for name in names if name.startswith(str(tmp_path))]
+
+    first = make(Answer(200, BODY, HOUR))
+    first.get("http://h/a")
+    first.advance(1)
+    first.close()
+    lb = make(Answer(200, BODY, HOUR))
+    assert get(lb).body == BODY
+    assert any(name.endswith(".b") for name in opened())
+    cache = ref(lb.service.caches["main"])
+    text = TEXT.format(folder=tmp_path / "store")
+    assert lb.service.reload(text.replace("cache = main\n", "")).ok
+    assert get(lb).body == BODY
+    lb.advance(100)
+    lb._clients.clear()  # their connections know the old frontend
+    lb.advance(100)
+    gc.collect()
+    assert cache() is None
+    assert not [name for name in opened() if name.endswith(".b")]
 
 
 def test_few_files_are_open(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,10 @@ MOST: Final = 256
 
 
 class OpenBodies:
-    """Open files of ``files``.  Beyond :data:`MOST` the one used longest ago is closed."""
+    """Open files of ``files``.  Beyond :data:`MOST` the one used longest ago is closed.
+
+    A cache that a reload removes ends without a call: its files are closed with this object.
+    """
 
     def __init__(self, files: FolderFiles) -> None:
         self._files = files
@@ -67,3 +70,6 @@ class OpenBodies:
         """Close all files."""
         while self._open:
             self._open.popitem()[1].close()
+
+    def __del__(self) -> None:
+        self.close_all()
