@@ -106,6 +106,19 @@ def test_a_large_body_is_in_no_memory(make: Make, tmp_path: Path) -> None:
     assert not files(tmp_path, "t")
 
 
+@pytest.mark.parametrize("size", [1_000, 40_000, 100_000, 250_000, 300_000])
+def test_little_memory_keeps_no_body_from_the_disk(make: Make, tmp_path: Path, size: int) -> None:
+    lb = make("memory = 64k\nmax_object = 1m")
+    origin = serve(lb, Answer(200, LARGE[:size], HOUR))
+    for _ in range(3):
+        assert lb.get("http://h/a").body == LARGE[:size]
+        lb.advance(1)
+        assert cache_of(lb).memory.reserved == 0
+        assert cache_of(lb).memory.bytes < 65_536
+    assert len(origin.requests) == 1
+    assert not files(tmp_path, "t")
+
+
 @pytest.mark.parametrize("kind", ["r", "b"])
 @pytest.mark.parametrize("running", [True, False])
 def test_a_flipped_bit_is_never_served(

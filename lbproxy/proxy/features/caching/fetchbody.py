@@ -69,10 +69,12 @@ class FetchBody:
             self.spool.write(data)
         elif self.size > SPOOLED and self._cache.store.spools:
             self._begin_spool(fetch)
-        elif not self._cache.reserve(size):
-            return NO_ROOM
-        else:
+        elif self._cache.reserve(size):
             self._reserved += size
+        elif self._cache.store.spools:
+            self._begin_spool(fetch)
+        else:
+            return NO_ROOM
         return None
 
     def _begin_spool(self, fetch: Spooling) -> None:
