@@ -4,7 +4,8 @@ The epoll's own descriptor is the only thing the Twisted reactor watches, and on
 registered. When it is readable the poller takes the ready sockets with one system call, serves them
 in a tight loop and returns, so that timers and everything else on the reactor run. A turn of the
 reactor costs as much as several events. While it is busy, the poller therefore looks again within
-the turn, for at most :data:`BATCH` events in all.
+the turn, for at most :data:`BATCH` events in all, and for :data:`LOOKS_S` after the first look: a
+firewall may need milliseconds for one event, and timers wait meanwhile.
 
 Rules:
 
@@ -58,6 +59,7 @@ RDHUP: Final = 0x2000
 
 BATCH = 256  # ready sockets served per turn
 BUSY: Final = 4  # so many events at once: more have come meanwhile
+LOOKS_S: Final = 0.005  # seconds after the first batch of a turn, in which it looks again
 ACCEPT_WORK: Final = 4  # an accepted connection counts as so many events
 HANDSHAKES = 4  # steps of clients' TLS handshakes in one turn; one costs up to a millisecond
 SOON_ROUNDS: Final = 4  # how often work that makes more work is followed within one turn
@@ -249,11 +251,17 @@ class Poller(Loop):
         self.state = _TURN
         self._handshakes = HANDSHAKES
         left: int = BATCH
+        until = 0.0
         try:
             while left > 0:
                 self._serve(left)
                 left -= self._work
                 if self._work < BUSY or self._handshakes < 0 or self._fd < 0:
+                    break
+                now = self.wheel.now()
+                if until == 0.0:
+                    until = now + LOOKS_S
+                elif now >= until:
                     break
                 self._fresh.clear()
         finally:

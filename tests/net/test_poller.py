@@ -273,6 +273,16 @@ def test_looking_again_does_not_lengthen_a_turn(
     some.close()
 
 
+def test_slow_events_end_a_busy_turn_early(reactor: Reactor) -> None:
+    """Deadlines and the rest of the reactor wait for two batches, and not for 256 events."""
+    some = Sockets(Poller(reactor), 8)
+    for number in range(8):
+        some.serve(number, lambda: reactor.advance(0.012))  # as a firewall with a long body
+    some.poller.doRead()
+    assert len(some.log) == 16
+    some.close()
+
+
 def test_an_accepted_connection_is_served_in_the_same_turn(reactor: Reactor) -> None:
     some = Sockets(Poller(reactor), 1)
     fresh, peer = readable()
