@@ -113,8 +113,9 @@ class Acceptor(Handler):
         """Direct connections accepted from now on to ``factory``.
 
         A factory may have ``build_for(ip, port)`` beside ``buildProtocol``, which spares it
-        Twisted's address ("" and 0 for a Unix socket), or a ``builder``, which is called instead.
-        It may have ``make_room()``, which is called when there are no descriptors left.
+        Twisted's address ("" and 0 for a Unix socket), or a ``builder`` of the class
+        :class:`ProtocolBuilder`, which is called instead.  It may have ``make_room()``, which is
+        called when there are no descriptors left.
         """
         self._factory: Any = factory
         build = _shortcut(factory)
@@ -236,7 +237,9 @@ def _shortcut(factory: IProtocolFactory) -> Any:
     """
     for kind in type(factory).__mro__:
         if "builder" in vars(kind):
-            return getattr(factory, "builder")  # noqa: B009 - as below
+            builder = getattr(factory, "builder")  # noqa: B009 - as below
+            if isinstance(builder, ProtocolBuilder):  # else it is something of the program's own
+                return builder
         if "build_for" in vars(kind):
             return getattr(factory, "build_for")  # noqa: B009 - IProtocolFactory does not have it
         if "buildProtocol" in vars(kind):

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 
 from lbproxy.config.model import Address
 from lbproxy.net import acceptor, fastport
+from lbproxy.net.builder import ProtocolBuilder
 from lbproxy.net.fast import FastNetwork, choose_network
 from lbproxy.net.stock import StockNetwork
 from tests.net.wire import LOOPBACK, Once, Pair, Recorder
@@ -198,7 +199,16 @@ class _Wrapped(_Short):
 
 
 class _Built(_Short):
-    builder = object()
+    builder = ProtocolBuilder()
+
+
+class _OfItsOwn(Factory):
+    """A factory of another program, for which the word means something else."""
+
+    builder = dict
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return "long"
 
 
 class _ShortAgain(_Built):
@@ -230,6 +240,7 @@ def test_the_short_way_to_a_protocol_is_not_taken_past_another_buildprotocol() -
     assert acceptor._shortcut(_Before()) is None
     assert acceptor._shortcut(Factory()) is None
     assert acceptor._shortcut(_Built()) is _Built.builder
+    assert acceptor._shortcut(_OfItsOwn()) is None
     assert acceptor._shortcut(_ShortAgain())("", 0) == "short again"
     assert acceptor._shortcut(_BuiltWrapped()) is None
 
