@@ -188,6 +188,40 @@ def test_their_loggers_have_names(name: str) -> None:
     assert not re.search(r"\bLogger\((?!__name__\))", (PACKAGE / name).read_text(encoding="utf-8"))
 
 
+def _classes(name: str) -> list[ast.ClassDef]:
+    tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+
+
+def _name_of(node: ast.expr) -> str:
+    """The last word of ``Name``, ``module.Name``, ``Name[...]`` and ``Name(...)``."""
+    if isinstance(node, ast.Subscript):
+        node = node.value
+    if isinstance(node, ast.Call):
+        node = node.func
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def test_no_interpreted_class_extends_a_compiled_one_that_forbids_it() -> None:
+    """It would be a TypeError when an object of it is made, and only where modules are compiled."""
+    closed = {
+        cls.name
+        for name in compiled.MODULES
+        for cls in _classes(name)
+        if "native" not in map(_name_of, cls.decorator_list)
+    }
+    assert "ConnectionInfo" in closed
+    files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
+    found = [
+        f"{name}: {cls.name}({base})"
+        for name in sorted(files - set(compiled.MODULES))
+        for cls in _classes(name)
+        for base in map(_name_of, cls.bases)
+        if base in closed
+    ]
+    assert not found
+
+
 @pytest.mark.parametrize("cls", HOT)
 def test_hot_classes_have_no_dictionary(cls: type) -> None:
     """A decorator or a base that the compiler does not know would make an ordinary class of it,

@@ -28,7 +28,7 @@ class ConnectionInfo(Connection):
     the server connections that belong to it (:class:`~lbproxy.proxy.http.bound.BoundConnections`);
     None while there are none. ``release``: gives back its places in limits of connections; None
     while it has none. ``served``: a backend with ``reuse = safe`` has answered a request of
-    it.
+    it. ``own``: there is no connection, the request is one of lbproxy's own for this client.
     """
 
     __slots__ = (
@@ -36,6 +36,7 @@ class ConnectionInfo(Connection):
         "bound",
         "connected",
         "counted_as",
+        "own",
         "release",
         "served",
         "tlvs",
@@ -73,6 +74,7 @@ class ConnectionInfo(Connection):
         self.bound: Any = None
         self.release: Any = None
         self.served = False
+        self.own = False
 
 
 def note_local(info: ConnectionInfo, transport: Any) -> None:

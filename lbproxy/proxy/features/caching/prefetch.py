@@ -79,7 +79,7 @@ class Prefetcher:
     def learn(self, fetch: Learned, stored: Stored) -> None:
         """Request what a page links to that has just been stored."""
         asked, traffic = fetch.asked, fetch.traffic
-        if asked.authorized or asked.cookies or _is_own(traffic):
+        if asked.authorized or asked.cookies or traffic.info.own:
             return
         for target in prefetch_targets(stored):
             self._want(traffic, target)
@@ -128,26 +128,17 @@ class Prefetcher:
         self._go_on()
 
 
-def _is_own(traffic: HTTPTraffic) -> bool:
-    return isinstance(traffic.info, _OwnInfo)
-
-
-class _OwnInfo(ConnectionInfo):
-    """The connection of a prefetch, which there is none of."""
-
-    __slots__ = ()
-
-
 def _wanted(traffic: HTTPTraffic, target: bytes) -> _Wanted:
     page, info = traffic.request, traffic.info
     headers: Headers = [(b"Host", page.host), (b"Accept", b"*/*"), (b"Sec-Purpose", b"prefetch")]
     headers += [pair for pair in page.pairs() if pair[0].lower() in _COPIED]
     head = RequestHead(b"GET", target, headers, 11, page.host, page.scheme, 0)
-    own = _OwnInfo(
+    own = ConnectionInfo(
         traffic.client_ip, traffic.client_port, traffic.client_ip, traffic.client_port,
         info.local_ip, info.local_port, info.tls, info.sni, info.alpn, (), info.listener,
         info.connected,
     )  # fmt: skip
+    own.own = True
     return _Wanted(
         traffic.frontend, own, head, traffic.scheme, (traffic.client_ip, traffic.client_port)
     )
