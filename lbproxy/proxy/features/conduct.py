@@ -37,9 +37,12 @@ def is_error(traffic: Any, upto: int = 600) -> bool:
     """Return whether a response of 400 and above, but below ``upto``, counts as an error.
 
     Not what asks for a login or a pause: a 401 to a request without credentials is the ordinary
-    first step of a login.  Nor the refusal of a banned client, nor a challenge page.
+    first step of a login.  Nor the refusal of a banned client, nor a challenge page, nor a prefetch:
+    what a page links to is not the conduct of its client.
     """
     status = traffic.status
+    if traffic.info.own:
+        return False
     if not 400 <= status < upto or status == 429 or traffic.close in _UNCOUNTED:
         return False
     return status != 401 or traffic.request.header(b"authorization") is not None

@@ -153,6 +153,25 @@ def test_the_log_shows_it_as_a_request_of_the_page_s_client() -> None:
     assert len(lines) == 1 and '"203.0.113.9"' in lines[0] and '"miss"' in lines[0]
 
 
+def test_broken_links_of_a_page_do_not_ban_its_client() -> None:
+    text = TEXT.format(prefetch="yes") + "[ban rude]\nafter = 5/1m\non = 4xx\n"
+    links = ", ".join(f"</{number}>; rel=preload" for number in range(9))
+
+    def handle(request: Request) -> Answer:
+        head = {**MINUTE, "Content-Type": "text/html", "Link": links}
+        return Answer(200, b"page", head) if request.path == "/page" else Answer(404)
+
+    with LB.from_config(text.replace("cache = main\n", "cache = main\nbans = rude\n", 1)) as lb:
+        origin = lb.origin("a", "10.0.0.1:80", handle)
+        lb.get("http://h/page")
+        lb.advance(2)
+        assert len(origin.requests) == 10
+        assert lb.get("http://h/page").status == 200
+        for _ in range(5):
+            lb.get("http://h/missing")
+        assert lb.service.frontends["web"].features["bans"].counters.bans == 1
+
+
 def test_a_stop_ends_what_is_under_way() -> None:
     site = Site("</a.css>; rel=preload, </b.css>; rel=preload")
     site.after = 30.0
