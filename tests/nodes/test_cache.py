@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from lbproxy.cache.purge import Purge, PurgeKind
-from lbproxy.proxy.features.caching.nodes.tier import LARGEST, LEASE, REST
+from lbproxy.proxy.features.caching.nodes.tier import LARGEST, LEASE, MOST_PENDING, REST
 from lbproxy.testing import LB, MemoryReactor, Response
 from lbproxy.testing.origin import Answer, Request
 from lbproxy.testing.redis import FakeRedis
@@ -156,6 +156,70 @@ def test_a_node_that_is_cut_off_does_not_use_its_memory(world: World) -> None:
     world.purge(ONE, "all")
     assert world.ask(TWO).body == b"two"
     assert not world.cache(TWO).nodes.tier.valid
+
+
+def test_a_node_that_is_cut_off_joins_no_fetch_of_before_a_purge(world: World) -> None:
+    """Neither one that began while it reached Redis, nor one that began later."""
+    world.cache(TWO).nodes.tier._client.stop()
+    url, fields = "http://a.test:8002/a", {"Host": "h:8000"}
+    for pause in (0.0, 2.0):
+        world.reactor.advance(pause)
+        world.after, world.body = 5.0, b"old"
+        before = world.nodes[TWO].begin("GET", url, headers=fields)
+        world.reactor.advance(0.2)
+        joined = world.nodes[TWO].begin("GET", url, headers=fields)
+        world.body = b"new"
+        world.purge(ONE, "url", b"http://h:8000/a")
+        fetches = world.fetches
+        behind = [world.nodes[TWO].begin("GET", url, headers=fields) for _ in range(3)]
+        assert {one.wait(9).body for one in behind} == {b"new"}
+        assert world.fetches == fetches + 1, "one fetch for all who ask within a second"
+        assert before.wait(1).body == joined.wait(1).body == b"old"
+
+
+def test_a_purge_of_another_version_empties_memory_and_the_cache_goes_on(world: World) -> None:
+    world.ask(TWO)
+    log = next(key for key in world.redis.data if key.endswith(b":log"))
+    state = world.redis.data[log.removesuffix(b"log") + b"state"].value
+    world.redis.data[log].value[b"P\xff\x00x"] = state["seq"] = state["count"] = 1
+    world.reactor.advance(LEASE)
+    tier = world.cache(TWO).nodes.tier
+    assert tier.valid and tier.failures == 1
+    assert world.cache(TWO).memory.bytes == 0
+    world.purge(ONE, "all")
+    fetches = world.fetches
+    world.ask(TWO)
+    world.ask(TWO)
+    assert world.fetches == fetches + 1
+
+
+def test_a_strange_reply_does_not_end_the_following_of_purges(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tier = world.cache(ONE).nodes.tier
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeRedis, "_run_cache_sync", lambda *_: 7)
+        world.reactor.advance(2 * LEASE)
+        assert not tier.valid and tier.failures
+    world.reactor.advance(LEASE)
+    assert tier.valid
+
+
+def test_a_purge_counts_though_another_one_is_being_recorded_late(world: World) -> None:
+    """More purges fail than are remembered while one of them is on its way."""
+    tier = world.cache(ONE).nodes.tier
+    world.ask(TWO)
+    tier._remember(Purge("url", b"http://h:8000/0"), False)
+    world.redis.hung = True
+    world.reactor.advance(0.15)
+    for number in range(MOST_PENDING + 1):
+        tier._remember(Purge("url", b"http://h:8000/%d" % number), False)
+    world.redis.hung = False
+    for link in world.redis._links:
+        link.dataReceived(b"")
+    world.body = b"two"
+    world.reactor.advance(2 * LEASE)
+    assert world.ask(TWO).body == b"two"
 
 
 def test_an_invalidating_post_reaches_the_other_node(world: World) -> None:

@@ -59,7 +59,8 @@ class Fetch(Fanout):
     ``entry``: the stored response that the request validates, or None. ``readers``: the clients
     that get the response. ``stored``: the head as it will be stored, from state KEEPING on.
     ``last``: the End, with trailers. ``reason``: for Cache-Status. ``outdated``: a purge has named
-    it since it began, so it is not stored. ``claim``: other processes wait for it.
+    it since it began, so it is not stored. ``claim``: other processes wait for it. ``began``: when,
+    in reactor time.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Fetch(Fanout):
         self.reason = "stale"
         self._request = original.request
         self._sent_at = cache.wall()
+        self.began: float = cache.jobs.reactor.seconds()
         self._worth = cache.worth(key)
         self._body = body
         super().__init__(self._traffic(original), FetchBody(cache))

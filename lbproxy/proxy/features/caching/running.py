@@ -23,6 +23,7 @@ class Running(Protocol):
     url: bytes
     stored: Stored | None
     outdated: bool
+    began: float
     claim: Claim | None
     asked: Asked
     traffic: HTTPTraffic

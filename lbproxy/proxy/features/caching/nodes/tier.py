@@ -88,7 +88,8 @@ class RedisWay:
 
 class NodesTier:
     """See the module.  ``reach``: how it reaches Redis.  ``timeout``: seconds that a request waits
-    for a look-up.  ``wall``: seconds since the epoch.
+    for a look-up.  ``wall``: seconds since the epoch.  ``failures`` of this process, which counts
+    them among those of all.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class NodesTier:
         counts: CacheCounters,
     ) -> None:
         self.timeout = 0.0
+        self.failures = 0
         self._client = reach.client
         self._counts = counts
         self._owner = owner
@@ -147,6 +149,12 @@ class NodesTier:
         """Whether no purge can have returned that this process does not know."""
         return bool(self._reactor.seconds() < self._until)
 
+    def covers(self, began: float) -> bool:
+        """Whether a fetch that began then knows each purge that has returned until now.
+
+        A purge that this process does not know was recorded more than :data:`LEASE` seconds ago."""
+        return self.valid or 0 <= self._reactor.seconds() - began <= LEASE
+
     @staticmethod
     def _ended(failure: Failure) -> None:
         if not failure.check(CancelledError):
@@ -159,6 +167,10 @@ class NodesTier:
                     await self._sync()
             except (RedisDown, RedisRefused) as error:
                 self._failed("purges", error)
+            except CancelledError:
+                raise
+            except Exception:  # whatever is in Redis: it may be right the next time
+                self._failed("purges", RedisRefused("a strange reply"), Failure())
             await deferLater(self._reactor, POLL)
 
     async def _sync(self) -> None:
@@ -166,21 +178,27 @@ class NodesTier:
         if not self._run:
             self._run = _run_of(await self._client.call("INFO", "server"))
         while self._pending:
-            purge, soft = self._pending[0]
-            await self._record(purge, soft)
-            self._pending.pop(0)
+            first = self._pending.pop(0)  # later ones count beside it, whatever it names
+            try:
+                await self._record(*first)
+            except BaseException:
+                self._pending.insert(0, first)
+                raise
         asked = self._reactor.seconds()
         word = token_hex(8)
         found = await self._client.run(SYNC, self._keys(), (self._epoch, self._seen, word))
         epoch, number, lost, *purges = found
         if lost:
             self._owner.forget()
-        self._epoch, self._seen = epoch, number
         for one in purges:
             # those of this process, too: a look-up may have been under way when it purged
-            purged = load_entry(one)
-            assert isinstance(purged, Purged)
+            purged = _purged(one)
+            if purged is None:
+                self._failed("purges", DamagedError("one of another version"))
+                self._owner.forget()
+                continue
             self._owner.purge_here(purged.purge, purged.soft)
+        self._epoch, self._seen = epoch, number
         self._until = asked + LEASE
 
     def _keys(self, key: Key | None = None) -> list[str]:
@@ -188,9 +206,14 @@ class NodesTier:
         found = [f"{base}:{part}" for part in ("state", "names", "prefixes", "log")]
         return found if key is None else [*found, f"{base}:o:{key_digest(key).hex()}"]
 
-    def _failed(self, what: str, error: BaseException) -> None:
+    def _failed(self, what: str, error: BaseException, why: Failure | None = None) -> None:
         self._counts.shared_failures += 1
-        _quiet.warn(what, "the shared cache fails ({what}): {error}", what=what, error=error)
+        self.failures += 1
+        text = "the shared cache fails ({what}): {error}"
+        if why is None:
+            _quiet.warn(what, text, what=what, error=error)
+        else:
+            _quiet.failure(what, text, why, what=what, error=error)
 
     # -- responses ------------------------------------------------------------------------------
 
@@ -312,6 +335,15 @@ def _entry(record: StoredRecord, soft: bool) -> Entry:
     assert record.body is not None
     stored = record.stored.softly_purged() if soft else record.stored
     return Entry(record.key, stored, record.body)
+
+
+def _purged(data: bytes) -> Purged | None:
+    """Return a purge of the log, None if it is not one that this version knows."""
+    try:
+        found = load_entry(data)
+    except Exception:
+        return None
+    return found if isinstance(found, Purged) else None
 
 
 def _run_of(info: bytes) -> str:
