@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from lbproxy.proxy.features.caching.nodes.scripts import LOGGED, NAMES, PREFIXES
+from lbproxy.proxy.features.caching.nodes.scripts import KEPT, LOGGED, NAMES, PREFIXES
 
 __all__ = ["CacheScripts"]
 
@@ -22,6 +22,10 @@ class CacheScripts:
     def _set(self, key: bytes, value: Any, seconds: float) -> Any:
         raise NotImplementedError
 
+    def now(self) -> float:
+        """Return the time of the server."""
+        raise NotImplementedError
+
     def _dict(self, key: bytes) -> dict[Any, Any]:
         found = self._live(key) or self._set(key, {}, 0.0)
         value: dict[Any, Any] = found.value
@@ -36,10 +40,17 @@ class CacheScripts:
             self._dict(key).clear()
         self._dict(keys[0]).update(epoch=word, seq=0, floor=0, trimmed=0, count=0)
 
+    def _keep(self, keys: tuple[bytes, ...]) -> None:
+        for key in keys[:4]:
+            self._live(key).until = self.now() + KEPT
+
     def _run_cache_sync(self, keys: tuple[bytes, ...], words: tuple[bytes, ...]) -> Any:
         if not self._whole(keys):
             self._begin(keys, words[2])
+            self._keep(keys)
             return [words[2], 0, 1]
+        if self._live(keys[0]).until < self.now() + KEPT / 2:
+            self._keep(keys)
         state, log = self._dict(keys[0]), self._dict(keys[3])
         known = int(words[1])
         if state["epoch"] != words[0] or known < state["trimmed"]:
@@ -68,6 +79,7 @@ class CacheScripts:
                 state[mark] = max(state[mark], score)
                 del members[one]
         state["count"] = len(names) + len(prefixes) + len(log)
+        self._keep(keys)
         return number
 
     def _run_cache_get(self, keys: tuple[bytes, ...], words: tuple[bytes, ...]) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from lbproxy.cache.purge import Purge, PurgeKind
+from lbproxy.proxy.features.caching.nodes.scripts import KEPT
 from lbproxy.proxy.features.caching.nodes.tier import LARGEST, LEASE, MOST_PENDING, REST
 from lbproxy.testing import LB, MemoryReactor, Response
 from lbproxy.testing.origin import Answer, Request
@@ -280,6 +281,26 @@ def test_a_restart_of_redis_with_old_data_empties_the_cache(world: World) -> Non
     world.body = b"two"
     assert world.ask(TWO).body == b"two"
     assert world.ask(ONE).body == b"two"
+
+
+def test_redis_forgets_the_purges_of_a_process_that_has_ended(world: World) -> None:
+    """Also after a purge, which makes keys anew; those of the present process stay."""
+    world.purge(ONE, "tag", b"product-7")
+    old = {key for key in world.redis.data if b":main:a:" in key}
+    world.redis.stop()
+    world.redis.run_id = "b"
+    world.redis.start()
+    world.reactor.advance(10)
+    assert len(old) == 4
+    assert all(world.redis.data[key].until for key in world.redis.data)
+    tier = world.cache(ONE).nodes.tier
+    epoch = tier._epoch
+    for _ in range(4):  # in leaps, as the nodes ask ten times a second
+        for value in world.redis.data.values():
+            value.until -= KEPT / 3
+        world.reactor.advance(1)
+    assert not any(world.redis._live(key) for key in old)
+    assert tier.valid and tier._epoch == epoch
 
 
 def test_evicted_purges_empty_the_cache(world: World) -> None:

@@ -6,7 +6,8 @@ Keys of all: the state, the names that were purged, the prefixes, and the log of
 ``state`` has the ``epoch``, a random word that is new whenever purges may have been lost; ``seq``,
 the number of the last purge; ``floor``: what was stored before that purge is purged; ``trimmed``,
 the last purge that is no longer in the log; and ``count``, the members of the three sorted sets,
-by which an eviction of one of them is noticed. Members of ``names`` and ``prefixes`` begin with
+by which an eviction of one of them is noticed. The four keys end together, :data:`KEPT` seconds
+after the last node of this Redis process. Members of ``names`` and ``prefixes`` begin with
 ``1`` for a soft purge, ``0`` for others; their score is the number of the purge.
 """
 
@@ -16,7 +17,7 @@ from typing import Final
 
 from lbproxy.net.redis import RedisScript
 
-__all__ = ["GET", "LOGGED", "NAMES", "PREFIXES", "PURGE", "PUT", "SYNC"]
+__all__ = ["GET", "KEPT", "LOGGED", "NAMES", "PREFIXES", "PURGE", "PUT", "SYNC"]
 
 NAMES: Final = 100_000
 """Names of purges that are kept; what was stored before an older one is purged."""
@@ -26,6 +27,11 @@ PREFIXES: Final = 1_000
 
 LOGGED: Final = 1_000
 """Purges that a process may be behind; beyond, it purges all that it has in memory."""
+
+KEPT: Final = 7 * 24 * 3600
+"""Seconds for which purges are kept after the last question for them.  Nobody asks for those of a
+Redis process that has ended, as its keys contain its name.
+"""
 
 _STATE: Final = """
 local function members()
@@ -44,18 +50,27 @@ local function begin(word)
 end
 """
 
+_KEEP: Final = f"""
+local function keep()
+  for i = 1, 4 do redis.call('PEXPIRE', KEYS[i], {KEPT * 1000}) end
+end
+"""
+
 SYNC = RedisScript(
     "-- cache_sync"
     + _STATE
     + _BEGIN
-    + """
+    + _KEEP
+    + f"""
 if not whole then
   begin(ARGV[3])
-  return {ARGV[3], 0, 1}
+  keep()
+  return {{ARGV[3], 0, 1}}
 end
-if epoch ~= ARGV[1] or tonumber(ARGV[2]) < tonumber(state[4]) then return {epoch, seq, 1} end
+if redis.call('PTTL', KEYS[1]) < {KEPT * 500} then keep() end
+if epoch ~= ARGV[1] or tonumber(ARGV[2]) < tonumber(state[4]) then return {{epoch, seq, 1}} end
 local found = redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. ARGV[2], '+inf')
-return {epoch, seq, 0, unpack(found)}
+return {{epoch, seq, 0, unpack(found)}}
 """
 )
 """ARGV: epoch and number of the last purge that the node knows, and a random word.  Gives epoch and
@@ -66,6 +81,7 @@ PURGE = RedisScript(
     "-- cache_purge"
     + _STATE
     + _BEGIN
+    + _KEEP
     + f"""
 if not whole then begin(ARGV[1]) end
 seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
@@ -91,6 +107,7 @@ trim(KEYS[2], {NAMES}, 'floor')
 trim(KEYS[3], {PREFIXES}, 'floor')
 trim(KEYS[4], {LOGGED}, 'trimmed')
 redis.call('HSET', KEYS[1], 'count', members())
+keep()
 return seq
 """
 )
