@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,3 +126,15 @@ def test_a_reload_that_adds_or_removes_the_section_says_that_it_needs_a_restart(
         found = diff(parse_config(before), parse_config(after))
         assert {change.effect for change in found.changes} == {Effect.RESTART}
         assert found.restart == ("shared", "shared redis")
+
+
+def test_the_documented_acl_has_each_command() -> None:
+    root = Path(__file__).resolve().parents[2]
+    written = (root / "docs/nodes.rst").read_text(encoding="utf-8")
+    allowed = set(re.findall(r"\+([a-z]+)", written[written.index("user lbproxy on") :]))
+    used = {"SELECT"}
+    for path in (root / "lbproxy").rglob("*.py"):
+        if "redis" in (text := path.read_text(encoding="utf-8")).lower():
+            used.update(re.findall(r"""\bcall\(["']([A-Z]+)["']""", text))
+    assert {"EVALSHA", "ZSCORE", "XADD"} < used
+    assert {one.lower() for one in used} == allowed
