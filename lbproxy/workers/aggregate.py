@@ -108,6 +108,12 @@ def _show_drops(balancer: Any, found: dict[str, int]) -> None:
         sink.set_remote_dropped(found.get(sink.path, 0))
 
 
+def _show_cache_counters(cache: Any, total: dict[str, Any]) -> None:
+    load_counters(cache.counters, total)
+    if cache.nodes is not None and total:
+        cache.counters.shared_failures += cache.nodes.tier.failures  # the master purges, too
+
+
 def _show_store(cache: Any, total: dict[str, int]) -> None:
     cache.store.show_totals(total)
 
@@ -179,7 +185,13 @@ BACKEND = Table(
 
 CACHE = Table(
     (
-        counters("counters", lambda one: one.counters),
+        Value(
+            "counters",
+            lambda one: dump_counters(one.counters),
+            _show_cache_counters,
+            Lifetime.TOTAL,
+            empty={},
+        ),
         Value("fetching", lambda one: one.fetching_count, _set("remote_fetching")),
         Value("store", lambda one: one.store.totals(), _show_store, Lifetime.TOTAL, empty={}),
         Value("memory", lambda one: one.memory.bytes, _set("remote_bytes")),

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from lbproxy.alerts.sampling import AlertSampler
+from lbproxy.cache.purge import Purge
 from lbproxy.config.model import Config
 from lbproxy.errors import Kind
 from lbproxy.observe.offenders import Offenders
@@ -218,3 +219,19 @@ def test_the_lag_is_that_of_the_worst_worker() -> None:
     )
     for made in (one, two, master):
         made.close()
+
+
+def test_failures_of_the_master_s_own_purges_stay_in_the_sum() -> None:
+    text = TEXT.replace("listen =", "cache = main\nlisten =")
+    text += "[shared]\nredis = redis://10.0.0.9\n[cache main]\nredis = yes\n"
+    worker, master = (LB.from_config(text) for _ in range(2))
+    cache = master.service.caches["main"]
+    cache.purge(Purge("all")).addErrback(lambda _: None)
+    worker.service.caches["main"].counters.shared_failures = 5
+    totals = Totals(master.service)
+    totals.write()
+    assert cache.counters.shared_failures == 1
+    totals.received(0, json.loads(json.dumps(report_of(worker.service))))
+    for _ in range(2):
+        totals.write()
+        assert cache.counters.shared_failures == 6

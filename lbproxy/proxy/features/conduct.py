@@ -37,8 +37,8 @@ def is_error(traffic: Any, upto: int = 600) -> bool:
     """Return whether a response of 400 and above, but below ``upto``, counts as an error.
 
     Not what asks for a login or a pause: a 401 to a request without credentials is the ordinary
-    first step of a login.  Nor the refusal of a banned client, a challenge page, nor a prefetch: what
-    a page links to is not the conduct of its client.
+    first step of a login.  Nor the refusal of a banned client, nor a challenge page.  Nor a
+    prefetch: what a page links to is not the conduct of its client.
     """
     status = traffic.status
     if traffic.info.own:
