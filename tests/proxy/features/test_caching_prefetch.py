@@ -39,7 +39,7 @@ class Site:
         self.lb: LoadBalancerFixture = LB.from_config(TEXT.format(prefetch=prefetch))
         self.link = link
         self.more = more
-        self.after = 0.0
+        self.after = self.page_after = 0.0
         self.asked: list[Request] = []
         self.lb.origin("a", "10.0.0.1:80", self.handle)
         self.lb.origin("b", "10.0.0.2:80", self.handle)
@@ -48,7 +48,7 @@ class Site:
         self.asked.append(request)
         if request.path.startswith("/page"):
             head = {**MINUTE, "Content-Type": "text/html; charset=utf-8", "Link": self.link}
-            return Answer(200, b"page", {**head, **self.more})
+            return Answer(200, b"page", {**head, **self.more}, after=self.page_after)
         return Answer(200, b"file", MINUTE, after=self.after)
 
     @property
@@ -183,6 +183,17 @@ def test_a_stop_ends_what_is_under_way() -> None:
         lb.advance(1)
         assert not cache._prefetcher._running and not cache._prefetcher._queue
         assert not cache._running
+
+
+def test_a_page_that_ends_after_its_cache_was_removed_causes_none() -> None:
+    site = Site("</a.css>; rel=preload")
+    site.page_after = 2.0
+    with site.lb as lb:
+        page = lb.begin("GET", "http://h/page", headers={"Host": "h"})
+        lb.advance(1)
+        assert lb.service.reload(TEXT.format(prefetch="yes").replace("cache = main\n", "")).ok
+        lb.advance(5)
+        assert page.wait(1).status == 200 and site.paths == ["/page"]
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ class Cache(Generic[RunningT]):
         """Look at the links of a response that is stored."""
         if self.spec.early_hints:
             self.hints.learn(key_digest(own), stored)
-        if self.spec.prefetch:
+        if self.spec.prefetch and self.users:  # else it has ended
             if self._prefetcher is None:
                 from lbproxy.proxy.features.caching.prefetch import Prefetcher
 
