@@ -44,6 +44,7 @@ class World:
         self.redis.start()
         self.body = b"one"
         self.after = 0.0
+        self.status = 200
         self.head: dict[str, str] = dict(MINUTE)
         self.nodes: list[LB] = []
         for number, secret in enumerate(secrets):
@@ -53,6 +54,8 @@ class World:
         self.reactor.advance(1)
 
     def handle(self, request: Request) -> Answer:
+        if self.status >= 500:
+            return Answer(self.status, after=self.after)
         if request.header("If-None-Match") and request.header("If-None-Match") == self.head["ETag"]:
             return Answer(304, b"", self.head)
         if request.method == "POST":
@@ -176,6 +179,27 @@ def test_a_node_that_is_cut_off_joins_no_fetch_of_before_a_purge(world: World) -
         assert {one.wait(9).body for one in behind} == {b"new"}
         assert world.fetches == fetches + 1, "one fetch for all who ask within a second"
         assert before.wait(1).body == joined.wait(1).body == b"old"
+
+
+def test_a_node_that_is_cut_off_joins_no_validation_of_what_was_purged() -> None:
+    """It would answer with the stored response if the server fails."""
+    world = World("grace = 1h")
+    world.head = {"Cache-Control": "max-age=1", "ETag": '"1"'}
+    world.ask(TWO)
+    world.reactor.advance(2)
+    world.cache(TWO).nodes.tier._client.stop()
+    purged: list[Any] = []
+    world.cache(ONE).purge(Purge("all")).addBoth(purged.append)
+    url, fields = "http://a.test:8002/a", {"Host": "h:8000"}
+    world.reactor.advance(0.85)
+    world.after, world.status = 3.0, 500
+    before = world.nodes[TWO].begin("GET", url, headers=fields)
+    world.reactor.advance(0.25)
+    assert purged == [0]
+    world.after, world.status, world.body = 0.0, 200, b"new"
+    assert world.nodes[TWO].begin("GET", url, headers=fields).wait(9).body == b"new"
+    assert before.wait(9).body == b"one"
+    world.close()
 
 
 def test_a_purge_of_another_version_empties_memory_and_the_cache_goes_on(world: World) -> None:

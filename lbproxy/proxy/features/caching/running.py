@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.key import Key
+from lbproxy.cache.memory import Entry
 from lbproxy.cache.stored import Stored
 from lbproxy.proxy.features.caching.disk.claims import Claim
 
@@ -24,6 +25,7 @@ class Running(Protocol):
     stored: Stored | None
     outdated: bool
     began: float
+    entry: Entry | None
     claim: Claim | None
     asked: Asked
     traffic: HTTPTraffic

@@ -32,7 +32,7 @@ class NodesCacheSource(CacheSource):
         """Answer with what another node has stored, or as :class:`CacheSource` does."""
         cache, store = self.cache, self.cache.nodes
         running = cache.fetches.get(key)
-        if running is not None and store is not None and not store.tier.covers(running.began):
+        if running is not None and store is not None and not store.covers(running):
             del cache.fetches[key]  # it may be of before a purge that has returned
             running = None
         joins = running is not None and running.joinable

@@ -17,6 +17,7 @@ from lbproxy.proxy.features.caching.counters import CacheCounters
 from lbproxy.proxy.features.caching.disk.writer import nothing
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.nodes.tier import NodesTier, RedisWay
+from lbproxy.proxy.features.caching.running import Running
 from lbproxy.proxy.features.caching.store import Observer, ResponseStore
 
 __all__ = ["NodesStore"]
@@ -71,6 +72,13 @@ class NodesStore(ResponseStore):
             done([self._shown(entry) for entry in found])
 
         self.tier.load(key, loaded)
+
+    def covers(self, fetch: Running) -> bool:
+        """Whether nothing that ``fetch`` may answer with was named by a purge that has returned.
+
+        A stored response is among that if it validates one."""
+        tier = self.tier
+        return tier.valid or (fetch.entry is None and tier.covers(fetch.began))
 
     def _shown(self, entry: Entry) -> Entry:
         """Have a response in memory, unless a later one is."""

@@ -150,10 +150,10 @@ class NodesTier:
         return bool(self._reactor.seconds() < self._until)
 
     def covers(self, began: float) -> bool:
-        """Whether a fetch that began then knows each purge that has returned until now.
-
-        A purge that this process does not know was recorded more than :data:`LEASE` seconds ago."""
-        return self.valid or 0 <= self._reactor.seconds() - began <= LEASE
+        """Whether a fetch that began then came behind each purge that has returned until now: it was
+        recorded more than :data:`LEASE` seconds ago.
+        """
+        return 0 <= self._reactor.seconds() - began <= LEASE
 
     @staticmethod
     def _ended(failure: Failure) -> None:
