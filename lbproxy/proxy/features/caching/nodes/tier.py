@@ -153,7 +153,7 @@ class NodesTier:
         """Whether a fetch that began then came behind each purge that has returned until now: it was
         recorded more than :data:`LEASE` seconds ago.
         """
-        return 0 <= self._reactor.seconds() - began <= LEASE
+        return bool(0 <= self._reactor.seconds() - began <= LEASE)
 
     @staticmethod
     def _ended(failure: Failure) -> None:
