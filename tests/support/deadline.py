@@ -20,7 +20,7 @@ import pytest
 __all__ = ["GRACE_S", "LONG_S", "SECONDS", "Deadlines", "deadline", "last_resort"]
 
 SECONDS: Final = 600.0
-"""Bound of the setup, the call and the teardown of a test."""
+"""Bound of the setup, of the call and of the teardown of a test."""
 
 LONG_S: Final = 1800.0
 """The same for tests marked long."""
@@ -70,29 +70,30 @@ class Deadlines:
         self._stderr = os.dup(2)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Bound the whole test."""
-        with last_resort(_seconds(item) + GRACE_S, self._stderr):
-            return (yield)
-
-    @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Bound its fixtures."""
-        with deadline(item, "setup", _seconds(item)):
+        with self._bounds(item, "setup"):
             return (yield)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Bound the test function."""
-        with deadline(item, "call", _seconds(item)):
+        with self._bounds(item, "call"):
             return (yield)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Bound the ends of its fixtures."""
-        with deadline(item, "teardown", _seconds(item)):
+        with self._bounds(item, "teardown"):
             return (yield)
 
+    def pytest_enter_pdb(self) -> None:
+        """Leave a person at a breakpoint alone; pytest itself cancels the last resort."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
-def _seconds(item: pytest.Item) -> float:
-    return LONG_S if item.get_closest_marker("long") is not None else SECONDS
+    @contextmanager
+    def _bounds(self, item: pytest.Item, phase: str) -> Iterator[None]:
+        """Both bounds, anew for each phase: pytest cancels the last resort at each failure."""
+        seconds = LONG_S if item.get_closest_marker("long") is not None else SECONDS
+        with last_resort(seconds + GRACE_S, self._stderr), deadline(item, phase, seconds):
+            yield

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,33 @@ def hangs():
 
 with last_resort(0.1, 2):
     hangs()
+"""
+
+SHORT = """
+from tests.support import deadline
+
+deadline.SECONDS, deadline.GRACE_S = 0.1, 0.5
+
+def pytest_configure(config):
+    config.pluginmanager.register(deadline.Deadlines())
+"""
+
+FAILING = """
+import time
+import pytest
+
+@pytest.fixture
+def stubborn():
+    yield
+    over = time.monotonic() + 20
+    while time.monotonic() < over:
+        try:
+            time.sleep(20)
+        except BaseException:
+            pass
+
+def test_it(stubborn):
+    raise AssertionError
 """
 
 
@@ -78,3 +107,16 @@ def test_a_test_that_swallows_its_failure_ends_the_process() -> None:
     )
     assert done.returncode == 1
     assert "Timeout" in done.stderr and "in hangs" in done.stderr
+
+
+def test_a_failed_test_whose_end_swallows_the_deadline_ends_the_process(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(SHORT)
+    (tmp_path / "pytest.ini").write_text("[pytest]")
+    (tmp_path / "test_it.py").write_text(FAILING)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", tmp_path],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert "Timeout" in done.stderr and "in stubborn" in done.stderr, done.stdout + done.stderr
+    assert done.returncode == 1
