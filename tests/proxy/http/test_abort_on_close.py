@@ -239,6 +239,21 @@ def test_the_last_of_pipelined_requests_is_the_one_that_a_fin_ends(rig) -> None:
     assert client.finished
 
 
+def test_a_fin_told_while_the_last_request_waits(rig) -> None:
+    """lbproxy does not read on while it waits, but a transport may know the FIN already."""
+    r = rig()
+    r.raw()
+    client = r.client()
+    client.send(GET + GET)
+    (connection,) = r.frontend.clients
+    connection.readConnectionLost()
+    (server,) = r.lb.origins["10.0.0.1:8000"].connections
+    server.send(OK)
+    assert records(r) == [("ok", ""), ("client_gone", "left before the request began")]
+    assert server.received.count(b"GET ") == 1
+    assert client.finished
+
+
 def test_a_fin_inside_the_next_request_ends_that_one(rig) -> None:
     """The one before it is answered."""
     r = rig()

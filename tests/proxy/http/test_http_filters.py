@@ -482,6 +482,15 @@ def test_a_reply_that_cannot_be_sent(rig, phase, reply):
     assert r.closes == ["filter_failed"]
 
 
+@pytest.mark.parametrize("phase", ["early", "response"])
+def test_the_log_says_which_head_cannot_be_sent(rig, phase):
+    evil = (b"X", b"a\r\nX-Evil: 1")
+    r, _ = run(rig, Acting(phase, lambda traffic: Reply(200, b"x", [evil])))
+    assert r.log[0].detail.startswith("reply cannot be sent: ")
+    r, _ = run(rig, Acting("response", lambda traffic: traffic.response.set_header(*evil)))
+    assert r.log[0].detail.startswith("response cannot be sent: ")
+
+
 def test_head_of_a_fixed_reply(rig):
     _, client = run(rig, Acting("early", ok(Reply(200, b"hello"))), GET.replace(b"GET", b"HEAD"))
     assert client.received.endswith(b"\r\n\r\n")

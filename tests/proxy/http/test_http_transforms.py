@@ -251,6 +251,21 @@ def test_a_pause_behind_the_end(rig):
     assert server.received.count(b"GET") == 2
 
 
+def test_a_pause_after_the_end_does_nothing(rig):
+    """A transform that something else still calls."""
+    using = Using("response", Double)
+    r = rig(filters=[using])
+    client, server = answer(r)
+    client.send(GET)
+    flow = using.made[0].flow
+    flow.pause(1)
+    assert not flow._body._timer.armed
+    server.send(OK)
+    r.advance(5)
+    assert client.received.count(b"hhii.") == 2
+    assert r.closes == ["ok", "ok"]
+
+
 def test_a_pause_has_a_deadline(rig):
     r = rig(filters=[Using("response", Pausing)], web="timeout_filter = 2s")
     client, _ = answer(r)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from lbproxy.errors import Kind
+from lbproxy.proxy.http.attempts import Attempts
 from tests.proxy.http_kit import GET, OK, TWO_SERVERS, A, B, post, rigs
 
 rig = pytest.fixture(rigs)
@@ -185,7 +186,15 @@ def test_a_client_that_leaves_in_the_pause(rig):
     r.backend.random = lambda: 1.0
     client, one, others = start(r)
     one.send(BUSY % b"one")
+    slots = r.lb.service.network.wheel._slots
+
+    def pauses():
+        owners = (getattr(t._callback, "__self__", None) for slot in slots.values() for t in slot)
+        return sum(isinstance(owner, Attempts) for owner in owners)
+
+    assert pauses() == 1
     client.abort()
+    assert pauses() == 0, "no timer holds what is over"
     r.advance(20)
     assert others() == []
     assert r.closes == ["client_gone"]
