@@ -58,4 +58,4 @@ def test_full_servers_are_not_walked_over_each_time(kind: str) -> None:
             assert lease is not None and lease.server in members[-30:]
             lease.release(Outcome.OK, 0.01)
         best = min(best, time.process_time() - begin)
-    assert best < 0.1  # walking over them would take 0.2 s
+    assert best < 0.03  # it takes 0.005 s; walking over them would take 0.2 s
