@@ -23,6 +23,7 @@ from lbproxy.net.timers import TimerWheel
 __all__ = ["ScenarioTimeout", "eventually", "leftovers", "run", "sleep"]
 
 GRACE_S = 10.0  # how long a finished scenario's sockets may take to be closed
+TIMERS_S = 1.0  # and its timers, once no socket is left: a bound below that of a forgotten one
 
 
 class ScenarioTimeout(AssertionError):
@@ -37,8 +38,8 @@ def run(
 ) -> Any:
     """Run ``scenario(reactor)`` to its end and return what it returned.
 
-    ``timeout`` in seconds. ``strict``: sockets and timers that are left :data:`GRACE_S` after the
-    end are an AssertionError.
+    ``timeout`` in seconds. ``strict``: sockets that are left :data:`GRACE_S` after the end, or
+    timers :data:`TIMERS_S` after the last socket, are an AssertionError.
     """
     reactor: Any = EPollReactor()
     keep_steady(reactor)
@@ -55,21 +56,26 @@ def run(
         if not result:
             result.append(outcome)
             limit.cancel()
-        settle(GRACE_S)
+        settle(GRACE_S, TIMERS_S)
 
     def timed_out() -> None:
         result.append(Failure(ScenarioTimeout(f"not finished after {timeout:g} s")))
         task[0].cancel()
         if reactor.running and not stopping:
-            settle(0)
+            settle(0, 0)
 
     stopping: list[bool] = []
 
-    def settle(grace: float) -> None:
+    def settle(sockets: float, timers: float) -> None:
         left[:] = leftovers(reactor)
-        if (left and grace > 0) and strict and not isinstance(result[0], Failure):
-            reactor.callLater(0.01, settle, grace - 0.01)
-            return
+        if left and strict and not isinstance(result[0], Failure):
+            if _sockets(reactor):
+                sockets -= 0.01
+            else:
+                timers -= 0.01
+            if min(sockets, timers) > 0:
+                reactor.callLater(0.01, settle, sockets, timers)
+                return
         if not stopping:
             stopping.append(True)
             reactor.stop()
@@ -92,11 +98,13 @@ def leftovers(reactor: Any) -> list[str]:
     """What would keep this reactor busy: sockets and delayed calls, but not a wheel that has
     nothing armed.
     """
-    internal = reactor._internalReaders
-    sockets = {*reactor.getReaders(), *reactor.getWriters()} - internal
     calls = [call for call in reactor.getDelayedCalls() if not _idle_wheel(call)]
     own = [call for call in calls if getattr(call.func, "__name__", "") != "settle"]
-    return [repr(thing) for thing in (*sockets, *own)]
+    return [repr(thing) for thing in (*_sockets(reactor), *own)]
+
+
+def _sockets(reactor: Any) -> set[Any]:
+    return {*reactor.getReaders(), *reactor.getWriters()} - reactor._internalReaders
 
 
 def _idle_wheel(call: Any) -> bool:
