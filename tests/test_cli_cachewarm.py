@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lbproxy.cli import main
+from lbproxy.cli.warming import WarmOptions, warm
 from tests.live.clients import ThreadServer, heads
 
 STORED = b"main; fwd=uri-miss; fwd-status=200; ttl=60; stored"
@@ -68,12 +72,12 @@ def peer() -> Iterator[Peer]:
 
 @pytest.fixture
 def run(peer: Peer, tmp_path: Path) -> Callable[..., Result]:
-    def warm(lines: str, *words: str) -> Result:
+    def invoke(lines: str, *words: str) -> Result:
         file = tmp_path / "urls.txt"
         file.write_text(lines.replace("HOST", peer.server.address))
         return CliRunner().invoke(main, ["cache", "warm", str(file), *words])
 
-    return warm
+    return invoke
 
 
 def test_each_url_is_requested_once(run: Callable[..., Result], peer: Peer) -> None:
@@ -136,6 +140,43 @@ def test_the_deadline_ends_requests_and_leaves_the_rest(run: Callable[..., Resul
     assert result.exit_code == 1
     assert "timed out" in result.output
     assert "50 not requested before the deadline" in result.output
+
+
+def test_input_without_end_ends_at_the_deadline(peer: Peer) -> None:
+    url = f"http://{peer.server.address}/a"
+    before = time.monotonic()
+    report = warm(repeat(url), WarmOptions(deadline=0.2, rate=100), lambda _: None)
+    assert time.monotonic() - before < 60, "seconds; there is no last URL"
+    assert report.done > 0
+    assert report.late > 0
+
+
+def test_input_that_stays_away_ends_at_the_deadline(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lbproxy.cli.warming.GRACE", 0.1)
+    monkeypatch.setattr("lbproxy.cli.warming.COUNTING", 0.1)
+
+    def urls() -> Iterator[str]:
+        yield f"http://{peer.server.address}/a"
+        peer.over.wait(100)
+
+    before = time.monotonic()
+    report = warm(urls(), WarmOptions(deadline=0.5), lambda _: None)
+    assert time.monotonic() - before < 60, "seconds; the next URL takes 100"
+    assert (report.stored, report.late) == (1, 0)
+
+
+def test_a_silent_pipe_ends_at_the_deadline(peer: Peer) -> None:
+    command = [sys.executable, "-m", "lbproxy", "cache", "warm", "-", "--deadline", "500ms"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"http://{peer.server.address}/a\nhttp://h/begun".encode())
+        process.stdin.flush()
+        assert process.wait(60) == 1
+        text = process.stdout.read().decode()
+    assert text.startswith("1 stored, 0 were in the cache, 0 failed, 1 not requested before")
 
 
 def test_the_rate_bounds_the_requests(run: Callable[..., Result], peer: Peer) -> None:

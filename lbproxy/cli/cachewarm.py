@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import select
 import ssl
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +21,8 @@ from lbproxy.cli.tables import bytes_, plain
 from lbproxy.cli.warming import LARGEST, Report, WarmOptions, warm
 
 __all__ = ["warm_command"]
+
+_PIECE = 64 * 1024
 
 _SHOWN = 20
 """Failures that are printed one by one."""
@@ -42,19 +47,33 @@ def _headers(context: Any, parameter: Any, values: tuple[str, ...]) -> tuple[tup
     return tuple(found)
 
 
-def _urls(lines: Any) -> Iterator[str]:
+def _urls(file: Any, deadline: float) -> Iterator[str]:
     """Yield the URLs of a file, one a line; ``#`` begins a comment."""
-    while line := lines.readline(LARGEST + 2):
-        rest = line
-        while len(rest) == LARGEST + 2 and not rest.endswith("\n"):
-            rest = lines.readline(LARGEST + 2)  # of a line that is too long for a URL
-        url = line.strip()
+    for line in _lines(file, time.monotonic() + deadline):
+        url = line.decode(errors="replace").strip()
         if url and not url.startswith("#"):
             yield url
 
 
+def _lines(file: Any, end: float) -> Iterator[bytes]:
+    """Yield the lines of a file, or of a pipe until it gives nothing at the time ``end``.
+
+    A line that is too long for a URL is cut. A thread that waits in ``readline`` of the standard
+    input could not be left behind at the exit.
+    """
+    fd, known, data = file.fileno(), b"", b"\n"
+    while data:
+        if not select.select([fd], [], [], max(0.0, end - time.monotonic()))[0]:
+            break
+        data = os.read(fd, _PIECE)
+        *whole, known = (known + data).split(b"\n")
+        yield from (line[: LARGEST + 1] for line in whole)
+        known = known[: LARGEST + 1]
+    yield known
+
+
 @click.command(name="warm")
-@click.argument("file", type=click.File("r", encoding="utf-8", errors="replace"))
+@click.argument("file", type=click.File("rb"))
 @click.option(
     "--connect", default="", callback=_address, metavar="HOST:PORT",
     help="Connect to this listener, whatever the host of a URL is.",
@@ -97,7 +116,7 @@ def warm_command(
     except OSError as error:
         stop(f"{ca}: {error.strerror or error}")
     options = WarmOptions(connect, rate, at_once, deadline, max(timeout, 0.001), headers, tls)
-    report = warm(_urls(file), options, _progress)
+    report = warm(_urls(file, deadline), options, _progress)
     if as_data:
         show_json(asdict(report))
     else:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 __all__ = ["LARGEST", "Report", "WarmOptions", "Warmed", "warm"]
 
@@ -26,6 +26,12 @@ LARGEST: Final = 16 * 1024
 
 FAILURES: Final = 1000
 """Failures that a report has one by one; further ones are counted."""
+
+GRACE: Final = 5.0
+"""Seconds beyond the deadline until threads are left alone: a name server may take them."""
+
+COUNTING: Final = 1.0
+"""Seconds in which the URLs that are left are counted: a pipe may never end."""
 
 _PIECE: Final = 64 * 1024
 _MOST_INTERIM: Final = 100
@@ -62,7 +68,9 @@ class Warmed:
 
 @define
 class Report:
-    """The sums of all outcomes.  ``late``: URLs that were not requested before the deadline."""
+    """The sums of all outcomes.  ``late``: URLs that were not requested before the deadline, as far
+    as they could be counted in :data:`COUNTING` seconds.
+    """
 
     stored: int = 0
     hit: int = 0
@@ -102,12 +110,10 @@ def warm(urls: Iterable[str], options: WarmOptions, progress: Callable[[Report],
     for thread in threads:
         thread.start()
     try:
-        for thread in threads:
-            thread.join()
+        work.wait(threads)
     except KeyboardInterrupt:
         work.end_early()
-        for thread in threads:
-            thread.join()
+        work.wait(threads)
     return work.finish()
 
 
@@ -121,6 +127,8 @@ class _Work:
         self._options = options
         self._progress = progress
         self._lock = threading.Lock()
+        self._reading = threading.Lock()  # a pipe may give nothing for long
+        self._left = 0
         self._start = time.monotonic()
         self._end = self._start + options.deadline
         self._next_at = self._start
@@ -141,13 +149,16 @@ class _Work:
 
     def _take(self) -> str | None:
         """Return the next URL when its time has come; None if there is no further one."""
-        with self._lock:
-            now = time.monotonic()
-            at = max(self._next_at, now)
-            if at >= self._end:
+        with self._reading:
+            if max(self._next_at, time.monotonic()) >= self._end:
                 return None
             url = next(self._urls, None)
             if url is None:
+                return None
+            now = time.monotonic()
+            at = max(self._next_at, now)
+            if at >= self._end:
+                self._left += 1
                 return None
             self._next_at = at + 1 / self._options.rate
         time.sleep(max(0.0, at - now))
@@ -159,15 +170,34 @@ class _Work:
             self._shown_at = now
             self._progress(self._report)
 
+    def wait(self, threads: list[threading.Thread]) -> None:
+        """Return when all threads are through, or the time is over."""
+        for thread in threads:
+            while thread.is_alive() and (left := self._end + GRACE - time.monotonic()) > 0:
+                thread.join(min(left, 1.0))
+
     def end_early(self) -> None:
         """Request no further URL."""
-        with self._lock:
-            self._end = time.monotonic()
+        self._end = time.monotonic()
 
     def finish(self) -> Report:
         """Count the URLs that are left, and return the report."""
-        self._report.late = sum(1 for _ in self._urls)
-        return self._report
+        counting = threading.Thread(target=self._count, daemon=True)
+        counting.start()
+        counting.join(COUNTING)
+        with self._lock:  # a thread that waits for a name may still add to the report
+            one = self._report
+            return evolve(
+                one, late=self._left, failures=list(one.failures), reasons=Counter(one.reasons)
+            )
+
+    def _count(self) -> None:
+        end = time.monotonic() + COUNTING
+        with self._reading:
+            for _ in self._urls:
+                self._left += 1
+                if time.monotonic() >= end:
+                    break
 
 
 class _FinalResponse(http.client.HTTPResponse):
