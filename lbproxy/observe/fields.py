@@ -23,6 +23,7 @@ __all__ = [
     "Field",
     "clip",
     "escape",
+    "geo_of",
     "header_getter",
     "milliseconds",
     "render",
@@ -115,9 +116,15 @@ def _tls(name: str) -> Getter:
     return get
 
 
+def geo_of(record: Any) -> Any:
+    """Return what finds the location of the client, or None without ``geoip``."""
+    frontend = getattr(record, "frontend", None)  # a refused connection has none
+    return getattr(record if frontend is None else frontend, "geo", None)
+
+
 def _located(record: Any, name: str) -> Any:
     """``country`` or ``asn`` of the client; None without ``geoip``."""
-    geo = getattr(getattr(record, "frontend", None), "geo", None)
+    geo = geo_of(record)
     return None if geo is None else getattr(geo.find(record.client_ip), name)
 
 

@@ -84,7 +84,8 @@ class Record:
     """A finished session, and the part of an exchange that sessions have too.
 
     ``t_queue``: time in the queue. ``t_connect``: time to connect of the last attempt, 0 for a
-    reused connection.
+    reused connection. ``geo``: where the log finds the client's location, if the record is of a
+    refused connection; all others have a frontend.
     """
 
     __slots__ = (
@@ -98,6 +99,7 @@ class Record:
         "close",
         "detail",
         "frontend_name",
+        "geo",
         "info",
         "route",
         "server_name",
@@ -124,6 +126,7 @@ class Record:
         self.bytes_in = self.bytes_out = 0
         self.attempts = 0
         self._request_id = ""
+        self.geo: Any = None
 
     @property
     def request_id(self) -> str:

@@ -12,12 +12,19 @@ __all__ = ["refused_connection"]
 
 
 def refused_connection(
-    mode: str, frontend: str, info: Any, error: ProxyError, started: float, seconds: float
+    mode: str,
+    frontend: str,
+    info: Any,
+    error: ProxyError,
+    started: float,
+    seconds: float,
+    geo: Any = None,
 ) -> Record:
     """Return the record of a connection that ended with ``error``.
 
     In http mode it is a record without a request: method, target and version are empty, the status
-    is 0.  ``started``: Unix time.  ``seconds``: from the accept to the refusal.
+    is 0.  ``started``: Unix time.  ``seconds``: from the accept to the refusal.  ``geo``: finds the
+    location of the client, None without ``geoip``.
     """
     record: Record
     if mode == "http":
@@ -28,4 +35,5 @@ def refused_connection(
     record.close = error.kind
     record.detail = error.detail
     record.t_total = seconds
+    record.geo = geo
     return record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,22 @@ def test_tcp_sessions_too() -> None:
         client.lb.advance(1)
         (record,) = told(raw)
         assert (record["frontend"], record["bytes_in"]) == ("db", 5)
+
+
+def test_refused_connections_too(tmp_path: Path) -> None:
+    file = tmp_path / "country.mmdb"
+    write_mmdb(file, {"203.0.113.0/24": {"country": {"iso_code": "FR"}}})
+    for geoip in ("", f"geoip = {file}\n"):
+        text = TEXT.replace("[lbproxy]\n", f"[lbproxy]\n{geoip}", 1)
+        with admin(
+            re.sub(r"(?m)^(\[frontend (web|db)\])$", r"\1\ndeny = 203.0.113.9", text)
+        ) as client:
+            raw = follow(client)
+            for frontend in ("web", "db"):
+                client.lb.connect(frontend, client="203.0.113.9")
+            client.lb.advance(1.1)
+            found = [(one["close"], one["client_ip"], one.get("country")) for one in told(raw)]
+            assert found == [("denied", "203.0.113.9", "FR" if geoip else None)] * 2
 
 
 def test_no_more_than_a_bound() -> None:

@@ -108,6 +108,34 @@ servers = a 10.0.0.1:80
         assert last_line(lb, "203.0.113.9")["country"] == "DE"
 
 
+@pytest.mark.parametrize("mode", ["http", "tcp"])
+def test_refused_connections_are_logged_with_the_location(files: str, mode: str) -> None:
+    text = f"""
+[lbproxy]
+geoip = {files}
+access_log = a.log
+[frontend web]
+mode = {mode}
+listen = tcp:80
+deny = 203.0.113.9
+backend = app
+[backend app]
+mode = {mode}
+servers = a 10.0.0.1:80
+"""
+
+    def last_line(text: str) -> str:
+        with LB.from_config(text) as lb:
+            lb.connect("web", client="203.0.113.9")
+            assert lb.service.frontend("web").counters.log_errors == 0
+            return lb.log_lines("a.log")[-1]
+
+    line = json.loads(last_line(text))
+    assert (line["close"], line["country"], line["asn"]) == ("denied", "DE", 64500)
+    written = text.replace("a.log", 'a.log "%{client_ip} %{country} %{asn}"')
+    assert last_line(written) == "203.0.113.9 DE 64500"
+
+
 def test_a_limit_by_network(files: str) -> None:
     text = web(files, "path /none", "[limit one]\nrate = 2/1h\nkey = {country}{asn}").replace(
         "filters", "limits = one\nfilters"
