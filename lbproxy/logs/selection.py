@@ -10,6 +10,7 @@ from lbproxy.http.conditional import Conditions
 from lbproxy.http.message import RequestHead
 from lbproxy.model import LogSpec
 from lbproxy.observe.accesslog import choose
+from lbproxy.observe.fields import frontend_of
 from lbproxy.observe.record import Record
 
 __all__ = ["selection"]
@@ -67,13 +68,28 @@ class _Matching:
 class _Finished:
     """A record as conditions see it; ``response`` is what the client got."""
 
-    __slots__ = ("alpn", "client_ip", "info", "request", "response", "scheme", "sni", "started")
+    __slots__ = (
+        "alpn",
+        "client_ip",
+        "client_port",
+        "frontend",
+        "frontend_name",
+        "info",
+        "request",
+        "response",
+        "scheme",
+        "sni",
+        "started",
+    )
 
     def __init__(self, record: Record) -> None:
         info = record.info
         request: RequestHead | None = getattr(record, "request", None)
         self.request = request if request is not None and request.method else None
         self.client_ip = record.client_ip
+        self.client_port = record.client_port
+        self.frontend = frontend_of(record)
+        self.frontend_name = record.frontend_name
         self.info = info
         self.sni = info.sni
         self.alpn = info.alpn

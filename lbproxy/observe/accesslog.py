@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from lbproxy.errors import Kind
-from lbproxy.observe.fields import FIELDS, geo_of
+from lbproxy.observe.fields import FIELDS, frontend_of
 from lbproxy.observe.jsonlog import http_line, tcp_line
 from lbproxy.observe.textlog import LinePart, TextLines, constant, field_part, header_part
 
@@ -61,7 +61,7 @@ def with_location(line: Line) -> Line:
 
     def located_line(record: Any) -> bytes:
         text = line(record)
-        geo = geo_of(record)
+        geo = getattr(frontend_of(record), "geo", None)
         if geo is None:
             return text
         place = geo.find(record.client_ip)

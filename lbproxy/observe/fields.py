@@ -23,7 +23,7 @@ __all__ = [
     "Field",
     "clip",
     "escape",
-    "geo_of",
+    "frontend_of",
     "header_getter",
     "milliseconds",
     "render",
@@ -116,15 +116,15 @@ def _tls(name: str) -> Getter:
     return get
 
 
-def geo_of(record: Any) -> Any:
-    """Return what finds the location of the client, or None without ``geoip``."""
-    frontend = getattr(record, "frontend", None)  # a refused connection has none
-    return getattr(record if frontend is None else frontend, "geo", None)
+def frontend_of(record: Any) -> Any:
+    """Return the frontend of a session, an exchange or a refused connection."""
+    frontend = getattr(record, "frontend", None)
+    return getattr(record, "refused_by", None) if frontend is None else frontend
 
 
 def _located(record: Any, name: str) -> Any:
     """``country`` or ``asn`` of the client; None without ``geoip``."""
-    geo = geo_of(record)
+    geo = getattr(frontend_of(record), "geo", None)
     return None if geo is None else getattr(geo.find(record.client_ip), name)
 
 

@@ -84,8 +84,8 @@ class Record:
     """A finished session, and the part of an exchange that sessions have too.
 
     ``t_queue``: time in the queue. ``t_connect``: time to connect of the last attempt, 0 for a
-    reused connection. ``geo``: where the log finds the client's location, if the record is of a
-    refused connection; all others have a frontend.
+    reused connection. ``refused_by``: the frontend, if the record is of a refused connection; all
+    others have it as ``frontend``.
     """
 
     __slots__ = (
@@ -99,8 +99,8 @@ class Record:
         "close",
         "detail",
         "frontend_name",
-        "geo",
         "info",
+        "refused_by",
         "route",
         "server_name",
         "started",
@@ -126,7 +126,7 @@ class Record:
         self.bytes_in = self.bytes_out = 0
         self.attempts = 0
         self._request_id = ""
-        self.geo: Any = None
+        self.refused_by: Any = None
 
     @property
     def request_id(self) -> str:

@@ -18,13 +18,13 @@ def refused_connection(
     error: ProxyError,
     started: float,
     seconds: float,
-    geo: Any = None,
+    refused_by: Any = None,
 ) -> Record:
     """Return the record of a connection that ended with ``error``.
 
     In http mode it is a record without a request: method, target and version are empty, the status
-    is 0.  ``started``: Unix time.  ``seconds``: from the accept to the refusal.  ``geo``: finds the
-    location of the client, None without ``geoip``.
+    is 0.  ``started``: Unix time.  ``seconds``: from the accept to the refusal.
+    ``refused_by``: the frontend as traffic has it.
     """
     record: Record
     if mode == "http":
@@ -35,5 +35,5 @@ def refused_connection(
     record.close = error.kind
     record.detail = error.detail
     record.t_total = seconds
-    record.geo = geo
+    record.refused_by = refused_by
     return record

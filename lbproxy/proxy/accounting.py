@@ -10,7 +10,6 @@ from twisted.python.failure import Failure
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.filter import Hook
-from lbproxy.http.geo import GeoLookup
 from lbproxy.net.timers import TimerWheel
 from lbproxy.observe.metrics import FrontendCounters, observe_exchange, observe_session
 from lbproxy.observe.offenders import Offenders
@@ -54,7 +53,6 @@ class Accounting:
         self.followers: tuple[Callable[[Any], None], ...] = ()
         self.offenders = offenders
         self.refusals: RefusalLog | None = None
-        self.geo: GeoLookup | None = None  # set by a feature
         # Called for connections that end before their first request
         self.turned_away: tuple[Callable[[ConnectionInfo, ProxyError], None], ...] = ()
 
@@ -84,8 +82,8 @@ class Accounting:
             start = info.connected
             seconds = max(0.0, self.now() - start)
             unix = start + self.wheel.epoch
-            name, geo = self.name, self.geo
-            self._log(refused_connection(self.mode, name, info, error, unix, seconds, geo))
+            name = self.name
+            self._log(refused_connection(self.mode, name, info, error, unix, seconds, self))
 
     def exchange_over(self, exchange: HTTPRecord) -> None:
         """Count and log one HTTP exchange.

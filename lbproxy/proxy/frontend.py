@@ -16,6 +16,7 @@ from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.connections import ConnectionLimits, ConnectionTotal
 from lbproxy.http.filter import Hook, Phases, compile_phases
 from lbproxy.http.forward import Forwarder
+from lbproxy.http.geo import GeoLookup
 from lbproxy.http.message import Limits, RequestHead
 from lbproxy.http.methods import MethodPolicy
 from lbproxy.http.route import Router
@@ -106,6 +107,7 @@ class Frontend(Admission):
         # Follows the alert ``attack`` for this frontend
         self.alarm: Callable[[bool], None] | None = None
         self.tracks: Mapping[str, Any] = {}  # set by a feature
+        self.geo: GeoLookup | None = None  # set by a feature
         self.forwarder = Forwarder(spec)
         self.methods = MethodPolicy(spec)
         self.plain_methods = self.methods.plain

@@ -136,6 +136,45 @@ servers = a 10.0.0.1:80
     assert last_line(written) == "203.0.113.9 DE 64500"
 
 
+@pytest.mark.parametrize(
+    ("condition", "logged"),
+    [
+        ("client country:DE", ["203.0.113.9", "203.0.113.77"]),
+        ("not client country:DE", ["192.0.2.1"]),
+        ("client asn:64500", ["203.0.113.9", "203.0.113.77"]),
+        ("client list:known", ["203.0.113.77"]),
+        ("track hot >= 1", ["203.0.113.9", "192.0.2.1"]),
+        ("track paths >= 1", ["203.0.113.9", "192.0.2.1"]),
+    ],
+)
+def test_conditions_of_logs(files: str, condition: str, logged: list[str]) -> None:
+    """Of requests, and of a connection that was refused."""
+    text = f"""
+[lbproxy]
+geoip = {files}
+access_log = a.log "%{{client_ip}}" if {condition}
+[list known]
+addresses = 203.0.113.77
+[track hot]
+key = {{client_ip}}
+[track paths]
+key = {{path}}
+[frontend web]
+listen = tcp:80
+deny = 203.0.113.77
+tracks =
+    hot
+    paths
+routes = default -> reply 200 ok
+"""
+    with LB.from_config(text) as lb:
+        lb.get("http://x/", client="203.0.113.9")
+        lb.get("http://x/", client="192.0.2.1")
+        lb.connect("web", client="203.0.113.77")
+        assert lb.log_lines("a.log") == logged
+        assert lb.service.frontend("web").counters.log_errors == 0
+
+
 def test_a_limit_by_network(files: str) -> None:
     text = web(files, "path /none", "[limit one]\nrate = 2/1h\nkey = {country}{asn}").replace(
         "filters", "limits = one\nfilters"

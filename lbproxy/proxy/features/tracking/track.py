@@ -9,7 +9,7 @@ from lbproxy.errors import ProxyError
 from lbproxy.limits.nodes import NodeCounter
 from lbproxy.limits.window import PARTS, SLICES, WindowCounts
 from lbproxy.proxy.feature import Given
-from lbproxy.proxy.features.limiting.key import Key
+from lbproxy.proxy.features.limiting.key import TCP_VARIABLES, Key
 from lbproxy.proxy.features.tracking.spec import TrackSpec
 
 __all__ = ["Track"]
@@ -49,6 +49,8 @@ class Track:
 
         The counts of other nodes are known shortly after a key is asked for the first time.
         """
+        if traffic.request is None and not self.key.variables <= TCP_VARIABLES:
+            return 0.0  # a connection without a request, for the log
         counts, now = self._table(), self._wheel.now()
         highest = 0.0
         for key in self.key.all_of(traffic):
