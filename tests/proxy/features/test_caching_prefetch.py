@@ -185,6 +185,21 @@ def test_a_stop_ends_what_is_under_way() -> None:
         assert not cache._running
 
 
+@pytest.mark.parametrize("head", [b"Content-Length: 1000000", b"Transfer-Encoding: chunked"])
+def test_what_is_too_large_to_be_stored_is_not_read_to_its_end(head: bytes) -> None:
+    with LB.from_config(TEXT.format(prefetch="yes\nmax_object = 1000")) as lb:
+        link = {**MINUTE, "Content-Type": "text/html", "Link": "</a>; rel=preload"}
+        raw = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n" + head + b"\r\n\r\n"
+        parts = Answer(raw=raw + b"3e9\r\n" + 0x3E9 * b"x" + b"\r\n")  # and no end
+        lb.origin("a", "10.0.0.1:80", lambda asked: parts if asked.path == "/a" else page)
+        page = Answer(200, b"page", link)
+        lb.get("http://h/page")
+        lb.advance(1)
+        assert lb.service.caches["main"].counters.prefetched == 1
+        assert not lb.service.caches["main"]._prefetcher._running
+        assert lb.backend("app").group.active == 0
+
+
 def test_a_page_that_ends_after_its_cache_was_removed_causes_none() -> None:
     site = Site("</a.css>; rel=preload")
     site.page_after = 2.0

@@ -233,7 +233,9 @@ class Cache(Generic[RunningT]):
             if self._prefetcher is None:
                 from lbproxy.proxy.features.caching.prefetch import Prefetcher
 
-                self._prefetcher = Prefetcher(self.counters, self.jobs.reactor)
+                self._prefetcher = Prefetcher(
+                    self.counters, self.jobs.reactor, lambda: self.policy.max_object
+                )
             self._prefetcher.learn(fetch, stored)
 
     def fetch_confirmed(self, fetch: RunningT, entry: Entry, stored: Stored) -> Entry | None:

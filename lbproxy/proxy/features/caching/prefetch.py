@@ -66,9 +66,12 @@ class _Wanted:
 
 
 class Prefetcher:
-    """The prefetches of one cache.  ``clock``: the reactor's."""
+    """The prefetches of one cache.  ``clock``: the reactor's.  ``largest()``: bytes of the largest
+    body that is stored.
+    """
 
-    def __init__(self, counters: CacheCounters, clock: Any) -> None:
+    def __init__(self, counters: CacheCounters, clock: Any, largest: Callable[[], int]) -> None:
+        self._largest = largest
         self._counters = counters
         self._clock = clock
         self._queue: deque[_Wanted] = deque()
@@ -118,7 +121,7 @@ class Prefetcher:
         if not self._queue or len(self._running) >= AT_ONCE:
             return
         self._counters.prefetched += 1
-        drain = _Drain(self._queue.popleft(), self._clock, self._ended)
+        drain = _Drain(self._queue.popleft(), self._clock, self._largest(), self._ended)
         self._running.add(drain)
         drain.start()
         self._go_on()
@@ -145,9 +148,14 @@ def _wanted(traffic: HTTPTraffic, target: bytes) -> _Wanted:
 
 
 class _Drain:
-    """The client of one prefetch: drops the response.  ``ended(self)`` is called at the end."""
+    """The client of one prefetch: drops the response, and leaves when it has ``most`` bytes, as what
+    is larger is not stored.  ``ended(self)`` is called at the end.
+    """
 
-    def __init__(self, wanted: _Wanted, clock: Any, ended: Callable[[_Drain], None]) -> None:
+    def __init__(
+        self, wanted: _Wanted, clock: Any, most: int, ended: Callable[[_Drain], None]
+    ) -> None:
+        self._left = most
         frontend = wanted.frontend.lineage.current or wanted.frontend
         self.info = wanted.info
         self._ended = ended
@@ -179,11 +187,16 @@ class _Drain:
         if end is not None or head.status < 200 or exchange is None:
             return
         cached = exchange.traffic.cached
-        if cached is not None and cached.status == "hit":
+        if (cached is not None and cached.status == "hit") or (head.length or 0) > self._left:
             self._clock.callLater(0, self.leave)
+        else:
+            self.send_data(data, None)
 
     def send_data(self, data: bytes, end: End | None) -> None:
-        """See ClientStream."""
+        """See ClientStream: what is larger than the cache stores is not read to its end."""
+        before, self._left = self._left, self._left - len(data)
+        if before >= 0 > self._left:
+            self._clock.callLater(0, self.leave)
 
     def abort(self, error: ProxyError) -> None:
         """See ClientStream."""
