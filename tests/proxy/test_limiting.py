@@ -20,6 +20,7 @@ from lbproxy.limits.window import SLICES
 from lbproxy.proxy.features.limiting.key import Key, prefix_of
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB
+from lbproxy.testing.origin import Answer
 from lbproxy.workers.board import ADDRESSES, Board
 from lbproxy.workers.shared import BoardShared
 
@@ -50,6 +51,19 @@ def field(client: Any, name: str) -> str | None:
         if key.lower() == name.lower():
             return str(value)
     return None
+
+
+def test_what_is_held_counts_after_reloads_that_made_a_rate_of_the_limit_and_back() -> None:
+    at_once = web("[limit one]\nconcurrent = 2")
+    with LB.from_config(at_once) as lb:
+        lb.origin("a", "10.0.0.1:80", Answer(200, after=10.0))
+        held = [ask(lb), ask(lb)]
+        for text in (web("[limit one]\nrate = 100/s"), at_once):
+            assert lb.service.reload(text).ok
+        assert statuses([ask(lb)]) == [429]
+        lb.advance(11)
+        assert statuses(held) == [200, 200]
+        assert statuses([ask(lb), ask(lb), ask(lb)]) == [0, 0, 429]
 
 
 def test_burst_then_rate_and_the_fields_of_a_429() -> None:

@@ -48,6 +48,7 @@ class Limit:
         self._shared = shared
         self._nodes = nodes
         self._counter: NodeCounter | None = None
+        self._places: AtOnce | None = None  # held from before it had a rate, too
         self.waiting: dict[str, int] = {}
         self.held = 0
         self.refused: dict[str, int] = {}
@@ -84,7 +85,7 @@ class Limit:
             if self._nodes is not None and spec.nodes:
                 self._counter = _counter_of(spec, self.method)
         else:
-            at_once = getattr(self, "at_once", None) or AtOnce(self._shared, spec.name, 0)
+            at_once = self._places = self._places or AtOnce(self._shared, spec.name, 0)
             at_once.most = spec.concurrent
             nodes = self._nodes if spec.nodes else None
             at_once.join(None if nodes is None else nodes.places)
