@@ -391,6 +391,35 @@ def test_a_value_of_a_node_with_another_secret_is_a_miss() -> None:
     world.close()
 
 
+def test_a_reload_of_the_section_keeps_the_connection(world: World) -> None:
+    asked: list[Any] = []
+    world.ask(TWO)
+    world.cache(ONE).purge(Purge("all")).addBoth(asked.append)
+    text = CONFIG.format(port=8001, cache="grace = 1m", secret="s" * 32)
+    assert world.nodes[ONE].service.reload(text).ok
+    assert world.cache(ONE).nodes.tier.valid
+    world.reactor.advance(2 * LEASE)
+    assert asked == [0] and world.cache(ONE).nodes.tier._client.counts.connects == 1
+    assert world.cache(TWO).memory.bytes == 0
+    gone = world.cache(ONE).nodes.tier
+    assert world.nodes[ONE].service.reload(text.replace("cache = main", "")).ok
+    world.reactor.advance(0.1)
+    assert gone._task is None and not gone._client.up
+
+
+def test_a_reload_changes_the_secret_of_values(world: World) -> None:
+    world.ask(ONE)
+    for number, node in enumerate(world.nodes):
+        text = CONFIG.format(port=8001 + number, cache="", secret="new" * 11)
+        assert node.service.reload(text).ok
+    world.ask(TWO)
+    assert world.fetches == 2 and world.cache(TWO).counters.shared_failures == 1, "the old secret"
+    world.purge(TWO, "all")
+    world.ask(ONE)
+    world.ask(TWO)
+    assert world.fetches == 3
+
+
 def test_bodies_are_binary_and_bounded(world: World) -> None:
     world.body = bytes(range(256)) * (LARGEST // 256)
     world.ask(ONE, "/a")

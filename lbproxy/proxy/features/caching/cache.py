@@ -325,6 +325,11 @@ class Cache(Generic[RunningT]):
         for fetch in list(self._running):
             fetch.abandon()
         if self.nodes is not None:
+            self.jobs.reactor.callLater(0, self._leave)
+
+    def _leave(self) -> None:
+        """Leave Redis, unless a reload has given the cache a new user meanwhile."""
+        if self.nodes is not None and not self.users:
             self.nodes.tier.stop()
 
     # -- shown ----------------------------------------------------------------------------------

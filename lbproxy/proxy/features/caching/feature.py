@@ -22,14 +22,17 @@ __all__ = ["Caching"]
 
 
 class Caching(CacheDeclaration, Feature[RouteOwner]):
-    """The cache of one route; several routes may have the same :class:`Cache`."""
+    """The cache of one route; several routes may have the same :class:`Cache`.
+
+    ``mac``: the key of the MACs in Redis, empty for none."""
 
     name = "cache"
     keys = ("cache",)
 
-    def __init__(self, cache: Cache[Fetch], spec: CacheSpec) -> None:
+    def __init__(self, cache: Cache[Fetch], spec: CacheSpec, mac: bytes) -> None:
         self.cache = cache
         self.spec = spec
+        self._mac = mac
 
     @classmethod
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
@@ -40,7 +43,8 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
         wanted = found.get(spec.cache)
         if wanted is None:
             raise ValueError(f"there is no [cache {spec.cache}]")
-        if old is not None and old.spec == wanted:
+        mac = _mac(given) if wanted.redis else b""
+        if old is not None and old.spec == wanted and old._mac == mac:
             return old
         shared, wheel = given.shared, given.network.wheel
         placement = Placement(shared.processes, shared.folder)
@@ -50,13 +54,15 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
             spec.cache,
             lambda: Cache[Fetch](wanted, wheel.wall, jobs, placement, _reach(wanted, given)),
         )
-        return cls(cache, wanted)
+        return cls(cache, wanted, mac)
 
     def attach(self, owner: RouteOwner) -> None:
         """See :class:`Feature`."""
         self.cache.users.add(self)
         if self.cache.spec != self.spec:
             self.cache.apply(self.spec)
+        if self.cache.nodes is not None:
+            self.cache.nodes.tier.secret = self._mac
 
     def start(self) -> None:
         """See :class:`Feature`."""
@@ -87,10 +93,15 @@ def _reach(spec: CacheSpec, given: Given) -> RedisWay | None:
     nodes = given.nodes
     if nodes is None:
         raise ValueError("redis = yes needs [shared], which only a restart adds")
-    from lbproxy.cache.sharedvalue import mac_key
     from lbproxy.proxy.features.caching.nodes.tier import RedisWay
 
-    shared, settings = given.config.shared, given.config.settings
+    return RedisWay(nodes.connect(), f"{given.config.shared.prefix}:cache:{spec.name}")
+
+
+def _mac(given: Given) -> bytes:
+    """Return the key of the MACs of values in Redis."""
+    from lbproxy.cache.sharedvalue import mac_key
+
+    settings = given.config.settings
     known = settings.secret and not settings.made_secret  # to the other nodes
-    key = mac_key(given.env.secret if known else b"")
-    return RedisWay(nodes.connect(), f"{shared.prefix}:cache:{spec.name}", key)
+    return mac_key(given.env.secret if known else b"")

@@ -77,19 +77,18 @@ class TierOwner(Protocol):
 
 @frozen
 class RedisWay:
-    """The way to Redis.  ``base``: first part of all keys of a cache; ``secret``: key of the MACs,
-    empty for none.  ``client``: a connection of the cache's own.
+    """The way to Redis.  ``base``: first part of all keys of a cache.  ``client``: a connection of
+    the cache's own.
     """
 
     client: RedisClient
     base: str
-    secret: bytes
 
 
 class NodesTier:
     """See the module.  ``reach``: how it reaches Redis.  ``timeout``: seconds that a request waits
-    for a look-up.  ``wall``: seconds since the epoch.  ``failures`` of this process, which counts
-    them among those of all.
+    for a look-up.  ``wall``: seconds since the epoch.  ``secret``: key of the MACs, empty for none.
+    ``failures`` of this process, which counts them among those of all.
     """
 
     def __init__(
@@ -101,6 +100,7 @@ class NodesTier:
         counts: CacheCounters,
     ) -> None:
         self.timeout = 0.0
+        self.secret = b""
         self.failures = 0
         self._client = reach.client
         self._counts = counts
@@ -108,7 +108,6 @@ class NodesTier:
         self._reactor = reactor
         self._wall = wall
         self._base = reach.base
-        self._secret = reach.secret
         self._run = ""  # the Redis process
         self._epoch = b""
         self._seen = 0
@@ -241,7 +240,7 @@ class NodesTier:
         entries = []
         for selected, soft, value in zip(found[::3], found[1::3], found[2::3], strict=True):
             try:
-                record = load_shared(value, key, selected, self._secret)
+                record = load_shared(value, key, selected, self.secret)
             except DamagedError as error:
                 self._failed("a response", error)
                 continue
@@ -267,7 +266,7 @@ class NodesTier:
         if not (self.valid and self._run) or size > LARGEST or self._writing + size > MOST_WRITING:
             return
         known = self._epoch, self._seen
-        value = dump_shared(key, stored, body, known, self._secret)
+        value = dump_shared(key, stored, body, known, self.secret)
         chosen = selection_digest(stored)
         words = (
             self._epoch, chosen, value, f"{stored.asked:.6f}", f"{self._wall() + _SKEW:.6f}",
