@@ -148,8 +148,8 @@ def _wanted(traffic: HTTPTraffic, target: bytes) -> _Wanted:
 
 
 class _Drain:
-    """The client of one prefetch: drops the response, and leaves when it has ``most`` bytes, as what
-    is larger is not stored.  ``ended(self)`` is called at the end.
+    """The client of one prefetch: drops the response, and leaves after ``most`` bytes, as what is
+    larger is not stored.  ``ended(self)`` is called at the end.
     """
 
     def __init__(

@@ -149,8 +149,8 @@ class NodesTier:
         return bool(self._reactor.seconds() < self._until)
 
     def covers(self, began: float) -> bool:
-        """Whether a fetch that began then came behind each purge that has returned until now: it was
-        recorded more than :data:`LEASE` seconds ago.
+        """Whether a fetch that began then came behind each purge that has returned until now: these
+        were recorded more than :data:`LEASE` seconds ago.
         """
         return bool(0 <= self._reactor.seconds() - began <= LEASE)
 
