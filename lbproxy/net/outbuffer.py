@@ -83,7 +83,7 @@ def remove(pending: deque[Any], sent: int) -> None:
 def gather(pending: deque[Any], size: int) -> Any:
     """The first chunk, made ``size`` bytes long by those after it if there are as many.
 
-    The beginning of the buffer stays its beginning."""
+    The bytes at the beginning of the buffer stay there."""
     found = len(pending[0])
     if found >= size:
         return pending[0]

@@ -119,7 +119,7 @@ class Attempt(OwnedAttempt):
             self._not_connected(error)
 
     def _open(self, connection: ServerConnection) -> None:
-        if isinstance(connection, ServerLink):  # C calls
+        if isinstance(connection, ServerLink):  # the same as below, but in C
             self.address = connection.address
             self._stream = connection.open_stream(self)
         else:
@@ -159,7 +159,7 @@ class Attempt(OwnedAttempt):
         self.sent = True
         self.ended = end is not None
         self._mark = self.backend.wheel.now()
-        if isinstance(stream, ServerLink):  # a C call
+        if isinstance(stream, ServerLink):  # the same as below, but in C
             stream.send_request(request, data, end)
         else:
             stream.send_request(request, data, end)
@@ -348,7 +348,7 @@ class Attempt(OwnedAttempt):
         stream, self._stream = self._stream, None
         if stream is not None:
             try:
-                if isinstance(stream, ServerLink):  # a C call
+                if isinstance(stream, ServerLink):  # the same as below, but in C
                     stream.close(reuse=reuse)
                 else:
                     stream.close(reuse=reuse)

@@ -144,7 +144,7 @@ class Delivery:
             if traffic.response_transforms is not None:
                 data, end = self._transformed(data, end)
             client = self._client
-            if isinstance(client, ClientSender):  # a C call
+            if isinstance(client, ClientSender):  # the same as below, but in C
                 client.send_response(head, data, end)  # type: ignore[arg-type]
             else:
                 client.send_response(head, data, end)  # type: ignore[arg-type]

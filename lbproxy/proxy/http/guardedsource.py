@@ -75,7 +75,7 @@ class GuardedSource(Source):
         self.origin = inner.origin  # type: ignore[misc]
 
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
-        """See :class:`Source`.  Exceptions of ``begin`` of the source pass."""
+        """See :class:`Source`.  Exceptions of the source's ``begin`` pass through."""
         guard = _Guard(type(self.inner).__name__, sink)
         try:
             stream = self.inner.begin(head, data, end, guard)

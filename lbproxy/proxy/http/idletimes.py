@@ -1,4 +1,4 @@
-"""DATA. The idle time of connections to one server, learnt from its responses and closes.
+"""DATA. The longest idle time of connections to one server, learnt from its responses and closes.
 
 The base of :class:`lbproxy.proxy.http.connector.Connector`; its rule 6 uses these times.
 """

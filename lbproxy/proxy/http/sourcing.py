@@ -249,7 +249,7 @@ class Sourcing(DeliveryOwner):
         for hook in hooks.finish if hooks is not None else frontend.own_hooks.finish:
             frontend.run_finish(hook, traffic)
         client, reuse = self._client, traffic.request_ended and not traffic.tunnelled
-        if isinstance(client, ClientSender):  # a C call
+        if isinstance(client, ClientSender):  # the same as below, but in C
             client.exchange_done(reuse=reuse)
         else:
             client.exchange_done(reuse=reuse)
