@@ -32,6 +32,7 @@ NAMES = [bytes([letter]) * 16 for letter in b"abcd"]
 CONFIG = """
 [shared]
 redis = redis://{redis}/0
+timeout = 5s
 [cache main]
 redis = yes
 redis_timeout = 200ms
@@ -181,4 +182,4 @@ def test_two_nodes_with_two_workers_each(store: Redis, balancer: Callable[..., A
         text = _ask(admins[1], "/api/v1/caches", host="localhost")[1]
         return int(json.loads(text)["items"][0]["shared_hits"])
 
-    assert until(lambda: hits() > 0, 10)
+    assert until(lambda: hits() > 0)
