@@ -9,6 +9,7 @@ workers finish together.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from xdist.scheduler import LoadGroupScheduling
 
@@ -25,12 +26,40 @@ class Groups(LoadGroupScheduling):
         return scope if scope != nodeid else scope_of(nodeid)
 
     def schedule(self) -> None:
-        """Distribute the tests; the first time, put the units in order as well."""
+        """Distribute the tests; the first time, put the units in order as well.
+
+        A worker that replaces another one gets two units, as at the beginning: a worker does not
+        run a test before it has the next one, or knows that there is none.
+        """
         begin = self.collection is None
         super().schedule()
+        if not begin:
+            super().schedule()
         if begin:
             for scope in sorted(self.workqueue, key=scope_order):
                 self.workqueue.move_to_end(scope)
+
+    def remove_node(self, node: Any) -> str | None:
+        """Return the test in which a worker has ended.
+
+        xdist would run it again on the next worker, and end that one too, until it gives up.
+        """
+        workload = self.assigned_work[node]
+        pending = [
+            (scope, nodeid)
+            for scope, unit in workload.items()
+            for nodeid, complete in unit.items()
+            if not complete
+        ]
+        if not pending:
+            super().remove_node(node)
+            return None
+        scope, ended = pending[0]
+        workload[scope][ended] = True
+        for done in [scope for scope, unit in workload.items() if all(unit.values())]:
+            del workload[done]
+        super().remove_node(node)
+        return ended
 
 
 def scope_of(nodeid: str) -> str:

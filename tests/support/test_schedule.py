@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("xdist")
 
+from tests.support.lb_process import ROOT
 from tests.support.schedule import scope_of, scope_order
+
+GROUPS = """
+import pytest
+from tests.support.schedule import Groups
+
+def pytest_xdist_make_scheduler(config, log):
+    return Groups(config, log)
+"""
+
+ENDING = """
+import os
+
+def test_a(): pass
+
+def test_b(): os._exit(1)
+
+def test_c(): pass
+"""
 
 
 @pytest.mark.parametrize(
@@ -30,3 +54,21 @@ def test_real_servers_come_first() -> None:
         *("tests/live/test_http.py", "test_soak[epoll]", "tests/support/test_servers.py"),
         *("tests/http/test_scan.py", "tests/admin/test_auth.py"),
     ]
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_test_that_ends_its_worker_runs_once_and_the_others_run(
+    tmp_path: Path, last: bool
+) -> None:
+    (tmp_path / "conftest.py").write_text(GROUPS)
+    (tmp_path / "pytest.ini").write_text("[pytest]")
+    text = ENDING.replace("def test_c(): pass", "") if last else ENDING
+    for name in ("one", "two"):
+        (tmp_path / f"test_{name}.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "1", "-p", "no:cacheprovider", tmp_path],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert f"2 failed, {2 if last else 4} passed" in done.stdout, done.stdout
+    assert done.stdout.count("crashed while running") >= 2
