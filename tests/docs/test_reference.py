@@ -9,11 +9,16 @@ from lbproxy.registry import reference
 
 from .pages import DOCS
 
+RENEW = "lbproxy config reference --rst > docs/reference.rst"
+
 
 def test_reference_is_current() -> None:
     written = (DOCS / "reference.rst").read_text(encoding="utf-8").rstrip()
-    renew = "renew it: lbproxy config reference --rst > docs/reference.rst"
-    assert written == reference("rst").rstrip(), renew
+    assert written == reference("rst").rstrip(), f"renew it: {RENEW}"
+
+
+def test_the_page_of_extensions_says_how_it_is_made() -> None:
+    assert f"``{RENEW}``" in (DOCS / "extending.rst").read_text(encoding="utf-8")
 
 
 def test_table_of_errors_is_complete() -> None:
