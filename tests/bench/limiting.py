@@ -37,7 +37,7 @@ LIMITED = {
 
 
 def listed(folder: Path) -> dict[str, Words]:
-    """Return words that refuse the clients of a million prefixes, which ``folder`` gets as files."""
+    """Return words that refuse a million prefixes; they are written into ``folder``."""
     plain, geo = folder / "prefixes.txt", folder / "prefixes.geo"
     if not plain.exists():
         found = [_prefix(number) for number in range(_PREFIXES)]
