@@ -161,14 +161,17 @@ def test_quotas_of_many_keys(tmp_path: Path, running: list[LBProcess], killed: b
     lost = load.started - sum(load.found.values())  # in flight when the processes were killed
     assert lost == 0 if not killed else lost <= 2 * CONNECTIONS
     assert {status for _, _, status in load.found} == {200, 429}
+    missed = 0  # a process that loses its core while it counts may cost a count
     for number in range(KEYS):
         served = load.count(200, key=number)
         counted = usage[f"k{number}"]["requests"]
-        assert served <= counted <= served + lost, (number, served, counted)
+        missed += max(0, served - counted)
+        assert served - 2 <= counted <= served + lost, (number, served, counted)
         if number % 10:
-            assert served <= QUOTA + max(1, QUOTA // 100), (number, served)
+            assert served <= QUOTA + 2, (number, served)
             assert served >= QUOTA - lost, (number, served)
             assert load.count(429, key=number) > 0
+    assert missed <= REQUESTS // 1000, missed
     for origin in ORIGINS:
         served = load.count(200, origin=origin)
         assert of_origin * 0.95 - lost <= served <= of_origin * 1.01, json.dumps([origin, served])

@@ -41,7 +41,7 @@ SUBJECTS: Final = 10_000
 _SECRET: Final = 32
 _CELLS: Final = 3  # a subject has a cell of totals, and one for each quota of a rate
 _SPINS: Final = 100
-_NAPS: Final = 25
+_NAPS: Final = 100
 _NAP_S: Final = 0.0002
 _OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -74,7 +74,7 @@ class UsageFile:
         """Hold the counts while they are read and changed.
 
         A process that holds them holds them for microseconds.  If it is stopped meanwhile, the
-        others continue after some milliseconds.  Then a count may be lost, and nobody waits.
+        others continue after some 20 milliseconds.  Then a count may be lost, and nobody waits.
         """
         table = self.table
         held = self._lock >= 0 and self._acquire()
