@@ -19,7 +19,7 @@ from lbproxy.proxy.features.caching.disk.frames import frame
 from lbproxy.proxy.features.caching.disk.writer import indexed
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.shown import stats_of
-from lbproxy.testing import LB, LoadBalancerFixture
+from lbproxy.testing import LB, LoadBalancerFixture, NoResponse
 from lbproxy.testing.origin import Answer
 from tests.support.purging import purged
 
@@ -146,6 +146,25 @@ def test_a_flipped_bit_is_never_served(
     assert len(origin.requests) == asked
     lb.advance(1)
     assert path not in files(tmp_path, kind)
+
+
+def test_a_bit_flipped_while_the_body_is_written_is_never_served(
+    make: Make, tmp_path: Path
+) -> None:
+    lb = make("max_object = 8m")
+    serve(lb, Answer(200, LARGE * 4, HOUR))
+    client = lb.connect("web")
+    client.pause()
+    slow = lb.begin("GET", "http://h/a", via=client)
+    lb.advance(1)
+    (path,) = [*files(tmp_path, "t"), *files(tmp_path, "b")]
+    with path.open("r+b") as file:
+        file.seek(len(LARGE) * 2)
+        file.write(b"?" * 256)
+    client.resume()
+    with pytest.raises(NoResponse):
+        slow.wait()
+    assert len(LARGE) < len(client.received) <= 200 + 2 * len(LARGE)
 
 
 def test_a_file_that_was_only_touched_is_served_again(make: Make, tmp_path: Path) -> None:

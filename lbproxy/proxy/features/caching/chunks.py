@@ -39,13 +39,13 @@ class StoredChunks(Sequence[bytes]):
 
 class SpooledChunks(Sequence[bytes]):
     """Chunks that a spool writes to its file, in order.  Those that it has written are read from
-    there, which the kernel has in memory."""
+    there, which the kernel has in memory.  OSError; DamagedError if the file was changed."""
 
     __slots__ = ("_chunks", "_dropped", "_spool", "_written")
 
     def __init__(self, spool: Spool, chunks: Sequence[bytes]) -> None:
         self._spool = spool
-        self._chunks: list[bytes | tuple[int, int]] = list(chunks)
+        self._chunks: list[bytes | tuple[int, int, int]] = list(chunks)
         self._dropped = 0
         self._written = 0
 
@@ -53,13 +53,13 @@ class SpooledChunks(Sequence[bytes]):
         """Add a chunk, which is in memory."""
         self._chunks.append(chunk)
 
-    def wrote(self, offset: int, size: int) -> int:
+    def wrote(self, offset: int, size: int, check: int) -> int:
         """The next chunk is in the file; return the bytes of memory that this frees."""
         place = self._written - self._dropped
         self._written += 1
         if place < 0:
             return 0
-        self._chunks[place] = (offset, size)
+        self._chunks[place] = (offset, size, check)
         return size
 
     def drop(self, count: int) -> int:

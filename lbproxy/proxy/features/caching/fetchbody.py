@@ -78,9 +78,9 @@ class FetchBody:
         return None
 
     def _begin_spool(self, fetch: Spooling) -> None:
-        def wrote(offset: int, size: int) -> None:
+        def wrote(offset: int, size: int, check: int) -> None:
             if isinstance(self.chunks, SpooledChunks):
-                self.waiting -= self.chunks.wrote(offset, size)
+                self.waiting -= self.chunks.wrote(offset, size, check)
                 fetch.spool_wrote()
 
         fetch.spool_begins()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from lbproxy.cache.codec import DamagedError
 from lbproxy.cache.conditions import is_not_modified
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.stored import Stored
-from lbproxy.errors import ProxyError
+from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import END, Reply, ResponseHead
 from lbproxy.proxy.features.caching.answers import not_modified
 from lbproxy.proxy.features.caching.cache import Cache
@@ -104,11 +105,16 @@ class Reader(DeferredStream):
         if not self._begun and not self._begin(events):
             return
         taken = 0
-        while self.behind and taken < TURN_BYTES:
-            chunk = fetch.received.chunks[self.position - fetch.received.dropped]
-            events.append(chunk)
-            taken += len(chunk)
-            self.position += 1
+        try:
+            while self.behind and taken < TURN_BYTES:
+                chunk = fetch.received.chunks[self.position - fetch.received.dropped]
+                events.append(chunk)
+                taken += len(chunk)
+                self.position += 1
+        except (OSError, DamagedError) as error:
+            self.failed(ProxyError(Kind.SERVER_GONE, f"a file of the cache: {error}"))
+            fetch.left(self)
+            return
         if not self._first:
             self._serving.cache.counters.collapsed_bytes += taken
         done = fetch.complete and not self.behind

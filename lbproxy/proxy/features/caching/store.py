@@ -248,7 +248,7 @@ class ResponseStore:
         if self.folder is not None:
             self.folder.remove_body(spool.name)
 
-    def spool(self, wrote: Callable[[int, int], None], failed: Callable[[], None]) -> Spool:
+    def spool(self, wrote: Callable[[int, int, int], None], failed: Callable[[], None]) -> Spool:
         """Return what a large body is written to, where the store :attr:`spools`."""
         folder = self.folder
         assert folder is not None

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
+from zlib import crc32
 
+from lbproxy.cache.codec import DamagedError
 from lbproxy.proxy.features.caching.disk.files import FolderFiles, write_all
 from lbproxy.proxy.features.caching.jobs import Jobs
 
@@ -19,16 +21,16 @@ AHEAD: Final = 2 * 1024 * 1024
 class Spool:
     """Writes pieces in threads, in order.
 
-    ``wrote(offset, size)`` is called for each piece that is in the file; ``failed()`` once, when
-    the disk fails or is full, for the reason ``error``. ``waiting``: bytes that are not in the file
-    yet.
+    ``wrote(offset, size, check)`` is called for each piece that is in the file, with what
+    :meth:`read` needs to return it; ``failed()`` once, when the disk fails or is full, for the
+    reason ``error``. ``waiting``: bytes that are not in the file yet.
     """
 
     def __init__(
         self,
         files: FolderFiles,
         jobs: Jobs,
-        wrote: Callable[[int, int], None],
+        wrote: Callable[[int, int, int], None],
         failed: Callable[[], None],
     ) -> None:
         self.name = files.new_name()
@@ -57,9 +59,15 @@ class Spool:
         self._finish = done
         self._go_on()
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Return bytes that have been written: the kernel still has them in memory, or soon."""
-        return os.pread(self._fd, size, offset)
+    def read(self, offset: int, size: int, check: int) -> bytes:
+        """Return a piece that has been written: the kernel still has it in memory, or soon.
+
+        OSError; DamagedError if the file was changed.
+        """
+        data = os.pread(self._fd, size, offset)
+        if len(data) != size or crc32(data) != check:
+            raise DamagedError("the file was changed while it was written")
+        return data
 
     def close(self) -> None:
         """No reader is left; what is not finished is removed."""
@@ -87,19 +95,20 @@ class Spool:
             self._busy = True
             self._jobs.run(self._publish, self._published)
 
-    def _write(self, pieces: list[bytes]) -> bool:
+    def _write(self, pieces: list[bytes]) -> list[int]:
+        """Write pieces, and return their checks."""
         if self._fd < 0:
             self._fd = self._files.create(self.name)
         for piece in pieces:
             write_all(self._fd, piece)
             self._digest.update(piece)
-        return True
+        return [crc32(piece) for piece in pieces]
 
     def _publish(self) -> bool:
         self._files.publish(self.name, "b")
         return True
 
-    def _written(self, pieces: list[bytes], result: bool | BaseException) -> None:
+    def _written(self, pieces: list[bytes], result: list[int] | BaseException) -> None:
         self._busy = False
         if self._over:
             self._close()
@@ -109,10 +118,10 @@ class Spool:
             self.error = result
             self._failed()
             return
-        for piece in pieces:
+        for piece, check in zip(pieces, result, strict=True):
             at, self.size = self.size, self.size + len(piece)
             self.waiting -= len(piece)
-            self._wrote(at, len(piece))
+            self._wrote(at, len(piece), check)
         self._go_on()
 
     def _published(self, result: bool | BaseException) -> None:
