@@ -43,9 +43,10 @@ def rewrite_cookie(head: Head, cookie: bytes, change: Callable[[bytes], bytes]) 
 
 
 def remove_cookie(head: Head, cookie: bytes) -> None:
-    """Take a cookie out of ``head``.  Other cookies stay byte for byte as they were.
+    """Remove a cookie from ``head``. Other cookies stay byte for byte as they were.
 
-    A Cookie line that held nothing else goes too."""
+    A Cookie line without other cookies is removed as well.
+    """
     if isinstance(head, RequestHead) and head.drop_cookie(cookie):
         return
     found = cookie + b"="
@@ -68,7 +69,7 @@ def _without(line: bytes, found: bytes) -> bytes:
 
 
 def _with(head: Head, name: FieldName, text: bytes) -> list[bytes]:
-    """Return all values of ``name`` if one has ``text`` in it, else none."""
+    """Return all values of ``name`` if one of them contains ``text``, else an empty list."""
     lines = head.every(name)
     for line in lines:
         if line.find(text) >= 0:
@@ -77,7 +78,7 @@ def _with(head: Head, name: FieldName, text: bytes) -> list[bytes]:
 
 
 def set_cookies_of(head: Head, cookie: bytes) -> list[bytes]:
-    """Return all values of Set-Cookie if one of them sets this cookie, else none."""
+    """Return all values of Set-Cookie if one of them sets this cookie, else an empty list."""
     lines = head.every(SET_COOKIE)
     for line in lines:
         if line.find(cookie) >= 0 and sets_cookie(line, cookie):
@@ -86,7 +87,7 @@ def set_cookies_of(head: Head, cookie: bytes) -> list[bytes]:
 
 
 def remove_set_cookie(head: Head, cookie: bytes) -> None:
-    """Take out the Set-Cookie lines of this cookie."""
+    """Remove the Set-Cookie lines of this cookie."""
     lines = set_cookies_of(head, cookie)
     if lines:
         head.remove(SET_COOKIE)

@@ -27,8 +27,8 @@ from lbproxy.model import option
 
 __all__ = ["Ewma", "EwmaOptions"]
 
-_LEAST = 1e-6  # seconds; keeps a server that answered in no time at all from costing nothing
-_MEAN_SHARE = 1 / 64  # of one answer in the average over all servers
+_LEAST = 1e-6  # seconds; a server with an immeasurably short response time still has a cost
+_MEAN_SHARE = 1 / 64  # weight of one response in the average over all servers
 
 
 @frozen
@@ -72,7 +72,7 @@ class Ewma(Sampled):
         self._decay = options.decay
         self._penalty = options.penalty
         self._averages: dict[ServerState, _Average] = {}
-        self._mean = 0.0  # over the answers of all servers
+        self._mean = 0.0  # average over the responses of all servers
 
     def servers_changed(self, servers: Sequence[ServerState]) -> None:
         """Discard the measurements of servers that were removed, so that they start fresh later."""
@@ -96,7 +96,7 @@ class Ewma(Sampled):
         if outcome is Outcome.FAILED:
             seconds = max(seconds, self._penalty)
         elif seconds < 0:
-            return  # it ended before anything could be measured
+            return  # the attempt ended before anything could be measured
         else:
             self._mean += (seconds - self._mean) * _MEAN_SHARE if self._mean else seconds
         average = self._averages.get(server)
@@ -105,7 +105,7 @@ class Ewma(Sampled):
             if server.listed:
                 self._averages[server] = _Average(seconds, now)
             return
-        keep = exp(-max(0.0, now - average.stamp) / self._decay)  # clocks are set back
+        keep = exp(-max(0.0, now - average.stamp) / self._decay)  # the clock may be set back
         faded = average.seconds * keep
         average.seconds = seconds if seconds >= faded else faded + seconds * (1.0 - keep)
         average.stamp = now

@@ -77,7 +77,9 @@ class ServerGroup(Membership):
         return self.free > 0
 
     def pick(self, context: PickContext, avoid: Collection[ServerState] = ()) -> Lease | None:
-        """Return a lease of a server that is listed, not full and not in ``avoid``, or None."""
+        """Return a lease of a server that is listed, not full and not in ``avoid``; None if none
+        exists.
+        """
         if not self.free:
             return None
         try:
@@ -97,7 +99,7 @@ class ServerGroup(Membership):
             active = server.active
         claims = self.claims
         if claims is not None and server.maxconn and not claims.claim(self, server):
-            return self.pick(context, avoid)  # it is full by now
+            return self.pick(context, avoid)  # full in the meantime
         active += 1
         server.active = active
         self.active += 1
@@ -110,10 +112,10 @@ class ServerGroup(Membership):
         return Lease(server, self._back)
 
     def take(self, server: ServerState) -> Lease | None:
-        """Return a lease of the server a sticky session belongs to.
+        """Return a lease of the server that a sticky session belongs to.
 
-        None if the server is full or does not accept sticky sessions. The balancer does not choose,
-        but is notified.
+        Return None if the server is full or does not accept sticky sessions. The balancer is
+        notified, but does not choose.
         """
         most = server.maxconn
         if 0 < most <= server.active or self.servers.get(server.spec.name) is not server:
@@ -175,7 +177,7 @@ class ServerGroup(Membership):
                 for callback in self._free_callbacks:
                     callback()
 
-    # upkeep
+    # maintenance of the list
 
     def _first_usable(self, avoid: Collection[ServerState]) -> ServerState | None:
         for server in self.listed:

@@ -36,13 +36,13 @@ from lbproxy.interfaces import Env, PickContext
 
 __all__ = ["Hash", "HashOptions", "hash_key"]
 
-POINTS: Final = 128  # of the heaviest server; evenness of shares is about 1 / sqrt(POINTS)
-STEPS: Final = 256  # at bound=1.1 the chance that a walk this long finds nothing is 3e-11
+POINTS: Final = 128  # of the heaviest server; shares deviate by about 1 / sqrt(POINTS)
+STEPS: Final = 256  # at bound=1.1 a walk of this length fails with probability 3e-11
 
 _SPACE: Final = 1 << 64
 _MASK: Final = _SPACE - 1
 _GOLDEN: Final = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, odd
-_SLOT: Final = (1 << 20) - 1  # the low bits of a point say whose it is
+_SLOT: Final = (1 << 20) - 1  # the low bits of a point identify its server
 
 
 def hash_key(key: bytes) -> int:
@@ -65,11 +65,11 @@ class Hash(Sampled):
         self._bound = options.bound
         self._places: dict[ServerState, tuple[int, int]] = {}  # slot and number of points
         self._slots: dict[int, ServerState] = {}
-        self._unused: list[int] = []  # slots to use again
+        self._unused: list[int] = []  # free slots
         self._points: list[int] = []  # sorted; low bits are the slot
         self._owners: list[ServerState] = []  # the servers of the points
         self._turn = 0
-        self._active = 0  # leases of the eligible servers
+        self._active = 0  # active leases of the eligible servers
         self._weight = 0
 
     @property
@@ -173,7 +173,7 @@ class Hash(Sampled):
 
     def _change_ring(self, servers: Sequence[ServerState]) -> None:
         heaviest = max((server.weight for server in servers), default=1)
-        scale = int(2 ** (heaviest - 1).bit_length())  # a power of two: rarely changes
+        scale = int(2 ** (heaviest - 1).bit_length())  # a power of two, so that it rarely changes
         wanted = {s: max(1, round(POINTS * s.weight / scale)) for s in servers}
         places = self._places
         gone = {slot for server, (slot, count) in places.items() if wanted.get(server, -1) != count}

@@ -23,9 +23,10 @@ from lbproxy.interfaces import Env, PickContext
 
 __all__ = ["LeastConn"]
 
-FEW = 16  # measured: looking through this many costs three quarters of what the heap does
+FEW = 16  # measured: scanning this many servers costs three quarters of a heap operation
 
-_Entry = tuple[Any, ...]  # load, turn, position, server; never taken apart: its identity counts
+# load, turn, position, server; never unpacked, because the tuple's identity matters
+_Entry = tuple[Any, ...]
 
 
 class LeastConn(Balancer):
@@ -36,11 +37,12 @@ class LeastConn(Balancer):
 
     def __init__(self, options: Any, env: Env) -> None:
         super().__init__(options, env)
-        self._rotations: list[tuple[ServerState, ...]] = []  # the few, from each starting point
+        # rotations of the few servers, one for each starting point
+        self._rotations: list[tuple[ServerState, ...]] = []
         self._next = 0
-        self._heap: list[_Entry] | None = None  # None: the few
-        self._clock = 0.0  # the turn last served
-        self._limit = 0  # heap length at which stale entries are thrown out
+        self._heap: list[_Entry] | None = None  # None: few servers, no heap
+        self._clock = 0.0  # the turn served last
+        self._limit = 0  # heap length at which stale entries are removed
 
     def servers_changed(self, servers: Sequence[ServerState]) -> None:
         """Update the servers. Those that remain keep their turn as far as possible."""
@@ -91,7 +93,7 @@ class LeastConn(Balancer):
             return
         turn = old[1]
         if turn < self._clock:
-            turn = self._clock  # no claim to turns missed while it was busy
+            turn = self._clock  # no compensation for turns missed while it was busy
         else:
             self._clock = turn
         weight = server.weight

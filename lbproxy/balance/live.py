@@ -1,4 +1,4 @@
-"""PURE. A server that can be referred to weakly."""
+"""PURE. A server that supports weak references."""
 
 from __future__ import annotations
 

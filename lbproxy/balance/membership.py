@@ -20,7 +20,7 @@ StateCallback = Callable[[ServerState, State, State], None]
 
 
 class Membership:
-    """The servers of a backend, in configuration order, and those who are notified of changes.
+    """The servers of a backend, in configuration order, and the callbacks for their changes.
 
     ``now``: clock in seconds, read for :attr:`ServerState.since`. ``panic``: minimum share of a
     tier that must be up; below it, health is ignored; 0 disables this. ``servers`` (by name),
@@ -35,12 +35,12 @@ class Membership:
         self.panic = panic
         self.panicking = False
         self.balancer_errors = 0
-        self._uninformed = False  # the balancer has failed to take the list
+        self._uninformed = False  # the balancer raised an error when it received the list
         self._now = now
         self._batch = 0
         self._pending: list[tuple[ServerState, State, State]] = []
         self._reweighed = False
-        self._scaled = False  # weights are multiplied: some server has a share of its own only
+        self._scaled = False  # weights are multiplied because at least one server has a share
         self._state_callbacks: list[StateCallback] = []
         self._error_callbacks: list[Callable[[BaseException], None]] = []
         self._free_callbacks: list[Callable[[], None]] = []
@@ -249,7 +249,9 @@ class Membership:
         self._state_callbacks.append(callback)
 
     def on_error(self, callback: Callable[[BaseException], None]) -> None:
-        """Call ``callback(error)`` when the balancer fails. The callback limits its own rate."""
+        """Call ``callback(error)`` when the balancer fails. The callback must limit its own
+        rate.
+        """
         self._error_callbacks.append(callback)
 
     def on_addresses(self, callback: Callable[[ServerState], None]) -> None:
@@ -267,7 +269,9 @@ class Membership:
     # -- after a change -------------------------------------------------------------------------
 
     def failed(self, error: BaseException) -> None:
-        """Count and report an error of code that helps to pick, as an error of the balancer."""
+        """Count and report an exception of a balancer or of code that assists it, as a balancer
+        error.
+        """
         self._failed(error)
 
     def _failed(self, error: BaseException) -> None:

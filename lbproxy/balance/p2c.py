@@ -24,7 +24,8 @@ class PowerOfTwo(Sampled):
         """See :class:`~lbproxy.balance.sampler.Sampled`."""
         random = self._random
         one, other = self.free.draw_two(random(), random())
-        # a / w <= b / v without dividing; the first drawn wins a tie, so ties follow the weights
+        # a / w <= b / v without division; the first server drawn wins a tie, so ties follow the
+        # weights
         return one if one.active * other.weight <= other.active * one.weight else other
 
     def scores(self, context: PickContext) -> list[tuple[ServerState, float, str]]:

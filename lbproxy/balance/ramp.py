@@ -1,4 +1,4 @@
-"""PURE. Slow start: the part of its weight that a server has after it came up.
+"""PURE. Slow start: the part of its weight that a server has after it comes up.
 
 :mod:`lbproxy.proxy.features.slowstart` calls it with the time. The part grows linearly from
 :data:`FIRST` to 1 in ``seconds``. Balancers only see ``server.weight``, which

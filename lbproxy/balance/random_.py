@@ -1,8 +1,8 @@
 """PURE. ``balance = random``: any server, by weight.
 
-It has no state, so many load balancers in front of the same servers never move in step. A pick is
-O(1) with equal weights and O(log n) otherwise. A full server is not drawn until one of its leases
-ends.
+The balancer has no state, so several load balancers in front of the same servers never move in
+step. A pick is O(1) with equal weights and O(log n) otherwise. A full server is not drawn until one
+of its leases ends.
 """
 
 from __future__ import annotations

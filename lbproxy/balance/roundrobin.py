@@ -24,7 +24,7 @@ from lbproxy.interfaces import Env, PickContext
 
 __all__ = ["RoundRobin"]
 
-_FINEST = 1 << 64  # virtual time units a round has at most; beyond it strides are rounded
+_FINEST = 1 << 64  # maximum number of virtual time units in a round; beyond it strides are rounded
 
 
 class _Turn:
@@ -58,7 +58,7 @@ class RoundRobin(Balancer):
         self._units = 1
         self._turns: dict[ServerState, tuple[int, _Turn]] = {}
         self._waiting: list[_Entry] = []  # heap by start
-        self._ready: list[_Entry] = []  # heap by deadline; their start has come
+        self._ready: list[_Entry] = []  # heap by deadline; these turns may start
         self._work = 0  # sum of weight * start over the turns not parked
         self._total = 0  # sum of their weights; virtual time now is work / total
 
@@ -98,7 +98,7 @@ class RoundRobin(Balancer):
                 queue.append(server)
                 found = server
                 break
-        if passed:  # they stay next in turn, for others
+        if passed:  # avoided servers keep their turn for other requests
             queue.extendleft(reversed(passed))
         return found
 
@@ -146,7 +146,7 @@ class RoundRobin(Balancer):
                 heappush(ready, (start + turn.stride, position, turn))
             if ready:
                 entry = heappop(ready)
-            elif waiting:  # all that may start are avoided: take the next one early
+            elif waiting:  # all turns that may start are avoided: take the next one early
                 start, position, turn = heappop(waiting)
                 entry = (start + turn.stride, position, turn)
             else:
@@ -160,7 +160,7 @@ class RoundRobin(Balancer):
             else:
                 turn.start = entry[0]
                 self._work += turn.weight * turn.stride
-                heappush(waiting, entry)  # its deadline is its next start
+                heappush(waiting, entry)  # its deadline is the start of its next turn
                 found = server
                 break
         for entry in passed:

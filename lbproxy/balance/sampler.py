@@ -27,7 +27,7 @@ class Sampler:
     def draw(self, u: float) -> ServerState:
         """Return the server at the fraction ``u`` of the total weight, 0 <= u < 1.
 
-        IndexError if empty.
+        Raises IndexError if the set is empty.
         """
         raise NotImplementedError
 
@@ -40,7 +40,9 @@ class Sampler:
         raise NotImplementedError
 
     def add(self, server: ServerState) -> bool:
-        """Add a server again. Return False if it is no member, or in the set already."""
+        """Add a removed member again. Return False if the server is not a member or is in the set
+        already.
+        """
         raise NotImplementedError
 
     def __len__(self) -> int:

@@ -25,7 +25,7 @@ __all__ = [
 
 CONFIG = "config"
 OPERATOR = "operator"
-"""Origins of a server; one that a discovery found has ``discovery:NAME``."""
+"""Origins of a server. A server found by discovery has the origin ``discovery:NAME``."""
 
 
 def _literal(address: Address) -> bool:
@@ -43,12 +43,12 @@ class AdminState(str, Enum):
     """The state that the operator wants; ``ready`` leaves the decision to health."""
 
     READY = "ready"
-    DRAIN = "drain"  # no new work, what runs may finish
+    DRAIN = "drain"  # no new work; running work may finish
     MAINT = "maint"  # no new work, no probes
 
 
 class State(str, Enum):
-    """The state that traffic sees: the operator's wish first, then health."""
+    """The state that traffic sees. The operator's state takes precedence over health."""
 
     UP = "up"
     DOWN = "down"
@@ -56,7 +56,7 @@ class State(str, Enum):
     MAINT = "maint"
 
 
-_READY: Final = AdminState.READY  # each looked up once
+_READY: Final = AdminState.READY  # cached, because each enum member access costs a lookup
 _ADMIN_DRAIN: Final = AdminState.DRAIN
 _ADMIN_MAINT: Final = AdminState.MAINT
 _UP: Final = State.UP
@@ -205,19 +205,19 @@ class ServerState:
         self.admin = _READY
         self.healthy = True
         self.health_note = ""
-        self.leaving = False  # its check says that it wants no new work
-        self.agent = _UP  # what its agent says: anything but UP is a wish
+        self.leaving = False  # its check reports that it accepts no new work
+        self.agent = _UP  # the state that its agent requests; UP means no request
         self.agent_note = ""
-        self.agent_share = 1.0  # of its weight
-        self.ejected = False  # by passive health, for a while
+        self.agent_share = 1.0  # part of the weight that its agent requests
+        self.ejected = False  # ejected by passive health, temporarily
         self.ejected_note = ""
         self.addresses = addresses
         self.unusable: frozenset[str] = frozenset()
         self.origin = origin
         self.active = 0
-        self.remote_active = 0  # of ``active``: leases that other processes hold
+        self.remote_active = 0  # leases in ``active`` that other processes hold
         self.sessions: set[RunningSession] = set()
-        self.remote_sessions = 0  # those of the workers, in a master
+        self.remote_sessions = 0  # sessions of the workers, in a master
         self.counters = ServerCounters()
         self.tls: Any = None
         self.connector: Any = None
@@ -312,7 +312,7 @@ class ServerState:
     def honours(self) -> bool:
         """True if sticky sessions still go to the server.
 
-        It is alive and at most drained (or of weight 0), or it is listed in panic mode.
+        The server is up or drained (weight 0 included), or it is listed in panic mode.
         """
         if self.listed:
             return True

@@ -1,17 +1,17 @@
-"""PURE. Sticky sessions: a client goes to the server it was with before.
+"""PURE. Sticky sessions: a client returns to the server that served it before.
 
-A backend with ``sticky`` asks :meth:`Sticky.pick` in place of
+A backend with ``sticky`` calls :meth:`Sticky.pick` instead of
 :meth:`lbproxy.balance.group.ServerGroup.pick`. The rules:
 
-1. A client belongs to a server by name, or to none (:meth:`Sticky.belongs`).
-2. It gets its server while that is up or drained (weight 0 is a drain too). A server that is down,
-   in maint, gone, or among those already tried breaks the bond.
-3. A server that is only full lends the client to another one this once; the bond stays.
-4. Without a bond, or with a broken one, the balancer picks, and the client belongs to that server
+1. A client belongs to a server by name, or to no server (:meth:`Sticky.belongs`).
+2. The client gets its server while that server is up or drained (weight 0 is a drain too). The bond
+   breaks if the server is down, in maint, removed, or has been tried already.
+3. If the server is only full, another one serves the client once; the bond stays.
+4. Without a bond, or with a broken one, the balancer picks a server, and the client belongs to it
    (:meth:`Sticky.settled`).
 
-The kinds in this file know the client by something it brings along and keep a table. Those that use
-a cookie are in :mod:`lbproxy.balance.stickycookie`.
+The classes in this file identify the client by a property of its traffic and keep a table. The
+classes that use a cookie are in :mod:`lbproxy.balance.stickycookie`.
 """
 
 from __future__ import annotations
@@ -55,20 +55,22 @@ _BOTH = frozenset({"http", "tcp"})
 
 @native(allow_interpreted_subclasses=True)
 class Sticky:
-    """Extend :class:`TableSticky` for a key of your own; extend this for anything else.
+    """Base class of sticky sessions. Extend :class:`TableSticky` for a key of your own, and this
+    class for anything else.
 
-    A class may also have methods named like filter phases: they run as filters of the backend.
-    Bound to its group once, by :meth:`bind`. ``table``: None where the client carries everything.
+    A subclass may also have methods named after filter phases, which run as filters of the backend.
+    :meth:`bind` connects the object to its group once. ``table`` is None if the client carries the
+    bond itself.
     """
 
     name: ClassVar[str] = ""
     Options: ClassVar[type[Any]] = NoOptions
     modes: ClassVar[frozenset[str]] = _HTTP
     needs: ClassVar[frozenset[Need]] = frozenset()
-    fail_open: ClassVar[bool] = True  # as a filter
+    fail_open: ClassVar[bool] = True  # run as a filter
 
     forgets: ClassVar[bool] = False
-    """Whether :meth:`forget` can break a bond: not where the client carries it."""
+    """Whether :meth:`forget` can break a bond. False if the client carries the bond itself."""
 
     group: ServerGroup
 
@@ -78,34 +80,38 @@ class Sticky:
         self.counters = StickyCounters()
         self.table: StickyTable | None = None
 
-    # what kinds write
+    # methods that subclasses implement
 
     def belongs(self, context: PickContext) -> str | None:
-        """The name of the server ``context`` belongs to; None if it belongs to none."""
+        """Return the name of the server that ``context`` belongs to, or None."""
         raise NotImplementedError(f"{type(self).__name__}.belongs")
 
     def settled(self, context: PickContext, server: ServerState, moved: bool) -> None:
-        """``context`` belongs to ``server`` now.  ``moved``: it belonged to another one before."""
+        """Record that ``context`` belongs to ``server``. ``moved``: it belonged to another server
+        before.
+        """
 
     def server_added(self, name: str) -> None:
-        """The backend has a server of this name now."""
+        """Handle a new server of the backend."""
 
     def server_removed(self, name: str) -> None:
         """Handle a removed server; one of the same name may be added later."""
 
     def forget(self, context: PickContext) -> None:
-        """``context`` is moved elsewhere: it belongs to no server until it is back."""
+        """Break the bond of ``context``, which is moved to another server. It belongs to no server
+        until its next pick.
+        """
 
-    # what the backend calls
+    # methods that the backend calls
 
     def bind(self, group: ServerGroup) -> None:
-        """Serve this group."""
+        """Set the group that this object serves."""
         self.group = group
 
     def pick(self, context: PickContext, avoid: Collection[ServerState] = ()) -> Lease | None:
-        """As :meth:`ServerGroup.pick`, by the rules of the module.
+        """Return a lease like :meth:`ServerGroup.pick`, by the rules of the module.
 
-        A bug in a kind costs stickiness only.
+        An error in a subclass costs stickiness, not availability.
         """
         group = self.group
         try:
@@ -133,8 +139,8 @@ class Sticky:
         return lease
 
     def keep(self, context: PickContext, avoid: Collection[ServerState] = ()) -> Lease | None:
-        """A lease of the server it belongs to, or None; for one that would have to wait for any
-        other.
+        """Return a lease of the server that ``context`` belongs to, or None if another server must
+        serve it.
         """
         try:
             name = self.belongs(context)
@@ -151,7 +157,7 @@ class Sticky:
     # for people
 
     def snapshot(self) -> dict[str, Any]:
-        """Counters, and the table's if there is one, as plain JSON types."""
+        """Return the counters, and those of the table if one exists, as plain JSON types."""
         shown: dict[str, Any] = {"kind": self.name, **asdict(self.counters)}
         table = self.table
         if table is not None:
@@ -165,17 +171,19 @@ class Sticky:
         return shown
 
     def shown_key(self, key: bytes) -> str:
-        """A key of the table as people may see it."""
+        """Return a key of the table in the form that people may see."""
         return key.hex()
 
     def entries(self, limit: int = 1000) -> Iterator[StickyEntry]:
-        """The table, the key used last first, at most ``limit``; empty without one."""
+        """Yield at most ``limit`` entries of the table, the most recently used key first."""
         if self.table is not None:
             for key, server, left in islice(self.table.entries(), limit):
                 yield StickyEntry(self.shown_key(key), server, left)
 
     def adopt(self, old: Sticky) -> bool:
-        """After a reload: take over what ``old`` knew, if it means the same; whether it did."""
+        """Take over the bonds of ``old`` after a reload if they have the same meaning; return
+        whether they do.
+        """
         mine, theirs = self.table, old.table
         if mine is None or theirs is None or self.identity() != old.identity():
             return False
@@ -183,7 +191,7 @@ class Sticky:
         return True
 
     def identity(self) -> tuple[Any, ...]:
-        """Return the meaning of the table's keys: tables of equal identity hold keys of the same
+        """Return the meaning of the table's keys. Tables of equal identity hold keys of the same
         meaning.
         """
         return (self.name, type(self).__name__)
@@ -191,8 +199,8 @@ class Sticky:
 
 @native(allow_interpreted_subclasses=True)
 class TableSticky(Sticky):
-    """A client is known by a key it brings along; write :meth:`key`, and let your Options extend
-    TableOptions.
+    """Base of the classes that identify a client by a key. Implement :meth:`key`, and derive your
+    Options from TableOptions.
     """
 
     Options: ClassVar[type[Any]] = TableOptions
@@ -203,8 +211,8 @@ class TableSticky(Sticky):
         self.table = StickyTable(options.size, options.expire, env.now)
 
     def key(self, context: PickContext) -> bytes | None:
-        """Return a key that identifies the client, at most a few dozen bytes; None or empty: it
-        cannot be told.
+        """Return a key that identifies the client, at most a few dozen bytes. None or an empty key
+        means that the client cannot be identified.
         """
         raise NotImplementedError(f"{type(self).__name__}.key")
 
@@ -222,7 +230,8 @@ class TableSticky(Sticky):
     def forget(self, context: PickContext) -> None:
         """See :class:`Sticky`.
 
-        Others with the same key (the same network, the same name) keep what runs.
+        The running sessions of other clients with the same key (the same network, the same name)
+        continue.
         """
         table, key = self.table, self.key(context)
         if key and table is not None:
@@ -243,7 +252,7 @@ class SourceSticky(TableSticky):
     needs = frozenset({Need.SOURCE})
 
     def key(self, context: PickContext) -> bytes | None:
-        """The network the client is in; None for one on a Unix socket."""
+        """Return the network of the client, or None for a client on a Unix socket."""
         try:
             address = ip_address(context.client_ip)
         except ValueError:
@@ -258,7 +267,7 @@ class SourceSticky(TableSticky):
         return (int(address) >> left << left).to_bytes(4, "big")
 
     def shown_key(self, key: bytes) -> str:
-        """The address."""
+        """Return the address as text."""
         return str(ip_address(key))
 
     def identity(self) -> tuple[Any, ...]:
@@ -283,7 +292,7 @@ class HeaderSticky(TableSticky):
         self._header = options.header.encode("ascii")
 
     def key(self, context: PickContext) -> bytes | None:
-        """A digest of the first value."""
+        """Return a digest of the first value of the header."""
         request = context.request
         value = request.header(self._header) if request is not None else None
         return digest(value) if value else None
@@ -306,14 +315,16 @@ class SNISticky(TableSticky):
     needs = frozenset({Need.SNI})
 
     def key(self, context: PickContext) -> bytes | None:
-        """The name, in lower case."""
+        """Return the server name in lower case."""
         return context.sni.encode("ascii", "replace")[:255]
 
     def shown_key(self, key: bytes) -> str:
-        """The name."""
+        """Return the server name as text."""
         return key.decode("ascii", "replace")
 
 
 def digest(value: bytes) -> bytes:
-    """16 bytes for a value of any length that may be a secret: what tables hold in its place."""
+    """Return a digest of 16 bytes. Tables store it instead of a value that may be long or
+    secret.
+    """
     return blake2b(value, digest_size=16).digest()

@@ -1,9 +1,9 @@
-"""PURE. Sticky sessions by cookie: our own (``cookie``), the application's with a prefix
+"""PURE. Sticky sessions by cookie: set by lbproxy (``cookie``), the application's with a prefix
 (``prefix``), or learned (``learn``).
 
-A server is named in a cookie by an *id* that tells nothing: 128 bits of HMAC-SHA256 over backend
-and server name, under the secret of ``[lbproxy]``. It cannot be made up, and the id of one backend
-means nothing in another one.
+A cookie identifies a server by an opaque *id*: 128 bits of HMAC-SHA256 over backend and server
+name, with the secret of ``[lbproxy]`` as the key. Clients cannot forge it, and the id of one
+backend has no meaning in another one.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _CACHE_CONTROL: Final = field_name(b"cache-control")
 
 
 def server_id(secret: bytes, backend: str, server: str) -> bytes:
-    """The id of a server: 22 characters of base64url."""
+    """Return the id of a server: 22 characters of base64url."""
     message = f"sticky\0{backend}\0{server}".encode()
     mac = hmac.digest(secret, message, "sha256")[:_ID_BYTES]
     return urlsafe_b64encode(mac).rstrip(b"=")
 
 
 class _Ids:
-    """The ids of a backend's servers, both ways."""
+    """The ids of a backend's servers, by name and by id."""
 
     def __init__(self, secret: bytes, backend: str) -> None:
         self._secret = secret
@@ -63,17 +63,19 @@ class _Ids:
             self._names.pop(value, None)
 
     def of(self, name: str) -> bytes:
-        """Of any server: one that was removed may still answer, and is not remembered for that."""
+        """Return the id of any server. The id of a removed server, which may still answer, is not
+        stored.
+        """
         return self._of.get(name) or server_id(self._secret, self._backend, name)
 
     def name(self, value: bytes) -> str | None:
-        """The server, or None for anything that is not an id of this backend."""
+        """Return the server of an id, or None if ``value`` is not an id of this backend."""
         return self._names.get(value)
 
 
 @native(allow_interpreted_subclasses=True)
 class _WithIds(Sticky):
-    """Base of the kinds that write ids into cookies."""
+    """Base of the classes that write ids into cookies."""
 
     needs = frozenset({Need.REQUEST})
 
@@ -91,7 +93,7 @@ class _WithIds(Sticky):
         self._ids.drop(name)
 
     def _is_lent(self, traffic: HTTPFilterTraffic, server: ServerState) -> bool:
-        """The client's own server is only full: the bond stays."""
+        """Return whether the client's own server is only full, so that the bond stays."""
         name = self.belongs(traffic)
         own = self.group.servers.get(name) if name is not None else None
         return own is not None and own is not server and own.honours and own not in traffic.tried
@@ -131,7 +133,7 @@ class CookieSticky(_WithIds):
         return self._ids.name(value) or self._name_among(request)
 
     def _name_among(self, request: Any) -> str | None:
-        """The server of the first cookie that means something: one of another path, domain or time
+        """Return the server of the first valid cookie. Invalid ones of another path, domain or time
         may precede it.
         """
         for value in request.cookies(self._cookie):
@@ -141,13 +143,13 @@ class CookieSticky(_WithIds):
         return None
 
     def server_request(self, traffic: HTTPFilterTraffic) -> None:
-        """Filter phase: our cookie is none of the server's business."""
+        """Filter phase: remove our cookie from the request to the server."""
         head = traffic.server_request
         if head is not None:
             remove_cookie(head, self._cookie)
 
     def response(self, traffic: HTTPFilterTraffic) -> None:
-        """Filter phase: set the cookie unless it is right."""
+        """Filter phase: set the cookie unless the client has the right one."""
         server: ServerState | None = traffic.server
         head = traffic.response
         if server is None or head is None:
@@ -156,7 +158,7 @@ class CookieSticky(_WithIds):
         name = server.name
         value = traffic.request.cookie(self._cookie)
         if value is not None and value == self._ids.of(name):
-            return  # most clients have been here
+            return  # most clients have the cookie already
         if self.belongs(traffic) == name or self._is_lent(traffic, server):
             return
         secure = self.options.secure
@@ -191,16 +193,16 @@ class PrefixSticky(_WithIds):
         return self._ids.name(mark) if found else None
 
     def server_request(self, traffic: HTTPFilterTraffic) -> None:
-        """Filter phase: the server gets what it has set.
+        """Filter phase: give the server its original cookie value.
 
-        An id of another time is taken off too.
+        Outdated ids are removed too.
         """
         head = traffic.server_request
         if head is not None:
             rewrite_cookie(head, self._cookie, _unprefixed)
 
     def response(self, traffic: HTTPFilterTraffic) -> None:
-        """Filter phase: mark what the server sets."""
+        """Filter phase: add the id to cookies that the server sets."""
         server: Any = traffic.server
         head = traffic.response
         if server is None or head is None:
@@ -237,22 +239,22 @@ class LearnSticky(TableSticky):
         self._cookie = options.name.encode("ascii")
 
     def key(self, context: PickContext) -> bytes | None:
-        """A digest of the value the client sends."""
+        """Return a digest of the value that the client sends."""
         request = context.request
         value = request.cookie(self._cookie) if request is not None else None
         return digest(value) if value else None
 
     def settled(self, context: PickContext, server: ServerState, moved: bool) -> None:
-        """See :class:`Sticky`: a session that is known moves along; an unknown one is not
-        believed.
+        """Update the server of a known session. An unknown session is not stored, because a client
+        can invent it.
         """
         if moved:
             super().settled(context, server, moved)
 
     def response(self, traffic: HTTPFilterTraffic) -> None:
-        """Filter phase: learn what the server sets.
+        """Filter phase: learn the cookie values that the server sets.
 
-        Deleted cookies are not sent again, and expire.
+        Deleted cookies are not learned, because clients do not send them again.
         """
         server: Any = traffic.server
         head = traffic.response

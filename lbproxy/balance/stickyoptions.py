@@ -1,5 +1,5 @@
-"""PURE. The options of sticky sessions, and their counters: attrs classes, which stay
-uncompiled.
+"""PURE. Options and counters of sticky sessions. These are attrs classes, which are not
+compiled.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _VALUE = re.compile(r"[\x20-\x3a\x3c-\x7e]*")  # RFC 6265 §4.1.1: path-value an
 class StickyCounters:
     """Totals since start.
 
-    ``kept``: went where they belong; ``moved``: their server could not take them, so they belong to
-    another one now; ``lent``: it was full, so another one served them once; ``cookies``: Set-Cookie
-    lines written.
+    ``kept``: picks of the server that the client belongs to. ``moved``: picks of another server,
+    which the client belongs to from then on. ``lent``: picks of another server once, because the
+    client's own was full. ``cookies``: Set-Cookie lines written.
     """
 
     kept: int = 0
@@ -41,7 +41,7 @@ class StickyCounters:
 
 @frozen(kw_only=True)
 class TableOptions:
-    """Every kind with a table has these."""
+    """Options of all classes with a table."""
 
     size: int = option(
         "int",
@@ -61,7 +61,7 @@ class TableOptions:
 
 @frozen(kw_only=True)
 class SourceOptions(TableOptions):
-    """``sticky = source prefix=24``."""
+    """Options of ``sticky = source prefix=24``."""
 
     prefix: int = option(
         "int",
@@ -78,7 +78,7 @@ class SourceOptions(TableOptions):
 
 @frozen(kw_only=True)
 class StickyHeaderOptions(TableOptions):
-    """``sticky = header X-User``."""
+    """Options of ``sticky = header X-User``."""
 
     header: str = option(
         "string", doc="name of the request header", positional=True, example="X-User"
@@ -96,7 +96,7 @@ def _checked_name(name: str) -> None:
 
 @frozen
 class CookieOptions:
-    """``sticky = cookie NAME``."""
+    """Options of ``sticky = cookie NAME``."""
 
     name: str = option("string", doc="name of the cookie", positional=True, example="LB")
     path: str = option("string", "/", doc="Path attribute")
@@ -134,7 +134,7 @@ class CookieOptions:
     def __attrs_post_init__(self) -> None:
         _checked_name(self.name)
         if not self.path.startswith("/") or not _VALUE.fullmatch(self.path):
-            raise ValueError(f"path {self.path!r} does not begin with '/', or holds a ';'")
+            raise ValueError(f"path {self.path!r} does not begin with '/', or contains a ';'")
         if not re.fullmatch(r"[A-Za-z0-9.-]*", self.domain):
             raise ValueError(f"domain {self.domain!r} is not a domain")
         if self.samesite == "none" and self.secure == "no":
@@ -143,7 +143,7 @@ class CookieOptions:
 
 @frozen
 class PrefixOptions:
-    """``sticky = prefix NAME``."""
+    """Options of ``sticky = prefix NAME``."""
 
     name: str = option(
         "string", doc="name of the application's cookie", positional=True, example="JSESSIONID"
@@ -155,7 +155,7 @@ class PrefixOptions:
 
 @frozen(kw_only=True)
 class LearnOptions(TableOptions):
-    """``sticky = learn NAME``."""
+    """Options of ``sticky = learn NAME``."""
 
     name: str = option(
         "string", doc="name of the application's cookie", positional=True, example="JSESSIONID"

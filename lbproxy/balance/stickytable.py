@@ -1,11 +1,12 @@
 """PURE. The table behind sticky sessions: key -> server name, bounded in size, with expiry.
 
-Keyed by the server's *name*, so that it outlives the server's object: a reload or a server taken
-out and put back changes nothing in it. Every operation is O(1) amortised. Order of use is order of
-expiry, because each use moves an entry to the end and gives it the full time again.
+The *name* of the server is stored, so that the table outlives the server's object: a reload, or a
+server that is removed and added again, does not change the table. Every operation is O(1)
+amortised. The order of use is the order of expiry, because each use moves an entry to the end and
+restarts its time.
 
-Several processes can keep the same table: :attr:`StickyTable.tell` is called for what is put,
-removed and still used here, and :meth:`StickyTable.learn` applies that in another process.
+Several processes can keep the same table. :attr:`StickyTable.tell` is called for local additions,
+removals and uses, and :meth:`StickyTable.learn` applies them in another process.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ __all__ = ["StickyEntry", "StickyTable"]
 
 @frozen
 class StickyEntry:
-    """One entry as people see it; ``expires_s``: seconds left."""
+    """One entry in the form that people see. ``expires_s``: seconds left."""
 
     key: str
     server: str
@@ -28,14 +29,14 @@ class StickyEntry:
 
 
 class StickyTable:
-    """At most ``size`` keys (at least 1); one not used for ``expire`` seconds is forgotten.
+    """At most ``size`` keys (at least 1). A key that is not used for ``expire`` seconds is removed.
 
-    A full table drops the key that was not used for the longest time. ``created``, ``evicted``
-    (dropped before their time) and ``expired`` count. ``now``: seconds; where they go back, what
-    was used before stays for so much longer.
+    A full table drops the least recently used key. ``created``, ``evicted`` (dropped before their
+    time) and ``expired`` are counters. ``now``: clock in seconds; if it is set back, existing
+    entries live longer by that much.
 
-    ``tell``: called with key and server, "" when the key was removed; again while the key is in
-    use, each time an eighth of ``expire`` is over.
+    ``tell``: called with key and server, or with "" as the server when the key is removed. It is
+    called again while the key is in use, once in an eighth of ``expire``.
     """
 
     def __init__(self, size: int, expire: float, now: Callable[[], float]) -> None:
@@ -44,7 +45,7 @@ class StickyTable:
         self.created = self.evicted = self.expired = 0
         self.tell: Callable[[bytes, str], None] | None = None
         self._now = now
-        # server, when it expires, and when others were told of it
+        # server, expiry time, and time of the last call of ``tell``
         self._entries: OrderedDict[bytes, tuple[str, float, float]] = OrderedDict()
         self._counts: dict[str, int] = {}
 
@@ -53,7 +54,7 @@ class StickyTable:
         return len(self._entries)
 
     def get(self, key: bytes) -> str | None:
-        """The server ``key`` belongs to, or None; a use."""
+        """Return the server of ``key``, or None. This counts as a use."""
         now = self._now()
         found = self._entries.get(key)
         if found is None:
@@ -61,7 +62,7 @@ class StickyTable:
         server, expires, told = found
         if expires <= now:
             self._purge(now)
-            self.expired += self._remove(key)  # it is still there if the clock was set back
+            self.expired += self._remove(key)  # still valid if the clock was set back
             return None
         if self.tell is not None and not 0 <= now - told < self.expire / 8:
             told = now
@@ -71,12 +72,12 @@ class StickyTable:
         return server
 
     def peek(self, key: bytes) -> str | None:
-        """As :meth:`get`, and not a use."""
+        """Return the server of ``key``, or None. This does not count as a use."""
         found = self._entries.get(key)
         return found[0] if found is not None and found[1] > self._now() else None
 
     def put(self, key: bytes, server: str) -> None:
-        """``key`` belongs to ``server`` from now on."""
+        """Store ``server`` as the server of ``key``."""
         self.learn(key, server)
         if self.tell is not None:
             self.tell(key, server)
@@ -100,7 +101,7 @@ class StickyTable:
         self._counts[server] = self._counts.get(server, 0) + 1
 
     def remove(self, key: bytes) -> bool:
-        """Forget one key; whether it was there."""
+        """Remove one key. Return False if it did not exist."""
         if self.tell is not None:
             self.tell(key, "")
         return self._remove(key)
@@ -112,27 +113,31 @@ class StickyTable:
         return old is not None
 
     def clear(self, server: str = "") -> int:
-        """Forget the keys of one server, or ("") all; how many.  O(size).  Others are not told."""
+        """Remove the keys of one server, or all keys if ``server`` is empty. Return their number.
+        O(size). Other processes are not notified.
+        """
         gone = [key for key, (name, *_) in self._entries.items() if server in ("", name)]
         for key in gone:
             self._remove(key)
         return len(gone)
 
     def count(self, server: str) -> int:
-        """How many keys belong to ``server``."""
+        """Return the number of keys of ``server``."""
         self._purge(self._now())
         return self._counts.get(server, 0)
 
     def entries(self) -> Iterator[tuple[bytes, str, float]]:
-        """(key, server, seconds left), the one used last first.  Not to be changed meanwhile."""
+        """Yield (key, server, seconds left), the most recently used first. Do not change the table
+        meanwhile.
+        """
         now = self._now()
         for key, (server, expires, _) in reversed(self._entries.items()):
             if expires > now:
                 yield key, server, expires - now
 
     def adopt(self, old: StickyTable) -> None:
-        """Take over the keys of a table of the same kind, as far as they fit; no longer than
-        ``expire``.
+        """Copy the keys of a table of the same kind, as many as fit, with at most ``expire``
+        seconds left.
         """
         now = self._now()
         newest = list(old.entries())[: self.size]

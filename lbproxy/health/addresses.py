@@ -1,7 +1,8 @@
-"""PURE. Which addresses of a server are usable, if its name has several.
+"""PURE. Selection of the usable addresses of a server whose name has several.
 
-:mod:`lbproxy.checks.checker` has one :class:`AddressHealth` for each server. Every address rises
-and falls by itself (:mod:`lbproxy.health.state`). The server passes a check if one address does.
+:mod:`lbproxy.checks.checker` has one :class:`AddressHealth` for each server. Every address has its
+own rise and fall counts (:mod:`lbproxy.health.state`). The server passes a check if one address
+passes.
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ class AddressHealth:
         return (frozenset() if len(down) == len(results) else down), _together(results)
 
     def forget(self) -> None:
-        """Start fresh: the server has one address now, or none."""
+        """Start fresh, because the server has at most one address now."""
         self._states.clear()
 
 
 def _together(results: Mapping[str, Result]) -> Result:
-    """The result for the server: that of the first address that passes, or else of the first."""
+    """Return the result for the server: that of the first address that passes, or else of the first
+    address.
+    """
     failed = {address: one for address, one in results.items() if not one.ok}
     seconds = max(one.seconds for one in results.values())
     if not failed:

@@ -1,8 +1,8 @@
 """PURE. Limits for the retries of a backend: concurrent ones, and as a share of its requests.
 
-:mod:`lbproxy.proxy.tries` asks before each further attempt. A backend with ``max_retries`` or
-``retry_budget`` has one object. Without a limit, a failing backend gets several times its traffic
-just when it is overloaded.
+:mod:`lbproxy.proxy.tries` asks for permission before each further attempt. A backend with
+``max_retries`` or ``retry_budget`` has one object. Without a limit, a failing backend receives
+several times its traffic when it is overloaded.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ WINDOW_S = 10
 
 
 class RetryBudget:
-    """Allow retries of ``share`` of the recent requests, and ``floor`` a second in any case."""
+    """Allow retries of ``share`` of the recent requests, and ``floor`` per second in any case."""
 
     __slots__ = ("_requests", "_retries", "_second", "floor", "requests", "retries", "share")
 
     def __init__(self, share: float, floor: float) -> None:
         self.share = share
         self.floor = floor
-        self.requests = 0  # in the window
+        self.requests = 0  # counts of the window
         self.retries = 0
         self._requests = [0] * WINDOW_S
         self._retries = [0] * WINDOW_S
         self._second = 0
 
     def _move(self, now: float) -> int:
-        """Drop what has left the window; return the slot of the current second."""
+        """Drop the counts that have left the window. Return the slot of the current second."""
         second = int(now)
         passed = second - self._second
         if passed > 0:

@@ -1,19 +1,19 @@
-"""PURE. A limit of concurrency that follows the response time.
+"""PURE. An adaptive concurrency limit, which follows the response time.
 
-The method is the gradient of Netflix's concurrency-limits (``Gradient2Limit``): with every step the
-limit is multiplied by ``tolerance * base / recent``, at most by 1 and at least by a half, and grows
-by a small number of places that let it find more room.  ``recent`` is the mean response time of the
-last step, ``base`` the one without a queue.
+The method is the gradient of Netflix's concurrency-limits (``Gradient2Limit``). In each step the
+limit is multiplied by ``tolerance * base / recent``, a factor between a half and 1. It then grows
+by a small number of requests, so that it can find unused capacity. ``recent`` is the mean response
+time of the last step; ``base`` is the response time without a queue.
 
-Netflix's ``base`` is a long average, which creeps up while an overload lasts and lets the limit
-grow with it.  Here ``base`` follows a shorter time quickly, and a longer one slowly and only while
-less than half of the limit is used.  If requests were refused, ``base`` is measured again every
-:data:`PROBE_S`, as Envoy's adaptive concurrency does: for a step only ``least`` requests run at
-once, so that servers that have become slow by themselves are not taken for overloaded ones.
+Netflix's ``base`` is a long average, which rises during an overload and raises the limit with it.
+Here ``base`` follows a shorter time quickly. It follows a longer time slowly, and only while less
+than half of the limit is in use. If requests were refused, ``base`` is measured again every
+:data:`PROBE_S`, as in Envoy's adaptive concurrency. For one step only ``least`` requests run at
+once, so that servers that have become slow by themselves are not treated as overloaded.
 
-Laws: the limit stays between its bounds; it does not grow while less than half of it is used; a
-better priority is never refused when a worse one would be admitted; with more traffic than the
-servers can serve, the limit settles where a response takes about ``tolerance`` times ``base``.
+Invariants: the limit stays between its bounds. It does not grow while less than half of it is in
+use. A better priority is never refused when a worse one would be admitted. With more traffic than
+the servers can serve, the limit settles where a response takes about ``tolerance`` times ``base``.
 """
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ from typing import Final
 __all__ = ["PROBE_S", "SAMPLES", "STEP_S", "Gradient"]
 
 STEP_S: Final = 0.5
-"""Seconds of a step, at least."""
+"""Minimum length of a step in seconds."""
 
 SAMPLES: Final = 10
-"""Response times in a step, at least."""
+"""Minimum number of response times in a step."""
 
 PROBE_S: Final = 30.0
-"""Seconds from a measurement of the base to the next, while requests are refused."""
+"""Seconds between two measurements of the base while requests are refused."""
 
 _FIRST: Final = 20.0
 _FALL: Final = 0.5  # weight of a shorter response time in the base
 _RISE: Final = 0.02  # weight of a longer one
 _SMOOTH: Final = 0.2  # weight of a new limit
-_SHARES: Final = 18  # a priority of 9 has half of the limit, one of -9 one and a half
+_SHARES: Final = 18  # priority 9 gets half of the limit, priority -9 one and a half times the limit
 
 
 class Gradient:
-    """``limit``: requests at once.  ``active``: those that run.
+    """An adaptive limit of concurrent requests.
 
-    ``least``, ``most``: bounds of the limit.  ``tolerance``: the response time that is accepted, as
-    a multiple of ``base``.  Times are seconds; ``base`` is 0 until it is known.
+    ``limit``: the current limit. ``active``: running requests. ``least``, ``most``: bounds of the
+    limit. ``tolerance``: acceptable response time, as a multiple of ``base``. Times are in seconds;
+    ``base`` is 0 until it is known.
     """
 
     def __init__(self, least: int, most: int, tolerance: float) -> None:
@@ -57,14 +58,14 @@ class Gradient:
         self._count = 0
         self._peak = 0
         self._refused = False
-        self._probe = -1.0  # the begin of the measurement that runs
-        self._probed = 0.0  # the end of the last one
+        self._probe = -1.0  # start of the current measurement
+        self._probed = 0.0  # end of the last measurement
 
     def fits(self, priority: int) -> bool:
-        """Return whether a request may begin.
+        """Return whether a request may start.
 
-        Worse priorities (above 0) have less of the limit, better ones more: one of 9 may begin
-        while less than half of it is used.
+        Worse priorities (above 0) get a smaller part of the limit, better ones a larger part.
+        Priority 9 may start while less than half of the limit is in use.
         """
         share = 1 - max(-9, min(9, priority)) / _SHARES
         limit = self.limit if self._probe < 0 else self.least
@@ -73,20 +74,20 @@ class Gradient:
         return fits
 
     def begin(self) -> None:
-        """Count a request that begins."""
+        """Count the start of a request."""
         self.active += 1
         self._peak = max(self._peak, self.active)
 
     def end(self) -> None:
-        """Count a request that has ended."""
+        """Count the end of a request."""
         self.active -= 1
 
     def sample(self, seconds: float, now: float) -> None:
-        """Take in a response time; ``now``: seconds, monotonic."""
+        """Record a response time. ``now``: monotonic time in seconds."""
         if self._since < 0:
             self._since = self._probed = now
         if now - seconds < self._probe:
-            return  # it began before the measurement
+            return  # the request started before the measurement
         self._sum += max(0.0, seconds)
         self._count += 1
         if self._count >= SAMPLES and now - self._since >= STEP_S:

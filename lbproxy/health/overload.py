@@ -1,11 +1,11 @@
-"""PURE. The share of traffic that an overloaded process refuses, and which traffic that is.
+"""PURE. The share of traffic that an overloaded process refuses, and its choice by priority.
 
-A step is :data:`STEP_S`.  While the load is above its limit the share grows with each step, by more
-the further above it is; below :data:`CALM` of the limit it shrinks slowly.  So the load settles at
-the limit, instead of swinging between everything and nothing.
+A step takes :data:`STEP_S`. While the load is above its limit, the share grows in each step in
+proportion to the excess. Below :data:`CALM` of the limit, the share shrinks slowly. The load
+therefore settles at the limit instead of oscillating.
 
-The share is taken from the traffic of the last steps by priority, the highest number first: a
-better priority loses traffic only when all of the worse ones is refused.
+The share is applied to the traffic of the last steps by priority, the highest number first. A
+better priority loses traffic only when all traffic of the worse ones is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STEP_S: Final = 0.25
 """Seconds between two calls of :meth:`Overload.step`."""
 
 MOST: Final = 0.95
-"""The largest share: the rest shows whether the load has gone."""
+"""Maximum share. The remaining traffic shows whether the load has fallen."""
 
 CALM: Final = 0.8
 
@@ -27,13 +27,14 @@ _GROW: Final = 0.05
 _SHRINK: Final = 0.02
 _WORST: Final = 9
 _BEST: Final = -9
-_FADE: Final = 0.75  # weight of the counts of earlier steps
+_FADE: Final = 0.75  # weight of the counts of previous steps
 
 
 class Overload:
-    """``random``: gives numbers from 0 to below 1.  ``share``: of the traffic that is refused now.
+    """The load shedding of one process.
 
-    ``pressure``: the load of the last step, as a multiple of its limit.
+    ``random``: returns numbers from 0 to below 1. ``share``: current share of refused traffic.
+    ``pressure``: load of the last step, as a multiple of its limit.
     """
 
     def __init__(self, random: Callable[[], float]) -> None:
@@ -44,7 +45,7 @@ class Overload:
         self._chances: dict[int, float] = {}
 
     def step(self, pressure: float) -> None:
-        """Follow a measurement of the load, a multiple of its limit."""
+        """Process a measurement of the load, as a multiple of its limit."""
         self.pressure = pressure
         if pressure > 1:
             self.share = min(MOST, self.share + _GROW * min(pressure, 4.0))
@@ -55,8 +56,8 @@ class Overload:
             self._counts[priority] *= _FADE
 
     def refuses(self, priority: int) -> bool:
-        """Count a request, and return whether it is refused."""
-        priority = min(_WORST, max(_BEST, priority))  # filters may set any
+        """Count a request. Return whether it must be refused."""
+        priority = min(_WORST, max(_BEST, priority))  # filters may set any priority
         self._counts[priority] += 1
         if not self._chances:
             return False
@@ -64,7 +65,7 @@ class Overload:
         return chance >= 1 or (chance > 0 and self._random() < chance)
 
     def _divided(self) -> dict[int, float]:
-        """Return the chance of each priority to be refused."""
+        """Return the probability of refusal for each priority."""
         total = sum(self._counts.values())
         if not total:
             return dict.fromkeys(self._counts, self.share)
@@ -78,8 +79,9 @@ class Overload:
 
 
 def fits_queue(taken: float, limit: float, priority: int) -> bool:
-    """Return whether a request may join a queue of which the share ``taken`` is in use.
+    """Return whether a request may join a queue when the share ``taken`` of it is in use.
 
-    Priority 9 may up to ``limit``, -9 up to the whole queue, and those between accordingly.
+    Priority 9 may use ``limit`` of the queue, priority -9 all of it, and the others a share in
+    between.
     """
     return taken < limit + (1 - limit) * (_WORST - priority) / (_WORST - _BEST)

@@ -68,8 +68,8 @@ class _Record:
     def __init__(self) -> None:
         self.run = 0  # failures in a row
         self.trial = False
-        self.out = False  # ejected now
-        self.back = 0.0  # when it was last out
+        self.out = False  # currently ejected
+        self.back = 0.0  # time of the last return to service
         self.times = 0  # ejections not yet forgiven at ``back``
         self.clear()
 
@@ -167,12 +167,12 @@ class PassiveHealth(Generic[Key]):
     def _by_success(self, records: dict[Key, _Record]) -> dict[Key, str]:
         rates = {server: record.rate for server, record in records.items()}
         others = len(rates) - 1
-        # how far off one more of the same kind may be, when all that is known are these few
+        # deviation that another server of the same kind may have, given so few servers
         few = sqrt((others + 1) / (others - 1)) if others > 1 else 1.0
         reasons = {}
         for server, (mean, spread) in _others(list(rates.items())).items():
             rate = rates[server]
-            # a share is only known this well from so many requests
+            # precision of a share over so many requests
             noise = sqrt(max(0.0, mean * (1.0 - mean)) / records[server].requests)
             if rate < mean - self.spec.stdev * max(few * spread, noise, _LEAST_SPREAD):
                 reasons[server] = f"{rate:.1%} of its requests succeed, {mean:.1%} of the others'"
@@ -236,7 +236,7 @@ def _median_without(order: list[float], value: float) -> float:
     """Return the median of the sorted ``order`` without one ``value``. O(1)."""
     count = len(order)
     middle = count // 2
-    if count % 2:  # an even number is left: two stand in the middle
+    if count % 2:  # an even number remains: two values are in the middle
         low, mid, high = order[middle - 1], order[middle], order[middle + 1]
         if value < mid:
             return (mid + high) / 2

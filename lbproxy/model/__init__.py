@@ -83,7 +83,7 @@ T = TypeVar("T")
 
 @frozen
 class Config:
-    """A whole configuration, checked: every reference leads somewhere."""
+    """A complete, validated configuration: every reference has a target."""
 
     settings: GlobalSpec = GlobalSpec()
     frontends: tuple[FrontendSpec, ...] = ()
@@ -92,16 +92,17 @@ class Config:
     alerts: AlertsSpec = field(default=AlertsSpec(), metadata={"workers": "master"})
     shared: SharedSpec = SharedSpec()
     others: tuple[Any, ...] = ()
-    """Sections that only one feature knows; see :meth:`of`."""
+    """Sections that belong to a single feature; see :meth:`of`."""
     file: str = hidden("<text>")
     sources: tuple[str, ...] = hidden(())
-    """What it was read from: files and glob patterns, plugins in files included; empty for a text.
+    """Files and glob patterns that the configuration was read from, including plugins in files.
+    Empty for a text.
     """
     places: Mapping[tuple[str, str], Where] = hidden(attrs.Factory(dict))
     """Position of each written key, by section ("frontend web") and key; key "" is the header."""
 
     def of(self, cls: type[T]) -> tuple[T, ...]:
-        """The sections in ``others`` whose class is ``cls``, in the order written."""
+        """Return the sections in ``others`` whose class is ``cls``, in the order written."""
         return tuple(spec for spec in self.others if isinstance(spec, cls))
 
     def place(self, where: Where, section: str, key: str) -> Where:
@@ -111,14 +112,14 @@ class Config:
         return self.places.get((section, key), where)
 
     def backend(self, name: str) -> BackendSpec:
-        """The backend ``name``; KeyError if there is none."""
+        """Return the backend ``name``. Raises KeyError if it does not exist."""
         for spec in self.backends:
             if spec.name == name:
                 return spec
         raise KeyError(name)
 
     def frontend(self, name: str) -> FrontendSpec:
-        """The frontend ``name``; KeyError if there is none."""
+        """Return the frontend ``name``. Raises KeyError if it does not exist."""
         for spec in self.frontends:
             if spec.name == name:
                 return spec

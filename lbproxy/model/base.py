@@ -1,4 +1,6 @@
-"""PURE. The parts of sections and lines: keys, positions in a text, addresses, plugins."""
+"""PURE. The building blocks of sections and lines: keys, positions in a text, addresses,
+plugins.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ class ListName:
 Mode = Literal["tcp", "http"]
 FrontendMode = Literal["tcp", "http", "corsproxy"]
 Condition = tuple[str, tuple[str, ...], bool]
-"""Verb, arguments, and whether ``not`` stands before it."""
+"""Verb, arguments, and whether ``not`` precedes the verb."""
 
 
 def option(
@@ -54,26 +56,27 @@ def option(
     ``choices``, ``example``, ``positional`` (True: the word stands without ``key=``; ``"rest"``:
     all remaining words, as a tuple), ``label`` (the name users see, if it is not that of the
     field), ``empty`` (of several lines: the word for none, which must be written), ``http_only``
-    (refused in tcp mode), ``restart`` (a reload cannot change it), ``secret``
-    (masked where the configuration is shown to others) and ``workers``.
+    (refused in tcp mode), ``restart`` (a reload cannot change it), ``secret`` (masked where the
+    configuration is shown to others) and ``workers``.
 
-    ``workers`` says what worker processes get (:mod:`lbproxy.config.share`): ``"split"``, an equal
-    share of a limit; ``"master"``, the default, because only the master does it; ``"shared"``, the
-    value as it is, because workers keep its limits together at run time. Without a rule they get
-    the value as it is. Extension authors use it in their ``Options`` classes.
+    ``workers`` says how worker processes get the value (:mod:`lbproxy.config.share`). ``"split"``:
+    an equal share of a limit. ``"master"``: the default value, because only the master uses the
+    option. ``"shared"``: the value as it is, because workers enforce the limit together at run
+    time. Without a rule they get the value as it is. Extension authors use it in their ``Options``
+    classes.
     """
     metadata = {"kind": kind, "doc": doc, **facts}
     return field(default=default, metadata=metadata, converter=converter)
 
 
 def hidden(default: Any = attrs.NOTHING) -> Any:
-    """A field the loader fills in itself; not a key."""
+    """Declare a field that the loader sets itself. It is not a key."""
     return field(default=default, metadata={"kind": "hidden"}, eq=False, repr=False)
 
 
 @frozen
 class Where:
-    """A place in a configuration text; ``line`` counts from 1, 0 where there is none."""
+    """A position in a configuration text. ``line`` counts from 1 and is 0 if unknown."""
 
     file: str = "<text>"
     line: int = 0
@@ -106,7 +109,9 @@ class Address:
 
 
 def read_name_server(text: str) -> tuple[str, int]:
-    """Return IP literal and port of ``10.0.0.2``, ``10.0.0.2:53`` or ``[::1]:53``.  ValueError."""
+    """Return IP literal and port of ``10.0.0.2``, ``10.0.0.2:53`` or ``[::1]:53``. Raises
+    ValueError.
+    """
     host, colon, port = text.rpartition(":")
     if not colon or (":" in host and not host.endswith("]")):
         host, port = text, "53"
@@ -115,9 +120,9 @@ def read_name_server(text: str) -> tuple[str, int]:
     try:
         found = str(ip_address(host))
     except ValueError:
-        raise ValueError(f"{text!r} is no IP address with or without a port") from None
+        raise ValueError(f"{text!r} is not an IP address with an optional port") from None
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"{port!r} is no port from 1 to 65535")
+        raise ValueError(f"{port!r} is not a port from 1 to 65535")
     return found, int(port)
 
 
@@ -135,7 +140,7 @@ class Target:
 
     @classmethod
     def of(cls, value: Target | Address) -> Target:
-        """``value``, or the target that is the socket at ``value``."""
+        """Return ``value``, or the target for the socket at the address ``value``."""
         return cls(value) if isinstance(value, Address) else value
 
     @property
@@ -152,7 +157,7 @@ class PluginSpec:
     """``NAME words key=value``: a balancer, check or filter, resolved to its class and its parsed
     Options.
 
-    ``conditions``: behind the ``if`` of a filter, as in :class:`RouteSpec`.
+    ``conditions``: those after the ``if`` of a filter, as in :class:`RouteSpec`.
     """
 
     name: str

@@ -13,9 +13,9 @@ __all__ = ["MirrorSpec", "RebalanceSpec"]
 
 @frozen
 class MirrorSpec:
-    """``mirror = BACKEND options``: copies of requests for another backend.
+    """``mirror = BACKEND options``: copies of requests that are sent to another backend.
 
-    ``judge``: the predicate, loaded.
+    ``judge``: the loaded predicate.
     """
 
     backend: str = option(
@@ -25,7 +25,7 @@ class MirrorSpec:
     methods: tuple[str, ...] = option(
         "list:string",
         ("GET", "HEAD", "OPTIONS"),
-        doc="methods to copy; a request that changes something changes it twice",
+        doc="methods to copy; the side effects of a copied request happen twice",
     )
     body: int = option(
         "size",
@@ -82,7 +82,7 @@ class MirrorSpec:
 
 @frozen
 class RebalanceSpec:
-    """``rebalance = PROTOCOL options``: long-lived sessions move when servers come, or weights
+    """``rebalance = PROTOCOL options``: moves long-lived sessions when servers are added or weights
     change.
     """
 

@@ -1,4 +1,4 @@
-"""PURE. Servers that are not written one by one: ``app-{1..10} dns:app.internal:8000``."""
+"""PURE. Templates of servers found by DNS: ``app-{1..10} dns:app.internal:8000``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["TemplateSpec"]
 class TemplateSpec:
     """One line for all addresses of a DNS name.
 
-    ``prefix`` and ``suffix`` stand around the number in the names of the servers, which runs from
+    The names of the servers consist of ``prefix``, a number and ``suffix``. The number runs from
     ``first`` to ``last`` and has at least ``width`` digits. ``server``: options of each server; its
     address is the DNS name and the port.
     """
@@ -52,7 +52,8 @@ class TemplateSpec:
     def server_at(self, name: str, host: str) -> ServerSpec:
         """Return the server ``name`` at the IP literal ``host``.
 
-        With TLS it verifies the DNS name unless ``sni`` names another one."""
+        With TLS the server must have a certificate for the DNS name, unless ``sni`` is set.
+        """
         sni = self.server.sni or (self.address.host if self.server.tls else "")
         target = Target(evolve(self.address, host=host))
         return evolve(self.server, name=name, target=target, sni=sni)

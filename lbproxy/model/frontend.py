@@ -23,12 +23,12 @@ __all__ = ["FrontendSpec", "RouteSpec"]
 
 @frozen
 class RouteSpec:
-    """One line of ``routes``: conditions that must all hold, ``->``, a backend or an action.
+    """One line of ``routes``: conditions that must all hold, ``->``, and a backend or an action.
 
     ``conditions`` are (verb, arguments, negated) in the order written; ``default`` has none.
-    ``action`` is a filter (redirect, reply) when the right side is one, else None and ``backend``
-    names a backend.  The options follow the backend.  Features add further ones, which are None
-    where the route has none and the key of the frontend holds.
+    ``action`` is the filter (redirect, reply) on the right side; otherwise it is None and
+    ``backend`` names a backend. The options follow the backend. Features add further options, which
+    are None if the route does not set them and the key of the frontend applies.
     """
 
     conditions: tuple[Condition, ...] = ()
@@ -98,7 +98,7 @@ class RouteSpec:
 
 @frozen
 class FrontendSpec:
-    """``[frontend NAME]``: listeners, rules and routes."""
+    """``[frontend NAME]``: listeners, filters and routes."""
 
     name: str = option("hidden", "", doc="section name")
     mode: FrontendMode = option(
@@ -118,7 +118,7 @@ class FrontendSpec:
         example="host api.example.com -> api",
     )
     backend: str = option(
-        "backend", "", doc="backend for traffic that no route takes", example="app"
+        "backend", "", doc="backend for traffic that no route matches", example="app"
     )
     filters: tuple[PluginSpec, ...] = option(
         "lines:filter",
@@ -157,7 +157,7 @@ class FrontendSpec:
         "list:client",
         (),
         doc=(
-            "accept only these clients; empty: all; a client behind ``trusted_proxies`` is judged "
+            "accept only these clients; empty: all; a client behind ``trusted_proxies`` is checked "
             "when its request head is complete, and gets 403"
         ),
         example="10.0.0.0/8 2001:db8::/32",

@@ -11,7 +11,7 @@ __all__ = ["AdminSpec", "CertificateSpec", "ListenSpec", "LogSpec"]
 
 @frozen
 class ListenSpec:
-    """One line of ``listen``:
+    """One line of ``listen``.
 
     ``tcp:PORT[:interface=IP]``, ``tls:...``, ``unix:PATH``, ``systemd:...``, ``HOST:PORT``, or any
     other Twisted server endpoint string; then options.
@@ -44,7 +44,7 @@ class ListenSpec:
     groups: tuple[str, ...] = option(
         "list:string",
         (),
-        doc="groups for key exchange in OpenSSL's words, best first; empty: OpenSSL's choice",
+        doc="groups for key exchange by their OpenSSL names, best first; empty: OpenSSL's choice",
         example="X25519,P-256",
     )
     accept_proxy: tuple[Network, ...] = option(
@@ -75,8 +75,8 @@ class LogSpec:
     :func:`lbproxy.config.lines.syslog_address`), a file, or "" for no log (``off``).
     """
 
-    path: str = option("hidden", "", doc="where lines go")
-    format: str = option("hidden", "json", doc="what is in a line")
+    path: str = option("hidden", "", doc="destination of the lines")
+    format: str = option("hidden", "json", doc="format of the lines")
     sample: float = option(
         "percent",
         1.0,
@@ -132,14 +132,14 @@ class LogSpec:
     )  # fmt: skip
     tag: str = option("name", "lbproxy", doc="syslog application name")
     conditions: tuple[Condition, ...] = option(
-        "hidden", (), doc="behind ``if``: what a logged request must match"
+        "hidden", (), doc="after ``if``: conditions for logged requests"
     )
     where: Where = hidden(NOWHERE)
 
 
 @frozen
 class AdminSpec:
-    """One line of ``admin``:
+    """One line of ``admin``.
 
     ``tcp:PORT:interface=IP``, ``tls:PORT...``, ``unix:PATH`` or ``IP:PORT``; then options.
     """

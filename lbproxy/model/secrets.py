@@ -1,7 +1,7 @@
-"""PURE. The secrets in a configuration, by name and by shape, and texts without them.
+"""PURE. Masking of the secrets in a configuration, found by name and by shape.
 
 Used wherever a configuration is shown: the admin API, ``lbproxy check`` and ``explain``, errors,
-logs.
+and logs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _HEADER = re.compile(
 _PARAMETER = re.compile(rf"(?:^|[_.-])(?:{_WORDS}|sig|key|session|sid)(?:$|[_.-])", re.IGNORECASE)
 _FLAG = re.compile(rf"--?(?:[\w.-]*[_.-])?(?:{_WORDS})", re.IGNORECASE)
 
-_TEMPLATE = r"(?!\{[^{}]*\}(?:[&\s]|\Z))"  # a variable such as {cookie:token} says nothing
-# None begins with a repetition: in a long word that would be tried at every letter
+_TEMPLATE = r"(?!\{[^{}]*\}(?:[&\s]|\Z))"  # a variable such as {cookie:token} reveals nothing
+# no pattern begins with a repetition, which would be tried at every letter of a long word
 _SHAPES = (
     # the user part of a URL
     (re.compile(r"(?<=[A-Za-z0-9+.-]://)[^/\s@?#]+@"), f"{MASK}@"),
-    # NAME=value: a query parameter, an argument, a variable
+    # NAME=value: a query parameter, an argument or a variable
     (
         re.compile(
             rf"((?:{_WORDS}|sig)\b[\w.-]*=){_TEMPLATE}"
@@ -38,7 +38,7 @@ _SHAPES = (
         ),
         rf"\1{MASK}",
     ),
-    # parameters of a query that are secret nowhere else
+    # query parameters whose names are secret only in a URL
     (re.compile(rf"([?&](?:key|session|sid)=){_TEMPLATE}[^&\s#\"']+", re.IGNORECASE), rf"\1{MASK}"),
     # "name": "value", in JSON
     (
@@ -59,7 +59,7 @@ _SHAPES = (
         ),
         rf"\1{MASK}",
     ),
-    # credentials as a header has them
+    # credentials as in a header
     (
         re.compile(r"\b(bearer|basic|digest|negotiate)([ ]+)[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE),
         rf"\1\2{MASK}",
@@ -78,16 +78,18 @@ def secret_header(name: str) -> bool:
 
 
 def mask_text(text: str) -> str:
-    """``text`` without passwords in URLs, secret parameters, header values and credentials."""
+    """Return ``text`` without passwords in URLs, secret parameters, header values and
+    credentials.
+    """
     for pattern, instead in _SHAPES:
         text = pattern.sub(instead, text)
     return text
 
 
 def mask_words(words: Sequence[str]) -> tuple[str, ...]:
-    """The words of a command line without secrets:
+    """Return the words of a command line without secrets.
 
-    ``--password X``, ``-u NAME:X`` and what :func:`mask_text` finds.
+    These are ``--password X``, ``-u NAME:X`` and what :func:`mask_text` finds.
     """
     shown: list[str] = []
     before = ""
@@ -103,7 +105,7 @@ def mask_words(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def mask_condition(verb: str, args: Sequence[str]) -> tuple[str, ...]:
-    """The arguments of a condition of a route, without the value of a secret header, cookie or
+    """Return the arguments of a route's condition, without the value of a secret header, cookie or
     parameter.
     """
     named = verb in ("header", "cookie", "query") and len(args) > 1

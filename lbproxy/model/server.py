@@ -1,4 +1,4 @@
-"""PURE. A server and how its health is judged: checks, agents, passive health."""
+"""PURE. A server and the ways to judge its health: checks, agents, passive health."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ServerSpec:
     disabled: bool = option(
         "flag",
         False,
-        doc="starts in maint: no traffic and no checks until an operator says ``ready``",
+        doc="start in maint: no traffic and no checks until an operator sets ``ready``",
     )
     tier: int = option(
         "int",
@@ -87,13 +87,13 @@ class ServerSpec:
 
     @property
     def admin(self) -> str:
-        """The state that an operator would set for what is written: ``maint`` or ``ready``."""
+        """The operator's state for the configured value: ``maint`` or ``ready``."""
         return "maint" if self.disabled else "ready"
 
 
 @frozen
 class CheckSpec:
-    """``check = KIND options every=...``: the probe and the rise/fall machine around it."""
+    """``check = KIND options every=...``: a probe and its rise and fall counts."""
 
     probe: PluginSpec = option("hidden", None, doc="tcp, http, ...")
     every: float = option(
@@ -159,7 +159,7 @@ class CheckSpec:
 
 @frozen
 class PassiveSpec:
-    """``passive = errors=5 eject=10s ...``: servers judged by the traffic they get."""
+    """``passive = errors=5 eject=10s ...``: judges servers by the outcomes of their traffic."""
 
     errors: int = option(
         "int",
@@ -253,12 +253,12 @@ class PassiveSpec:
         if self.eject_max < self.eject:
             raise ValueError("eject_max must not be shorter than eject")
         if not (self.errors or self.success_rate or self.latency):
-            raise ValueError("nothing to judge by: set errors, success_rate or latency")
+            raise ValueError("no criterion is set: set errors, success_rate or latency")
 
 
 @frozen
 class AgentSpec:
-    """``agent = PORT options``: programs beside the servers that say how much work they want."""
+    """``agent = PORT options``: programs beside the servers that report their capacity."""
 
     port: int = option(
         "int",

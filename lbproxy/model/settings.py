@@ -1,4 +1,4 @@
-"""PURE. ``[lbproxy]``: what holds for the whole process."""
+"""PURE. ``[lbproxy]``: settings of the whole process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["GlobalSpec"]
 
 @frozen
 class GlobalSpec:
-    """``[lbproxy]``: the process."""
+    """``[lbproxy]``: settings of the process."""
 
     access_log: LogSpec = option(
         "line:log",
@@ -119,7 +119,7 @@ class GlobalSpec:
         example="file:/etc/lbproxy/secret",
     )
     made_secret: bool = option(
-        "hidden", False, doc="whether ``secret`` is random, which other nodes do not have"
+        "hidden", False, doc="whether ``secret`` is random, so that other nodes do not know it"
     )
     timeout_shutdown: float = option(
         "duration",
@@ -177,7 +177,7 @@ class GlobalSpec:
         "list:network",
         (),
         doc=(
-            "networks that ``guard = public-only`` takes for public, for tests; listeners of "
+            "networks that ``guard = public-only`` treats as public, for tests; listeners of "
             "lbproxy itself stay forbidden"
         ),
         example="127.95.1.0/24",
@@ -186,8 +186,8 @@ class GlobalSpec:
         "list:string",
         (),
         doc=(
-            "name servers for all look-ups of lbproxy, in place of the system's: IP addresses,"
-            " with a port if it is not 53; ``/etc/hosts`` comes first"
+            "name servers for all look-ups of lbproxy, instead of the system's: IP addresses,"
+            " with a port if it is not 53; ``/etc/hosts`` takes precedence"
         ),
         example="10.0.0.2 10.0.0.3:5353",
         restart=True,

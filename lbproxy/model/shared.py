@@ -36,7 +36,7 @@ class SharedSpec:
     password_file: str = option(
         "path",
         "",
-        doc="file with the password, in place of one in ``redis``",
+        doc="file with the password, instead of one in ``redis``",
         restart=True,
     )
     ca: str = option(
@@ -67,8 +67,8 @@ class SharedSpec:
 class RedisPlace:
     """The parts of ``redis``.
 
-    ``addresses``: the server, or the sentinels.  ``service``: the name that sentinels know the
-    master by, "" without sentinels.
+    ``addresses``: the server, or the sentinels. ``service``: the name of the master at the
+    sentinels, "" without sentinels.
     """
 
     scheme: Literal["redis", "rediss", "unix", "sentinel"]
@@ -93,26 +93,28 @@ class RedisPlace:
 
 
 def read_redis_url(text: str) -> RedisPlace:
-    """Return the parts of ``text``.  ValueError, whose message does not repeat ``text``."""
+    """Return the parts of ``text``. Raises ValueError with a message that does not repeat
+    ``text``.
+    """
     scheme, mark, rest = text.partition("://")
     if not mark or scheme not in ("redis", "rediss", "unix", "sentinel"):
         raise ValueError("expected redis://, rediss://, unix:/// or sentinel://")
     login, at, rest = rest.rpartition("@")
     username, _, password = (unquote(part) for part in login.partition(":"))
     if at and not (username or password):
-        raise ValueError("there is neither a user nor a password before the @")
+        raise ValueError("neither a user nor a password precedes the @")
     hosts, _, path = rest.partition("/")
     if scheme == "unix":
         path, _, query = path.partition("?db=")
         if hosts or not path:
-            raise ValueError("a socket needs an absolute path behind three slashes")
+            raise ValueError("a socket needs an absolute path after three slashes")
         address = Address("unix", path=f"/{path}")
         return RedisPlace("unix", (address,), username, password, _database(query))
     service = ""
     if scheme == "sentinel":
         service, _, path = path.partition("/")
         if not service:
-            raise ValueError("the name of the service is missing behind the hosts")
+            raise ValueError("the name of the service is missing after the hosts")
     port = _SENTINEL_PORT if scheme == "sentinel" else _PORT
     found = hosts.split(",") if scheme == "sentinel" else [hosts]
     addresses = tuple(_address(one, port) for one in found)

@@ -1,1 +1,3 @@
-"""DATA. Listeners, dialling, transports, relays and timers: bytes, without meaning."""
+"""DATA. Listeners, dialling, transports, relays and timers. This package moves bytes and does not
+interpret them.
+"""

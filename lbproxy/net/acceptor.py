@@ -1,6 +1,7 @@
-"""DATA. Accepts the connections of one listening socket in the poller, without starving anybody.
+"""DATA. Accepts the connections of one listening socket in the poller, with a bound per event so
+that others are served too.
 
-The part of :class:`lbproxy.net.fastport.FastPort` that runs for each connection.
+This is the part of :class:`lbproxy.net.fastport.FastPort` that runs for each connection.
 
 ==========  ===================  =======================  ======
 state       shortage of          ACCEPT_PAUSE_S passed    close
@@ -54,7 +55,8 @@ class AcceptorState(Enum):
     CLOSED = 2
 
 
-_ACCEPTING: Final = AcceptorState.ACCEPTING  # each looked up once
+# cached, because each enum member access costs a lookup
+_ACCEPTING: Final = AcceptorState.ACCEPTING
 _PAUSED: Final = AcceptorState.PAUSED
 _CLOSED: Final = AcceptorState.CLOSED
 
@@ -63,9 +65,9 @@ _CLOSED: Final = AcceptorState.CLOSED
 class Acceptor(Handler):
     """The owner of ``sock``, a listening socket.
 
-    ``host``: the raw address that every accepted connection has on this side, None if that may
-    differ.  ``name``: of the socket, in messages.  ``closed`` is called once, after the close.
-    OSError if the poller cannot watch it.
+    ``host``: the raw local address of every accepted connection, None if it may differ between
+    connections. ``name``: name of the socket in messages. ``closed`` is called once, after the
+    close. Raises OSError if the poller cannot watch the socket.
     """
 
     __slots__ = (
@@ -98,24 +100,25 @@ class Acceptor(Handler):
         self.sock: Any = sock
         self._fd = sock.fileno()
         self._family = int(sock.family)
-        # accept() spends more time on enums and a second object than the kernel on the connection
+        # the raw call: with enums and a second object, accept() costs more than the kernel's part
         self._accept: Callable[[], Any] = sock._accept  # type: ignore[attr-defined]
         self._host = host
         self._name = name
         self._closed = closed
-        self._budget = 1  # accepts per event; grows while a queue is found, to save the EAGAIN
+        # accepts per event; grows while connections are queued, to save the EAGAIN
+        self._budget = 1
         self._timer: Timer = poller.wheel.timer(self._resume)
         self.state = _ACCEPTING
         self.serve(factory)
         poller.register(self._fd, IN, self)
 
     def serve(self, factory: IProtocolFactory) -> None:
-        """Direct connections accepted from now on to ``factory``.
+        """Pass connections accepted from now on to ``factory``.
 
-        A factory may have ``build_for(ip, port)`` beside ``buildProtocol``, which spares it
-        Twisted's address ("" and 0 for a Unix socket), or a ``builder`` of the class
-        :class:`ProtocolBuilder`, which is called instead.  It may have ``make_room()``, which is
-        called when there are no descriptors left.
+        Beside ``buildProtocol``, a factory may have ``build_for(ip, port)``, which saves the
+        creation of Twisted's address ("" and 0 for a Unix socket). It may instead have a
+        ``builder`` of the class :class:`ProtocolBuilder`. It may also have ``make_room()``, which
+        is called when no descriptors are left.
         """
         self._factory: Any = factory
         build = _shortcut(factory)
@@ -138,7 +141,7 @@ class Acceptor(Handler):
     # -- the poller's calls ------------------------------------------------------------------
 
     def on_events(self, events: int) -> None:
-        """Accept, at most ACCEPTS_PER_EVENT."""
+        """Accept at most ACCEPTS_PER_EVENT connections."""
         budget = self._budget
         for _ in range(budget):
             try:
@@ -156,11 +159,11 @@ class Acceptor(Handler):
         self._budget = min(ACCEPTS_PER_EVENT, budget * 2)
 
     def on_crash(self, reason: Failure) -> None:
-        """The reactor stops."""
+        """Close because the reactor stops."""
         self.close()
 
     def _failed(self, error: OSError) -> bool:
-        """Return whether to continue: a connection that died in the queue is no error."""
+        """Return whether to continue. A connection that died in the queue is not an error."""
         if error.errno not in _SHORTAGE:
             if self._poller.may_log(f"accept {error.errno}"):
                 _log.warn(
@@ -171,7 +174,7 @@ class Acceptor(Handler):
             return True
         if self._poller.may_log("accept paused"):
             _log.error(
-                "not accepting on {address} for a moment: {why}",
+                "pausing accepts on {address}: {why}",
                 address=self._name,
                 why=error_words(error),
             )
@@ -203,7 +206,8 @@ class Acceptor(Handler):
                 os.close(fd)
                 return
             transport = FastTransport(self._poller, None, peer, self._host, fd, self._family)
-            transport.protocol = protocol  # before anything can fail: it is notified of the end
+            # set first, so that it is notified of the end if a later step fails
+            transport.protocol = protocol
             transport.start()
             self._poller.accepted()
             if isinstance(protocol, StreamProtocol):
@@ -214,7 +218,7 @@ class Acceptor(Handler):
             self._poller.crashed(_Rejected(fd) if transport is None else transport)
 
     def _protocol(self, peer: Any) -> Any:
-        """Return what the factory makes for a client at the raw address ``peer``."""
+        """Return the factory's protocol for a client at the raw address ``peer``."""
         builder = self._builder
         if builder is not None:
             if self._family == _UNIX:
@@ -229,16 +233,17 @@ class Acceptor(Handler):
 
 
 def _shortcut(factory: IProtocolFactory) -> Any:
-    """Return ``builder`` or ``build_for``, unless a class below the one that has it overrides
+    """Return ``builder`` or ``build_for``, unless a subclass of its class overrides
     ``buildProtocol`` or ``build_for``.
 
-    Asked of the class: an object that stands before a factory may pass on what it does not have
-    itself.
+    The class is inspected, because a proxy object around a factory may pass on attributes that it
+    does not have itself.
     """
     for kind in type(factory).__mro__:
         if "builder" in vars(kind):
             builder = getattr(factory, "builder")  # noqa: B009 - as below
-            if isinstance(builder, ProtocolBuilder):  # else it is something of the program's own
+            # otherwise it is an attribute of the embedding program
+            if isinstance(builder, ProtocolBuilder):
                 return builder
         if "build_for" in vars(kind):
             return getattr(factory, "build_for")  # noqa: B009 - IProtocolFactory does not have it
@@ -248,11 +253,13 @@ def _shortcut(factory: IProtocolFactory) -> Any:
 
 
 def _nothing() -> None:
-    """The callback of a closed acceptor: no cycle with the port."""
+    """Do nothing. The callback of a closed acceptor, which avoids a reference cycle with the
+    port.
+    """
 
 
 class _Rejected(Handler):
-    """An accepted socket that never got a protocol."""
+    """An accepted socket without a protocol."""
 
     __slots__ = ("_fd",)
 

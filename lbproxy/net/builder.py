@@ -1,4 +1,4 @@
-"""DATA. The interface between an acceptor and the maker of protocols, for compiled code."""
+"""DATA. The interface between an acceptor and the creator of protocols, for compiled code."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ __all__ = ["ProtocolBuilder"]
 
 
 class ProtocolBuilder:
-    """Stands in for ``buildProtocol`` of a factory that has one as its ``builder``.
+    """Replaces ``buildProtocol`` of a factory that has one as its ``builder``.
 
-    A class and not a Protocol, because the compiler then turns a call into a C call.
+    It is a class and not a Protocol, so that mypyc compiles a call to a C call.
     """
 
     __slots__ = ()
 
     def build(self, ip: str, port: int) -> Any:
-        """Return the protocol for a client at ``ip`` ("" for a Unix socket); None refuses it."""
+        """Return the protocol for a client at ``ip`` ("" for a Unix socket), or None to refuse the
+        connection.
+        """
         raise NotImplementedError

@@ -1,8 +1,9 @@
-"""DATA. Reads the server name and the protocols out of a TLS ClientHello without answering it.
+"""DATA. Reads the server name and the application protocols from a TLS ClientHello without
+terminating TLS.
 
-Called by :class:`lbproxy.proxy.preamble.Preamble` for tcp frontends that route by SNI or ALPN and
-leave TLS to the servers.  Pure function of the bytes so far; RFC 8446 §4.1.2 and §5.1, RFC 6066 §3,
-RFC 7301 §3.1.
+:class:`lbproxy.proxy.preamble.Preamble` calls it for tcp frontends that route by SNI or ALPN and
+leave TLS to the servers. The parser is a pure function of the bytes received so far (RFC 8446
+§4.1.2 and §5.1, RFC 6066 §3, RFC 7301 §3.1).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ __all__ = ["MAX_HELLO_BYTES", "NOT_TLS", "ClientHello", "NotTLS", "sniff"]
 
 MAX_HELLO_BYTES = (
     16 * 1024
-)  # real ones are 0.2 to 2 KiB; with post-quantum key shares 4 KiB at most
-MAX_RECORDS = 64  # a hello in smaller pieces is an attack: each byte costs a walk over all of them
+)  # real ones have 0.2 to 2 KiB, at most 4 KiB with post-quantum key shares
+MAX_RECORDS = 64  # a hello in smaller pieces is an attack: each byte costs a pass over all of them
 
 _HANDSHAKE_RECORD = 22
 _CLIENT_HELLO = 1
@@ -39,9 +40,9 @@ NOT_TLS: Final = NotTLS.NOT_TLS
 
 @frozen
 class ClientHello:
-    """``sni``: lower case, "" if none.
+    """The content of a ClientHello. ``sni``: server name in lower case, "" if none.
 
-    ``alpn``: offered protocols, the client's favourite first.
+    ``alpn``: offered protocols, the preferred one first.
     """
 
     sni: str = ""
@@ -52,8 +53,8 @@ def sniff(buffer: bytes) -> ClientHello | NotTLS | None:
     """Return the content of the ClientHello; None if more bytes are needed.
 
     ``buffer``: everything received so far, from the first byte on. Raises :class:`ProxyError`
-    (BAD_PREAMBLE) for what begins like TLS but is malformed, longer than :data:`MAX_HELLO_BYTES`,
-    or in more than :data:`MAX_RECORDS` records.
+    (BAD_PREAMBLE) for a message that begins like TLS but is malformed, longer than
+    :data:`MAX_HELLO_BYTES`, or split into more than :data:`MAX_RECORDS` records.
     """
     if not buffer:
         return None
@@ -69,7 +70,7 @@ def sniff(buffer: bytes) -> ClientHello | NotTLS | None:
 
 
 def _unwrap_records(buffer: bytes) -> bytes | None:
-    """The body of the hello, taken out of as many records as it was cut into; None: incomplete."""
+    """Return the body of the hello, joined from its records; None if it is incomplete."""
     pieces = b""
     at = records = 0
     while at + 5 <= len(buffer):
@@ -95,11 +96,11 @@ def _unwrap_records(buffer: bytes) -> bytes | None:
 
 
 class _Short(Exception):
-    """A length points behind the end, or leaves bytes over."""
+    """A length exceeds the message, or bytes remain after the last field."""
 
 
 class _Reader:
-    """Cuts length-prefixed fields off the front of a message."""
+    """Reads length-prefixed fields from the front of a message."""
 
     __slots__ = ("_at", "_data")
 
@@ -122,7 +123,7 @@ class _Reader:
         return int.from_bytes(self.take(size), "big")
 
     def vector(self, prefix: int) -> bytes:
-        """A field behind its own length of ``prefix`` bytes."""
+        """Return a field that is preceded by its length in ``prefix`` bytes."""
         return self.take(self.number(prefix))
 
 
@@ -153,7 +154,9 @@ def _parse_hello(hello: _Reader) -> ClientHello:
 
 
 def _server_name(extension: _Reader) -> str:
-    """RFC 6066 §3: one host_name; other name types are skipped."""
+    """Return the host_name of a server_name extension (RFC 6066 §3). Other name types are
+    skipped.
+    """
     names = _Reader(extension.vector(2))
     if extension.more or not names.more:
         raise _Short

@@ -12,10 +12,11 @@ __all__ = ["half_close"]
 
 
 def half_close(transport: Any) -> None:
-    """Send no more after the written data; reading continues where that is possible.
+    """End the sending direction after the written data. Reading continues if the transport supports
+    that.
 
-    A FIN, or a close_notify on our own TLS (RFC 8446 §6.1 lets the other direction live on).
-    Twisted's TLS has no half-close: there the whole connection is closed, once everything is
+    Sends a FIN, or a close_notify on lbproxy's own TLS (RFC 8446 §6.1 allows the other direction to
+    continue). Twisted's TLS has no half-close: the whole connection is closed once everything is
     written.
     """
     if isinstance(transport, FastTransport) or not ISSLTransport.providedBy(transport):

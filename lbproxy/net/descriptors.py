@@ -1,5 +1,5 @@
-"""DATA. How many descriptors the process may have, and how many clients and TLS handshakes that is
-good for.
+"""DATA. Limits of the process's descriptors, and the number of clients, TLS handshakes and pipes
+that they allow.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import resource
 __all__ = ["MAX_PIPES", "client_bound", "handshake_bound", "pipe_bound", "raise_limit"]
 
 MAX_PIPES = 48
-"""Most pipes at a time: at 512 KiB each, two processes stay within what Linux grants one
-unprivileged user (64 MiB, ``pipe-user-pages-soft``); those that come later get smaller ones, or
-none.
+"""Maximum number of pipes at a time. At 512 KiB each, two processes stay within the limit of Linux
+for one unprivileged user (64 MiB, ``pipe-user-pages-soft``). Beyond it, new pipes are smaller or
+cannot be created.
 """
 
 _HANDSHAKES = (64, 2048)
@@ -20,8 +20,8 @@ _OWN = 64  # logs, listeners, epoll, health checks
 
 
 def raise_limit() -> int:
-    """Lift the soft limit of open files to the hard one where that is allowed; the limit
-    in force.
+    """Raise the soft limit of open files to the hard one if that is allowed. Return the limit in
+    force.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
@@ -33,8 +33,8 @@ def raise_limit() -> int:
 
 
 def client_bound() -> int:
-    """Clients that the soft limit allows, two descriptors each (its own and its server's); 0: no
-    limit.
+    """Return the number of clients that the soft limit allows, with two descriptors each (client
+    and server). 0: no limit.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
@@ -54,8 +54,8 @@ def handshake_bound(maxconn: int) -> int:
 
 
 def pipe_bound() -> int:
-    """Pipes for bulk that the soft limit allows, two descriptors each: a 32nd of all, at most
-    MAX_PIPES.
+    """Return the number of pipes that the soft limit allows, with two descriptors each: a 32nd of
+    the limit, at most MAX_PIPES.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_PIPES if soft == resource.RLIM_INFINITY else min(MAX_PIPES, soft // 64)

@@ -1,4 +1,4 @@
-"""DATA. The handle of a connection that is being made."""
+"""DATA. The handle of a connection attempt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Dial"]
 class Dial(Protocol):
     """A connection attempt in progress.
 
-    ``address``: the one being tried, and the connection's once it is made.
+    ``address``: the address that is tried, and later that of the connection.
     """
 
     @property
@@ -21,6 +21,6 @@ class Dial(Protocol):
 
     @abstractmethod
     def cancel(self) -> None:
-        """Give up: neither the protocol nor ``failed`` is called afterwards. Has no effect once the
-        attempt has ended.
+        """Cancel the attempt: neither the protocol nor ``failed`` is called afterwards. Has no
+        effect once the attempt has ended.
         """

@@ -1,6 +1,6 @@
-"""DATA. Dials servers and starts TLS: what the proxy needs of a network beside listening.
+"""DATA. The interface to dial servers and to start TLS.
 
-:mod:`lbproxy.net.fastdial` and :mod:`lbproxy.net.stockdial` have one dialler each.
+:mod:`lbproxy.net.fastdial` and :mod:`lbproxy.net.stockdial` implement it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Dialler"]
 class Dialler:
     """Dials and starts TLS on one reactor.
 
-    ``prepare``: called with each socket before it connects; None if there is nothing to do.
+    ``prepare`` is called with each socket before it connects, unless it is None.
     """
 
     def __init__(self, loop: Loop) -> None:
@@ -37,7 +37,7 @@ class Dialler:
 
     def prepared_by(self, prepare: Callable[[Any], None]) -> Dialler:
         """Return a dialler like this one that calls ``prepare`` with each socket before it
-        connects: to bind it, or to set options.  OSError of it fails the dial.
+        connects, to bind it or to set options. An OSError that it raises fails the dial.
         """
         raise NotImplementedError
 
@@ -59,14 +59,14 @@ class Dialler:
           TLS established and verified;
         - ``failed(error)`` with kind CONNECT_FAILED, CONNECT_TIMEOUT or SERVER_TLS.
 
-        ``timeout`` covers all of it, in seconds.
+        ``timeout`` is the deadline in seconds for all steps together.
         """
         dial = self._new_dial(address)
         dial.begin(protocol, failed, timeout, tls, preamble)
         return dial
 
     def _new_dial(self, address: Address) -> Dialling:
-        """Return a dial that has not begun."""
+        """Return a dial that has not started."""
         raise NotImplementedError
 
     def start_tls(
@@ -82,14 +82,15 @@ class Dialler:
         """Run a TLS handshake on an existing connection. ``received``: bytes that were already read
         from it.
 
-        It ends with exactly one of these:
+        The handshake ends with exactly one of these:
 
         - the object that ``protocol(info)`` returns gets ``makeConnection(tls_transport)`` and all
           further data;
         - ``failed(error)`` (CLIENT_TLS or SERVER_TLS), and the connection is closed. A peer that
           leaves during the handshake is a failure too.
 
-        ``protocol`` may raise a :class:`ProxyError` to refuse, which is passed to ``failed``.
+        ``protocol`` may raise a :class:`ProxyError` to refuse the connection; it is passed to
+        ``failed``.
         """
         kind = self.handshaking(transport, parameters, received)
         handshake = kind(self.loop, parameters, protocol, failed, timeout)

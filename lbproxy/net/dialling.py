@@ -1,7 +1,7 @@
-"""DATA. A connection being made: its deadline, its TLS, and its outcome exactly once.
+"""DATA. A connection attempt: its deadline, its TLS handshake, and a single outcome.
 
 The base of :class:`lbproxy.net.fastdial.FastDial` and :class:`lbproxy.net.stockdial.StockDial`,
-which make the connection.
+which create the connection.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["Dialling"]
 
 @native(allow_interpreted_subclasses=True)
 class Dialling(Handler):
-    """See :meth:`lbproxy.net.dialler.Dialler.dial` for the contract.
+    """A connection attempt; see :meth:`lbproxy.net.dialler.Dialler.dial` for the contract.
 
-    A :class:`Handler`, so that a poller can call subclasses that connect through one.
+    It is a :class:`Handler`, so that a poller can call subclasses that connect through one.
     """
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Dialling(Handler):
         tls: TLSParameters | None,
         preamble: bytes,
     ) -> None:
-        """Connect; the outcome never comes before this returns."""
+        """Connect. The outcome is never reported before this returns."""
         self._protocol = protocol
         self._failed = failed
         self._timeout = timeout
@@ -68,7 +68,7 @@ class Dialling(Handler):
         self._start()
 
     def _start(self) -> None:
-        """Begin to connect."""
+        """Start to connect."""
         raise NotImplementedError
 
     def cancel(self) -> None:
@@ -78,20 +78,22 @@ class Dialling(Handler):
             self._drop()
 
     def _arm(self) -> None:
-        """Set the deadline, where the connection is not made at once."""
+        """Set the deadline, unless the connection is established at once."""
         wheel = self._loop.wheel
         self._timer = timer = wheel.timer(self._too_late)
         timer.set(self._timeout)
         self._deadline = wheel.now() + self._timeout
 
     def _drop(self) -> None:
-        """Close what exists of the connection, once the outcome is decided."""
+        """Close the remains of the connection after the outcome is decided."""
         handshake, self._handshake = self._handshake, None
         if handshake is not None:
             handshake.cancel()
 
     def _secure(self, kind: type[Handshaking], transport: Any, tls: TLSParameters) -> None:
-        """Connected, and ``preamble`` is written: start TLS within the time that is left."""
+        """Start TLS on the connected transport within the remaining time. ``preamble`` has been
+        written.
+        """
         left = self._timeout
         if self._timer is not None:
             self._timer.clear()
@@ -129,7 +131,7 @@ class Dialling(Handler):
             failed(error)
 
     def _decided(self) -> None:
-        """The outcome is known: nothing else can happen."""
+        """Mark the outcome as decided. No other outcome can follow."""
         self._failed = None
         if self._timer is not None:
             self._timer.close()

@@ -1,8 +1,9 @@
-"""DATA. A shorter way from Twisted's epoll reactor to the poller, for a program that owns it.
+"""DATA. A shorter call path from Twisted's epoll reactor to the poller, for a program that owns the
+reactor.
 
-The reactor sets a log context around each call of a descriptor, which takes ten calls of Python
-functions: as much as the poller needs for several events. lbproxy's messages have a namespace and
-do not use that context.
+The reactor sets a log context around each call of a descriptor. That takes ten Python calls, as
+much time as the poller needs for several events. lbproxy's messages have a namespace and do not use
+that context.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ _log = Logger()
 
 
 def dispatch_directly(reactor: Any) -> bool:
-    """Let ``reactor`` call a :class:`Poller` without a log context; call it once, before it runs.
+    """Make ``reactor`` call a :class:`Poller` without a log context. Call it once, before the
+    reactor runs.
 
-    All other descriptors are called as before. Return whether ``reactor`` is one that allows it:
+    All other descriptors are called as before. Return whether ``reactor`` supports this: it must be
     Twisted's ``EPollReactor``, with the attributes that its ``doPoll`` uses.
     """
     kind = type(reactor)
@@ -32,16 +34,16 @@ def dispatch_directly(reactor: Any) -> bool:
         poll, watched = reactor._poller.poll, reactor._selectables
         serve = reactor._doReadOrWrite
     except AttributeError as error:
-        _log.warn("the reactor calls lbproxy in its own way: {error}", error=error)
+        _log.warn("the reactor calls lbproxy through its log context: {error}", error=error)
         return False
 
     def turn(timeout: float | None) -> None:
-        """One iteration, as ``EPollReactor.doPoll``."""
+        """Run one iteration, like ``EPollReactor.doPoll``."""
         for fd, events in poll(-1 if timeout is None else timeout, len(watched)):
             ready = watched.get(fd)
             if type(ready) is Poller:
                 serve(ready, fd, events)
-            elif ready is not None:  # else it has left in this iteration
+            elif ready is not None:  # otherwise it was removed in this iteration
                 callWithLogger(ready, serve, ready, fd, events)
 
     reactor.doPoll = reactor.doIteration = turn

@@ -1,4 +1,4 @@
-"""DATA. How the proxy listens and dials: small interfaces that hide the transport.
+"""DATA. Interfaces to listen and dial, which hide the transport.
 
 A :class:`Network` is a :class:`Binder` and a :class:`Dialler` on one reactor. Both implementations
 run ordinary Twisted protocols: :class:`lbproxy.net.stock.StockNetwork` on any reactor's own
@@ -39,7 +39,7 @@ __all__ = [
 
 @frozen
 class ListenRequest:
-    """A listening socket to make.
+    """The parameters of a listening socket to create.
 
     - ``address``: its host is an IP literal or "" (all IPv4; "::" is dual stack).
     - ``backlog``: maximum number of connections that the kernel queues until they are accepted.
@@ -60,26 +60,26 @@ class Bound(ABC):
     @property
     @abstractmethod
     def address(self) -> Address:
-        """The actual address, with port 0 resolved."""
+        """The actual address. Port 0 is replaced by the assigned port."""
 
     @abstractmethod
     def serve(
         self, factory: IProtocolFactory, *, backlog: int = 0, mode: int | None = None
     ) -> None:
-        """Direct connections accepted from now on to ``factory``. The socket and its queue stay.
+        """Pass connections accepted from now on to ``factory``. The socket and its queue stay.
 
         ``backlog`` (0: unchanged) and ``mode`` (None: unchanged) as in :class:`ListenRequest`.
         """
 
     def sockets(self) -> list[int]:
-        """Return the listening descriptors: several if worker processes have one each, none if
-        there is none to hand over (in-memory transports).
+        """Return the listening descriptors: several if worker processes have one each, none if they
+        cannot be handed over (in-memory transports).
         """
         return []
 
     def own(self, owner: bool) -> None:  # noqa: B027
-        """Set whether no other process listens on the same socket. Only then :meth:`close` removes
-        the file of a Unix socket. A socket that :meth:`Binder.listen` has bound is owned, an
+        """Set whether no other process listens on the same socket. Only then does :meth:`close`
+        remove the file of a Unix socket. A socket that :meth:`Binder.listen` has bound is owned, an
         inherited one is not.
         """
 
@@ -95,7 +95,7 @@ class Binder(ABC):
     """Inherited sockets, which :meth:`listen` uses before it binds new ones."""
 
     shares_ports = False
-    """Whether two addresses of one port can be bound while another process has them open."""
+    """Whether a process can bind two addresses of one port while another process has them open."""
 
     sockets_per_address = 1
     """Number of sockets of one TCP address; a Unix address always has one."""
@@ -109,7 +109,7 @@ class Binder(ABC):
         mode: int = 0o660,
         reuse_port: bool = False,
     ) -> Bound:
-        """Listen from now on. The arguments are those of :class:`ListenRequest`.
+        """Start to listen. The arguments are those of :class:`ListenRequest`.
 
         Raises :class:`lbproxy.errors.ListenError`.
         """
@@ -133,15 +133,16 @@ class Binder(ABC):
     def adopt(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Bound:
         """Accept on a socket that another process has bound to ``address`` and listens on.
 
-        The caller gives up the socket. The file of a Unix socket stays when the socket is closed.
-        Raises :class:`lbproxy.errors.ListenError`.
+        The socket belongs to the binder from now on. The file of a Unix socket stays when the
+        socket is closed. Raises :class:`lbproxy.errors.ListenError`.
         """
 
 
 class Network:
     """Listens with ``binder`` and dials with ``dialler`` on one reactor.
 
-    ``listening()``: the addresses where lbproxy listens now, with real ports; its owner sets it.
+    ``listening()`` returns the addresses where lbproxy listens now, with actual ports. The owner of
+    the network sets it.
     """
 
     def __init__(self, binder: Binder, dialler: Dialler) -> None:

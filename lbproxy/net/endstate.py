@@ -1,4 +1,4 @@
-"""DATA. How a transport ends: the ways, the reasons, and whether its protocol half-closes."""
+"""DATA. The ways in which a transport ends, the reasons, and support for half-close."""
 
 from __future__ import annotations
 
@@ -27,29 +27,30 @@ __all__ = [
 DONE: Final = failure_of(ConnectionDone())
 TRY_LATER: Final = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EINTR))
 
-# How a transport is being closed.  A higher number overrides a lower one, and from BROKEN on
-# nothing is sent.
+# How a transport is being closed. A higher number overrides a lower one. From BROKEN on nothing is
+# sent.
 OPEN: Final = 0
-FLUSH: Final = 1  # loseConnection: once everything is written
-LINGER: Final = 2  # all written and ended; only the peer's end is waited for (TLS)
-BROKEN: Final = 3  # writing failed: once what the peer had sent is delivered
-ABORT: Final = 4  # abortConnection: at the end of this turn, with a reset
+FLUSH: Final = 1  # loseConnection: close after everything is written
+LINGER: Final = 2  # everything is written and ended; waits for the peer's end (TLS)
+BROKEN: Final = 3  # writing failed: close after the peer's data is delivered
+ABORT: Final = 4  # abortConnection: reset at the end of this turn
 
 
 def lost(error: OSError) -> Failure:
-    """The reason given to a protocol when the system reports ``error``."""
+    """Return the reason given to a protocol when the system reports ``error``."""
     reason = ConnectionLost(f"[Errno {error.errno}] {os.strerror(error.errno or 0)}")
     reason.__cause__ = error
     return failure_of(reason)
 
 
-_with_half_close: Final[dict[type, bool]] = {}  # classes of protocols; those of tests come and go
+# weak, because tests create and drop classes of protocols
+_with_half_close: Final[dict[type, bool]] = {}
 _CLASSES: Final = 256
 
 
 def half_closeable(protocol: Any) -> Any:
-    """``protocol`` as IHalfCloseableProtocol, or None; the answer for a class that provides it is
-    remembered.
+    """Return ``protocol`` as IHalfCloseableProtocol, or None. The result is cached for a class that
+    provides it.
     """
     kind = type(protocol)
     if kind in _with_half_close:

@@ -14,7 +14,9 @@ __all__ = ["error_words", "refusal"]
 
 
 def error_words(problem: Any) -> str:
-    """The system's text for an exception or error of Twisted's, without numbers and class names."""
+    """Return the system's text for an exception or an error of Twisted, without numbers and class
+    names.
+    """
     code = getattr(problem, "osError", None) or getattr(problem, "errno", None)
     if isinstance(code, OSError):
         code = code.errno
@@ -24,7 +26,7 @@ def error_words(problem: Any) -> str:
 
 
 def refusal(address: Address, problem: Any) -> ListenError:
-    """Why ``address`` cannot be listened on, with a hint where there is one."""
+    """Return the error for a failed listen on ``address``, with a hint if one is known."""
     code = getattr(problem, "errno", None)
     hint = ""
     if code == errno.EADDRINUSE:

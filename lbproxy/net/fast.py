@@ -1,6 +1,6 @@
-"""DATA. The Network on our own transports: listening and dialling through one nested epoll.
+"""DATA. The network on lbproxy's own transports: listening and dialling through a nested epoll.
 
-Chosen by :func:`choose_network`; has the same contract as :class:`lbproxy.net.stock.StockNetwork`.
+:func:`choose_network` selects it. The contract is that of :class:`lbproxy.net.stock.StockNetwork`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ _log = Logger()
 
 
 def choose_network(kind: Literal["auto", "epoll", "twisted"], reactor: Any) -> Network:
-    """The network for ``reactor``: ``auto`` takes epoll where the system and the reactor have it.
+    """Return the network for ``reactor``. ``auto`` selects epoll if the system and the reactor
+    support it.
 
-    ``epoll`` where that is impossible gets Twisted's transports too, with a warning."""
+    If ``epoll`` is not possible, return the network on Twisted's transports and log a warning.
+    """
     if kind != "twisted":
         if hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor):
             try:
@@ -44,9 +46,10 @@ def choose_network(kind: Literal["auto", "epoll", "twisted"], reactor: Any) -> N
 
 
 class FastNetwork(Network):
-    """Listens and dials on a nested epoll of its own.
+    """Listens and dials on its own nested epoll.
 
-    ``reactor``: IReactorFDSet and IReactorTime.  OSError when there is no descriptor for the epoll.
+    ``reactor``: IReactorFDSet and IReactorTime. Raises OSError if no descriptor is left for the
+    epoll.
     """
 
     def __init__(self, reactor: Any, wheel: TimerWheel | None = None) -> None:
@@ -55,7 +58,7 @@ class FastNetwork(Network):
         self.reactor = reactor
 
     def close(self) -> None:
-        """Lose every connection and close every port."""
+        """Close every connection and every port."""
         self.poller.close()
 
 

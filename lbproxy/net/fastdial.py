@@ -1,9 +1,10 @@
-"""DATA. Connections being made through the poller: connect, preamble, TLS, one outcome.
+"""DATA. Connection attempts through the poller: connect, preamble, TLS, and a single outcome.
 
-Made for :class:`lbproxy.net.fast.FastNetwork`.
+:class:`lbproxy.net.fast.FastNetwork` uses it.
 
-A neighbour has answered by the end of the turn in which it was dialled.  Asking again then saves an
-event, an ``epoll_ctl`` and a timer; only a connection that takes longer is watched and timed.
+A nearby server has usually answered by the end of the turn in which it was dialled. A check at that
+time saves an event, an ``epoll_ctl`` and a timer. Only a connection that takes longer is watched
+and timed.
 
 ========  ================  ===============  ===========  ==========  ===============
 state     waits for         connected        in progress  refused     cancel, too late
@@ -46,9 +47,9 @@ __all__ = ["DialState", "FastDial", "FastDialler"]
 
 _DONE: Final = frozenset((0, errno.EISCONN))
 _IN_PROGRESS: Final = frozenset((errno.EINPROGRESS, errno.EALREADY, errno.EINTR))
-# non-blocking at once: a system call less
+# non-blocking from the start saves a system call
 _STREAM: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-_EPHEMERAL: Final = 32768  # ports from here on may be picked for an outgoing connection
+_EPHEMERAL: Final = 32768  # the system may pick outgoing ports from this one on
 _UNIX: Final = int(socket.AF_UNIX)
 _TCP: Final = int(socket.IPPROTO_TCP)
 _NODELAY: Final = int(socket.TCP_NODELAY)
@@ -57,7 +58,7 @@ _KEEPALIVE: Final = int(socket.SO_KEEPALIVE)
 _new_socket: Final[Any] = socket.SocketType
 
 
-_KNOWN: Final = 4096  # addresses whose form for the system is remembered
+_KNOWN: Final = 4096  # number of cached raw addresses
 
 
 class DialState(Enum):
@@ -69,13 +70,13 @@ class DialState(Enum):
     OVER = 3
 
 
-_SOON: Final = DialState.SOON  # each looked up once
+_SOON: Final = DialState.SOON  # cached, because each enum member access costs a lookup
 _WATCHED: Final = DialState.WATCHED
 _SECURING: Final = DialState.SECURING
 _OVER: Final = DialState.OVER
 
 
-@native(allow_interpreted_subclasses=True)  # else the __init__ it inherits runs twice
+@native(allow_interpreted_subclasses=True)  # otherwise the inherited __init__ runs twice
 class FastDialler(Dialler):
     """Dials through ``poller``."""
 
@@ -120,8 +121,8 @@ class FastDialler(Dialler):
 def _handshaking(transport: Any, tls: TLSParameters, received: bytes) -> type[Handshaking]:
     """Return the class for TLS on the socket itself, or for TLS through a memory BIO.
 
-    The former if the creator can do that, the connection is one of ours in use, and nothing was
-    read ahead.
+    The former requires that the creator supports it, that the connection is a connected one of
+    lbproxy's transports, and that nothing has been read ahead.
     """
     usable = type(transport) is FastTransport and not transport.disconnecting
     on_socket = hasattr(tls.creator, "connection_for_socket")
@@ -131,7 +132,7 @@ def _handshaking(transport: Any, tls: TLSParameters, received: bytes) -> type[Ha
 
 
 class _Known:
-    """An address as the system has it.  It keeps the address, so that the id stays its own."""
+    """The raw form of an address. It keeps the address alive, so that its id stays valid."""
 
     __slots__ = ("address", "family", "may_be_ours", "raw")
 
@@ -139,13 +140,13 @@ class _Known:
         self.address = address
         self.family = family
         self.raw = raw
-        # TCP lets a port without a listener connect to itself
+        # TCP can connect a port without a listener to itself
         self.may_be_ours = address.port >= _EPHEMERAL
 
 
-@native(allow_interpreted_subclasses=True)  # else the __init__ it inherits runs twice
+@native(allow_interpreted_subclasses=True)  # otherwise the inherited __init__ runs twice
 class FastDial(Dialling):
-    """One connection being made.  The dialler sets ``known`` or ``problem`` before it begins."""
+    """One connection attempt. The dialler sets ``known`` or ``problem`` before it starts."""
 
     __slots__ = ("_fd", "_poller", "_socket", "known", "prepare", "problem", "state")
 
@@ -191,7 +192,7 @@ class FastDial(Dialling):
         self._arm()
 
     def on_soon(self) -> None:
-        """The end of the turn in which it was dialled."""
+        """Check the connection at the end of the turn in which it was dialled."""
         if self.state is not _SOON:
             return
         if self.problem is not None:
@@ -208,7 +209,7 @@ class FastDial(Dialling):
             self._refused(code)
 
     def on_events(self, events: int) -> None:
-        """The poller's call: connected or refused."""
+        """Handle an event of the poller: connected or refused."""
         known = self.known
         if self.state is not _WATCHED or known is None:
             return
@@ -226,7 +227,7 @@ class FastDial(Dialling):
         sock = self._socket
         try:
             myself = known.may_be_ours and _joined_itself(sock, known.address.port)
-        except OSError as error:  # the peer has reset it already
+        except OSError as error:  # the peer has already reset it
             self._refused(error.errno or errno.ENOTCONN)
             return
         if myself:
@@ -242,7 +243,7 @@ class FastDial(Dialling):
             transport.write(self._preamble)
         tls = self._tls
         if tls is not None:
-            self.state = _SECURING  # the socket is the handshake's from now on
+            self.state = _SECURING  # the socket belongs to the handshake from now on
             self._secure(_handshaking(transport, tls, b""), transport, tls)
             return
         self._decided()
@@ -272,7 +273,7 @@ class FastDial(Dialling):
             self._socket.close()
 
     def on_crash(self, reason: Failure) -> None:
-        """Fail the dial: an exception in lbproxy, or the reactor stops."""
+        """Fail the dial, because lbproxy raised an exception or the reactor stops."""
         self._fail(self._error(Kind.CONNECT_FAILED, reason.getErrorMessage()))
 
 

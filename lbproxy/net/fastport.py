@@ -1,6 +1,7 @@
 """DATA. Listening sockets in the poller: bind, replace the factory, close.
 
-Made by :class:`lbproxy.net.fast.FastBinder`.  :mod:`lbproxy.net.acceptor` accepts the connections.
+:class:`lbproxy.net.fast.FastBinder` creates them. :mod:`lbproxy.net.acceptor` accepts the
+connections.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["FastPort", "bound_socket"]
 def bound_socket(
     address: Address, family: int, raw: Any, mode: int, reuse_port: bool
 ) -> socket.socket:
-    """Return a socket bound to ``address``, which is ``raw`` for the system; OSError."""
+    """Return a socket bound to ``address``, whose raw form is ``raw``. Raises OSError."""
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -34,7 +35,7 @@ def bound_socket(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        # accepted sockets inherit these two
+        # accepted sockets inherit these two options
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if family == socket.AF_INET6:
@@ -49,7 +50,7 @@ def bound_socket(
 
 
 def _bind_unix(sock: socket.socket, path: str, mode: int) -> None:
-    """Bind, and replace a socket file without a listener. Nothing connects before listen()."""
+    """Bind, and replace a socket file without a listener. No client can connect before listen()."""
     remove_stale_socket(path)
     sock.bind(path)
     if not path.startswith("\0"):
@@ -81,7 +82,7 @@ class FastPort(Bound):
 
     @property
     def address(self) -> Address:
-        """Where it really listens."""
+        """The actual address of the socket."""
         return self._address
 
     def fileno(self) -> int:
@@ -115,7 +116,7 @@ class FastPort(Bound):
         self._acceptor.close()
 
     def _closed(self) -> None:
-        """The socket is closed, by us or because the reactor stops."""
+        """Note that the socket is closed, by lbproxy or because the reactor stops."""
         if self._inode is not None and _inode(self._address.path) == self._inode:
             with contextlib.suppress(OSError):
                 Path(self._address.path).unlink()
@@ -126,11 +127,11 @@ class FastPort(Bound):
 
 
 def _fixed_host(sock: socket.socket) -> Any:
-    """The raw address that every connection of a listening socket has on this side; None if that
-    may differ.
+    """Return the raw local address of every connection of a listening socket, or None if it may
+    differ.
 
-    Not for a socket of others' making, which may take connections to other addresses
-    (IP_TRANSPARENT).
+    It is None for a socket created by another program, which may accept connections to other
+    addresses (IP_TRANSPARENT).
     """
     if sock.family == socket.AF_UNIX:
         return None

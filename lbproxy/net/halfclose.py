@@ -1,8 +1,8 @@
-"""PURE. Which directions of a stream are still open, as a table of states and events.
+"""PURE. The open directions of a stream, as a table of states and events.
 
-TCP and TLS close each direction on its own (RFC 9293 section 3.6, RFC 8446 section 6.1): a FIN or a
-close_notify ends what its sender says, and what it hears goes on. The transports keep one state per
-connection. An event that means nothing in a state leaves it as it is.
+TCP and TLS close each direction separately (RFC 9293 section 3.6, RFC 8446 section 6.1): a FIN or a
+close_notify ends its sender's direction, and the other direction continues. The transports keep one
+state per connection. An event without meaning in a state leaves the state unchanged.
 
 =======================  ========  ==================================
 state                    receives  sends
@@ -36,7 +36,7 @@ __all__ = [
     "sends",
 ]
 
-# states: plain integers, which compiled code compares without a call; odd ones do not receive
+# states: plain integers, which compiled code compares without a call; odd states do not receive
 OPEN: Final = 0
 PEER_ENDED: Final = 1
 ENDING: Final = 2
@@ -46,10 +46,10 @@ OVER: Final = 5
 
 # events
 PEER_END: Final = 0  # the peer's end was read
-END: Final = 1  # our end was asked for
+END: Final = 1  # our end was requested
 FLUSHED: Final = 2  # nothing is buffered
 
-# one row per state; bytes, because compiled code would copy a tuple of tuples for each look
+# one row per state; bytes, because compiled code would copy a tuple of tuples for each lookup
 # fmt: off
 _NEXT: Final = bytes((
     # PEER_END         END                FLUSHED
@@ -64,20 +64,20 @@ _NEXT: Final = bytes((
 
 
 def after(state: int, event: int) -> int:
-    """The state that follows ``state`` when ``event`` happens."""
+    """Return the state that follows ``state`` after ``event``."""
     return _NEXT[3 * state + event]
 
 
 def peer_ended(state: int) -> bool:
-    """Return whether the peer has said that it sends no more."""
+    """Return whether the peer has ended its direction."""
     return state & 1 != 0
 
 
 def ending(state: int) -> bool:
-    """Return whether our end was asked for, sent or not."""
+    """Return whether our end was requested, sent or not."""
     return state >= ENDING
 
 
 def sends(state: int) -> bool:
-    """Return whether bytes may still be sent, even if only buffered ones."""
+    """Return whether bytes may still be sent, including buffered ones."""
     return state < ENDED

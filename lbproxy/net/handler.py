@@ -13,21 +13,21 @@ __all__ = ["Handler"]
 
 @native(allow_interpreted_subclasses=True)
 class Handler:
-    """A transport, a port, a connection being made.
+    """The owner of a descriptor: a transport, a port, or a connection attempt.
 
-    A class and not a Protocol, because the compiler then turns a call into a C call.
+    It is a class and not a Protocol, so that mypyc compiles a call to a C call.
     """
 
     __slots__ = ()
 
     def on_events(self, events: int) -> None:
-        """The descriptor has these ``EPOLL*`` bits."""
+        """Handle the ``EPOLL*`` bits of the descriptor."""
         raise NotImplementedError
 
     def on_soon(self) -> None:
-        """The call that ``Poller.soon`` or ``Poller.again`` was asked for."""
+        """Run the work that ``Poller.soon`` or ``Poller.again`` was asked to call."""
         raise NotImplementedError
 
     def on_crash(self, reason: Failure) -> None:
-        """One of the other methods raised, or the poller closes: close, for this reason."""
+        """Close for this reason, because another method raised or the poller closes."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""DATA. Giving a connection in use to another protocol; used where a preamble or handshake ends."""
+"""DATA. Hand-over of a connection to another protocol, at the end of a preamble or handshake."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["hand_over"]
 
 
 def hand_over(transport: Any, protocol: IProtocol, data: bytes = b"") -> bool:
-    """Make ``protocol`` the one ``transport`` talks to: makeConnection, then ``data`` if there is
-    any.
+    """Make ``protocol`` the protocol of ``transport``: call makeConnection, then pass ``data`` if
+    not empty.
 
-    Works on Twisted's and our own transports and on its TLS layer. False: the transport does not
-    say which protocol it talks to, so the caller must pass its calls on.
+    Works on Twisted's and lbproxy's transports and on the TLS layers of both. Return False if the
+    transport does not expose its protocol, so that the caller must pass calls on.
     """
     switched = True
     if isinstance(transport, ProtocolWrapper):

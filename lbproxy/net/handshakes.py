@@ -1,7 +1,7 @@
-"""DATA. How many TLS handshakes of clients run at a time, and which of them makes room for others.
+"""DATA. A limit of concurrent TLS handshakes of clients, and the eviction of slow ones.
 
 A handshake that waits for its client holds about 50 KB in OpenSSL. :class:`Handshakes` therefore
-gives it a place first. The rules:
+assigns it a place first. The rules:
 
 1. At most ``most`` handshakes hold a place, from the first bytes of the client to the decision.
 2. While all places are taken, newcomers wait in the order of their arrival. Their bytes stay in the
@@ -25,18 +25,20 @@ from lbproxy.net.timers import Timer, TimerWheel
 __all__ = ["GRACE_S", "Handshakes", "PlacedHandshake"]
 
 GRACE_S: Final = 1.0
-"""A round trip of a slow network, or the first retransmission on a fast one (RFC 6298 §2.1)."""
+"""Seconds for a round trip of a slow network, or the first retransmission on a fast one (RFC 6298
+§2.1).
+"""
 
 SAMPLE: Final = 16
-_RETRY_S: Final = 0.1  # how often newcomers look for a handshake that has had its time
+_RETRY_S: Final = 0.1  # interval at which the queue checks for handshakes that may be evicted
 
 
 @native(allow_interpreted_subclasses=True)
 class PlacedHandshake(Handler):
-    """A handshake as :class:`Handshakes` sees it.
+    """The interface of a handshake to :class:`Handshakes`.
 
-    ``began``: time of our first step; infinite before it. ``works``: the client has sent something
-    and lbproxy has not acted upon it yet. ``queued``: it had to wait for its place.
+    ``began``: time of our first step; infinite before it. ``works``: the client has sent data that
+    lbproxy has not processed yet. ``queued``: the handshake had to wait for its place.
     """
 
     __slots__ = ("began", "queued", "works")
@@ -47,24 +49,26 @@ class PlacedHandshake(Handler):
         self.queued = False
 
     def place_free(self) -> None:
-        """Begin: this handshake holds a place from now on."""
+        """Start the handshake, which holds a place from now on."""
         raise NotImplementedError
 
     def give_way(self) -> None:
-        """Close the connection, and leave."""
+        """Close the connection and give up the place."""
         raise NotImplementedError
 
     def answered(self) -> bool:
-        """Return whether the ClientHello is complete, so that the client has our answer."""
+        """Return whether the ClientHello is complete, so that the client has received our
+        answer.
+        """
         raise NotImplementedError
 
 
 class Handshakes:
-    """See the module.
+    """The places of TLS handshakes; see the module.
 
     ``most``: number of places, 0: no limit; may change at any time. ``active``: places taken.
-    ``waiting``: newcomers that wait for one. ``evicted``: handshakes that made room since the
-    start.
+    ``waiting``: handshakes that wait for a place. ``evicted``: handshakes that were closed to make
+    room since the start.
     """
 
     __slots__ = (
@@ -91,7 +95,7 @@ class Handshakes:
         self._serving = False
 
     def take(self, one: PlacedHandshake) -> None:
-        """Give ``one`` a place: calls ``one.place_free()`` now or later, unless it leaves."""
+        """Give ``one`` a place. Calls ``one.place_free()`` now or later, unless it leaves."""
         if not self._queue and self._has_room():
             self._admit(one)
             return
@@ -101,7 +105,9 @@ class Handshakes:
         self._serve()
 
     def leave(self, one: PlacedHandshake) -> None:
-        """``one`` is decided; harmless if it has no place and waits for none."""
+        """Free the place of ``one``, or remove it from the queue. Does nothing if it has
+        neither.
+        """
         if one in self._places:
             del self._places[one]
             self.active -= 1
@@ -113,12 +119,12 @@ class Handshakes:
 
     def held_up(self, one: PlacedHandshake) -> bool:
         """Return whether ``one`` is late because of others: it had to wait for its place, and has
-        not had the time of GRACE_S since.
+        had less than GRACE_S since.
         """
         return one.queued and self._wheel.now() - one.began < GRACE_S
 
     def stepped(self, one: PlacedHandshake) -> None:
-        """``one`` has answered what its client has sent, and waits for more."""
+        """Note that ``one`` has answered its client and waits for more data."""
         one.works = False
         if one.began == math.inf:
             one.began = self._wheel.now()
@@ -132,8 +138,8 @@ class Handshakes:
         one.place_free()
 
     def _serve(self) -> None:
-        """Let waiting clients begin while there is room, or an older handshake to evict."""
-        if self._serving:  # somebody who makes room leaves
+        """Start waiting handshakes while places are free or an older handshake can be evicted."""
+        if self._serving:  # an evicted handshake leaves
             return
         self._serving = True
         try:
@@ -149,8 +155,8 @@ class Handshakes:
                 self._timer.clear()
 
     def _make_room(self) -> bool:
-        """End the handshake that has had its time and got least far; return whether there is
-        one.
+        """Evict the handshake that has had its time and made the least progress. Return False if
+        none qualifies.
         """
         limit = self._wheel.now() - GRACE_S
         chosen: PlacedHandshake | None = None

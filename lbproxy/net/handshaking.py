@@ -1,4 +1,4 @@
-"""DATA. TLS being started on a connection: its deadline, and its outcome exactly once.
+"""DATA. A TLS handshake on a connection: its deadline, and a single outcome.
 
 The base of :class:`lbproxy.net.sslhandshake.Handshake` (TLS on the socket itself) and
 :class:`lbproxy.net.stocktls.StockHandshake` (TLS through a memory BIO), which do the work.
@@ -20,10 +20,11 @@ __all__ = ["Handshaking"]
 
 @native(allow_interpreted_subclasses=True)
 class Handshaking(PlacedHandshake):
-    """See :meth:`lbproxy.net.endpoints.Dialler.start_tls` for the contract.
+    """A TLS handshake; see :meth:`lbproxy.net.endpoints.Dialler.start_tls` for the contract.
 
-    ``established(info)`` returns the protocol that follows, or raises a ProxyError to refuse.
-    ``late``: the error at the deadline, ``timeout`` seconds from now; None: a plain one.
+    ``established(info)`` returns the next protocol, or raises a ProxyError to refuse the
+    connection. ``late``: the error at the deadline, ``timeout`` seconds from now; None: a generic
+    one.
     """
 
     __slots__ = (
@@ -48,7 +49,7 @@ class Handshaking(PlacedHandshake):
     ) -> None:
         super().__init__()
         self._loop = loop
-        # a handshake with a server has none: its number is bounded by that of the clients
+        # None for a handshake with a server: the number of clients bounds these handshakes
         self._places: Handshakes | None = loop.handshakes if parameters.server_side else None
         self._parameters = parameters
         self._established = established
@@ -59,24 +60,28 @@ class Handshaking(PlacedHandshake):
         self._timer.set(timeout)
 
     def begin(self, transport: Any, received: bytes) -> None:
-        """Start on ``transport``; ``received``: what was read from it already."""
+        """Start on ``transport``. ``received``: bytes that were already read from it."""
         raise NotImplementedError
 
     def cancel(self) -> None:
-        """Close the connection and report nothing; harmless once it is decided."""
+        """Close the connection without a report. Does nothing once the outcome is decided."""
         if self._decided() is not None:
             self._drop()
 
     def give_way(self) -> None:
         """See :class:`PlacedHandshake`."""
-        self._fail(ProxyError(Kind.HANDSHAKE_EVICTED, "the TLS handshake made room for others"))
+        self._fail(
+            ProxyError(
+                Kind.HANDSHAKE_EVICTED, "the TLS handshake was closed to make room for others"
+            )
+        )
 
     def _drop(self) -> None:
         """Close the connection."""
         raise NotImplementedError
 
     def _settle(self, info: TLSInfo) -> Any:
-        """The protocol that follows a handshake that succeeded; None if it was refused or
+        """Return the protocol that follows a successful handshake, or None if it was refused or
         cancelled.
         """
         try:
@@ -94,13 +99,13 @@ class Handshaking(PlacedHandshake):
 
     def _too_late(self) -> None:
         places = self._places
-        if places is not None and places.held_up(self):  # that is no fault of the client
+        if places is not None and places.held_up(self):  # not an error of the client
             self._fail(ProxyError(Kind.LIMITED, "waited for other handshakes (max_handshakes)"))
         else:
             self._fail(self._late)
 
     def _decided(self) -> Callable[[ProxyError], None] | None:
-        """``failed`` for the first caller, None for all later ones."""
+        """Return ``failed`` to the first caller, and None to all later ones."""
         failed, self._failed = self._failed, None
         self._timer.close()
         if self._places is not None:

@@ -1,7 +1,6 @@
-"""DATA. Listening sockets that a program before us has bound, for whoever listens on their
-addresses.
+"""DATA. Listening sockets that a previous process has bound, for reuse by address.
 
-Given to :class:`lbproxy.net.endpoints.Network` by :mod:`lbproxy.process.takeover` when lbproxy is
+:mod:`lbproxy.process.takeover` gives them to :class:`lbproxy.net.endpoints.Network` when lbproxy is
 upgraded in place.
 """
 
@@ -19,18 +18,17 @@ __all__ = ["Inherited"]
 
 
 class Inherited:
-    """``sockets``: by the address as it is configured; several where worker processes have one
-    each.
-    """
+    """Inherited sockets by their configured address; several if worker processes have one each."""
 
     def __init__(self, sockets: Iterable[tuple[Address, list[socket.socket]]]) -> None:
         self._sockets = dict(sockets)
 
     def take(self, address: Address, count: int = 1) -> list[socket.socket] | None:
-        """The sockets of ``address``, the caller's from now on; None if there are none.
+        """Return the sockets of ``address``, which then belong to the caller, or None if none were
+        inherited.
 
-        ListenError unless there are ``count`` of them: one that nobody accepts from would lose
-        clients, and one more cannot be bound beside sockets that do not share their port.
+        Raises ListenError unless their number is ``count``. A socket without an acceptor would lose
+        clients, and another one cannot be bound beside sockets that do not share their port.
         """
         found = self._sockets.get(address)
         if found is None:

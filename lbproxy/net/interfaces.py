@@ -17,8 +17,8 @@ _LOCAL_V4 = re.compile(r"\|-- ([0-9.]+)\n\s+/32 host LOCAL")
 def local_addresses(proc: Path = Path("/proc/net")) -> list[str]:
     """Return the IP addresses of all interfaces, without duplicates.
 
-    ``proc``: the kernel's files. Where they do not exist, the result holds the addresses of the
-    machine's own name, as far as they are known.
+    ``proc``: directory of the kernel's files. If they do not exist, the result contains the
+    addresses of the machine's own name, as far as they are known.
     """
     found: dict[str, None] = {}
     try:

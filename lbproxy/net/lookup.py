@@ -1,7 +1,7 @@
-"""DATA. Host names to IP literals, through the reactor's resolver.
+"""DATA. Resolution of host names to IP literals, through the reactor's resolver.
 
-:class:`lbproxy.checks.resolver.Resolver`, checks and the syslog output look names up here.
-The caller sets the deadline.
+:class:`lbproxy.checks.resolver.Resolver`, checks and the syslog output look names up here. The
+caller sets the deadline.
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -23,7 +23,7 @@ from lbproxy.model import Address
 __all__ = ["literal_addresses", "look_up"]
 
 ADDRESSES_MAX = 64
-"""Further addresses of one name are not used."""
+"""Maximum number of addresses of one name; further ones are ignored."""
 
 
 def literal_addresses(address: Address) -> tuple[Address, ...] | None:
@@ -66,7 +66,9 @@ class _Receiver:
             self.done.callback(self.hosts)
 
     def resolutionFailed(self, error: Exception) -> None:
-        """No name server gives an answer; :class:`lbproxy.net.nameservers.NameServers` calls it."""
+        """Handle a look-up that no name server answered.
+        :class:`lbproxy.net.nameservers.NameServers` calls it.
+        """
         if not self.over:
             self.over = True
             self.done.errback(error)
@@ -80,10 +82,11 @@ class _Receiver:
 
 
 def look_up(reactor: Any, host: str) -> Deferred[list[str]]:
-    """IPv4 and IPv6 literals of ``host`` in the resolver's order; an empty list when there are
-    none.
+    """Return the IPv4 and IPv6 literals of ``host`` in the resolver's order; an empty list if none
+    exist.
 
-    ``reactor``: IReactorPluggableNameResolver. Cancel it to give up; the caller sets the deadline.
+    ``reactor``: IReactorPluggableNameResolver. The caller sets the deadline and cancels the
+    Deferred to give up.
     """
     receiver = _Receiver()
     done = receiver.done

@@ -11,9 +11,10 @@ __all__ = ["Loop"]
 
 
 class Loop:
-    """``reactor``: provides IReactorTime and whatever its users need.
+    """A reactor and the objects that belong to it. ``reactor`` provides IReactorTime and the
+    interfaces its users need.
 
-    ``wheel``: for their deadlines; None makes a new one. ``handshakes``: the places of TLS
+    ``wheel``: timer wheel for deadlines; None creates one. ``handshakes``: the places of TLS
     handshakes of clients.
     """
 

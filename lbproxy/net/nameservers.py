@@ -1,12 +1,11 @@
-"""DATA. Name servers of lbproxy's own, in place of the system's (``[lbproxy] nameservers``).
+"""DATA. Name servers configured for lbproxy instead of the system's (``[lbproxy] nameservers``).
 
-Every look-up of lbproxy asks ``reactor.nameResolver``.  :func:`with_nameservers` gives the service
-a reactor whose resolver is a :class:`NameServers`; the reactor of an embedding program stays as it
-is.
+Every look-up of lbproxy uses ``reactor.nameResolver``. :func:`with_nameservers` gives the service a
+reactor whose resolver is a :class:`NameServers`. The reactor of an embedding program is unchanged.
 
-A name is looked for in ``/etc/hosts`` first, then asked as it is written: without the ``search``
-list of the system.  The servers are asked in their order, the next one when one does not answer.
-Answers that do not fit into a datagram are asked for again over TCP.
+A name is looked up in ``/etc/hosts`` first, then queried as written, without the ``search`` list of
+the system. The servers are queried in order; the next one is used if one does not answer. Truncated
+answers are requested again over TCP.
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -38,21 +37,21 @@ __all__ = ["NameServers", "NamedReactor", "with_nameservers"]
 HOSTS = Path("/etc/hosts")
 
 TIMEOUTS = (1, 2)
-"""Seconds that each server has to answer: in the first round, and in the second."""
+"""Seconds that each server has to answer, in the first and in the second round."""
 
 SECOND_FAMILY = 0.5
-"""Seconds that a look-up with addresses of one family waits for the other."""
+"""Seconds that a look-up with addresses of one family waits for the other family."""
 
 _NO_SUCH_NAME = (AuthoritativeDomainError, DNSNameError)
 
 
 def with_nameservers(reactor: Any, servers: Sequence[tuple[str, int]]) -> Any:
-    """Return ``reactor``, or one like it that asks ``servers`` if there are any."""
+    """Return ``reactor``, or a wrapper that uses ``servers`` if any are given."""
     return NamedReactor(reactor, NameServers(reactor, servers)) if servers else reactor
 
 
 class NamedReactor:
-    """All of a reactor, but for the resolver of names."""
+    """A reactor with a different resolver of names."""
 
     def __init__(self, reactor: Any, resolver: NameServers) -> None:
         self._reactor = reactor
@@ -65,7 +64,7 @@ class NamedReactor:
 
 @implementer(IHostResolution)
 class _Resolution:
-    """A look-up that runs; ``queries``: those without an answer."""
+    """A running look-up. ``queries``: those without an answer."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -85,7 +84,9 @@ class _Resolution:
 
 @implementer(IHostnameResolver)
 class NameServers:
-    """``servers``: IP literals and ports.  ``resolver``: asks them; for tests."""
+    """A resolver that queries given name servers. ``servers``: IP literals and ports. ``resolver``:
+    sends the queries; replaced in tests.
+    """
 
     def __init__(
         self,
@@ -110,8 +111,7 @@ class NameServers:
     ) -> IHostResolution:
         """See IHostnameResolver.
 
-        If no server gives an answer, ``resolutionFailed(error)`` of the receiver is called, if it
-        has such a method.
+        If no server answers, ``resolutionFailed(error)`` of the receiver is called if it exists.
         """
         resolution = _Resolution(hostName)
         kinds = tuple(addressTypes or (IPv4Address, IPv6Address))
@@ -140,7 +140,7 @@ class NameServers:
         return asked.addCallback(_pointers)
 
     def _known(self, name: str) -> list[str]:
-        """Return the addresses that need no question."""
+        """Return the addresses that need no query."""
         with suppress(ValueError):
             return [str(ip_address(name))]
         try:
@@ -195,7 +195,7 @@ class NameServers:
             if kind in kinds:
                 try:
                     begun.append(ask(resolution.name, timeout=TIMEOUTS))
-                except Exception as error:  # a name that DNS cannot carry
+                except Exception as error:  # a name that cannot be encoded for DNS
                     reasons.append(str(error) or type(error).__name__)
         resolution.queries = list(begun)
         for query in begun:
@@ -205,12 +205,12 @@ class NameServers:
 
 
 def _pointers(answer: Any) -> list[str]:
-    """Return the names in the answer to a question for PTR."""
+    """Return the names in the answer to a PTR query."""
     return [str(one.payload.name) for one in answer[0] if one.type == dns.PTR]
 
 
 def _addresses(answer: Any) -> list[str]:
-    """Return the addresses in an answer, behind CNAMEs too."""
+    """Return the addresses in an answer, including those reached through CNAMEs."""
     return [
         one.payload.dottedQuad() if one.type == dns.A else str(ip_address(one.payload.address))
         for one in answer[0]
@@ -219,11 +219,11 @@ def _addresses(answer: Any) -> list[str]:
 
 
 def _reason(failure: Failure) -> str:
-    """Return why there is no answer; errors of DNS print as their message."""
+    """Return why a query has failed. DNS errors are shown by their message."""
     name = failure.type.__name__ if failure.type is not None else "error"
     words = {
         "DNSServerError": "the name server failed (SERVFAIL)",
-        "DNSQueryRefusedError": "the name server refuses the question (REFUSED)",
+        "DNSQueryRefusedError": "the name server refuses the query (REFUSED)",
         "TimeoutError": "no name server answers",
     }
     return words.get(name, f"the name server answers with {name}")

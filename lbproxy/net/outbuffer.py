@@ -1,8 +1,8 @@
-"""DATA. The chunks that a transport has yet to send: bytes, small writes gathered, and at most one
+"""DATA. The chunks that a transport has yet to send: bytes, combined small writes, and at most one
 pipe.
 
-Functions on a deque instead of a class around one: a transport that has nothing to send owns no
-buffer, and one that sends a record per turn makes nothing but the deque.
+The module has functions on a deque instead of a class around one. A transport with nothing to send
+owns no buffer, and a transport that sends one record per turn creates only the deque.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from lbproxy.net.handler import Handler
 __all__ = ["GATHER_BYTES", "SMALL_BYTES", "PipeChunk", "add", "gather", "remove"]
 
 SMALL_BYTES: Final = 1024
-"""Writes up to this size are copied into a chunk that grows."""
+"""Writes up to this size are copied into a growing chunk."""
 
 GATHER_BYTES: Final = 16 * 1024
-"""The size such a chunk may reach."""
+"""Maximum size of such a chunk."""
 
 
 class PipeChunk(Handler):
-    """Bytes in a pipe of the kernel (:class:`lbproxy.net.relay.Relay`): only ever the first chunk.
+    """Bytes in a pipe of the kernel (:class:`lbproxy.net.relay.Relay`). It is always the first
+    chunk.
 
-    ``left``: how many."""
+    ``left``: number of bytes in it.
+    """
 
     __slots__ = ("left",)
 
@@ -32,11 +34,13 @@ class PipeChunk(Handler):
         self.left = 0
 
     def __len__(self) -> int:
-        """Bytes in the pipe."""
+        """Return the number of bytes in the pipe."""
         return self.left
 
     def flush(self) -> int:
-        """Send; how many bytes were taken.  OSError as ``send`` has it, but never "try again"."""
+        """Send, and return the number of bytes sent. Raises OSError like ``send``, except for "try
+        again".
+        """
         raise NotImplementedError
 
     def over(self) -> None:
@@ -49,7 +53,7 @@ class PipeChunk(Handler):
 
 
 def add(pending: deque[Any], data: Any) -> None:
-    """Append ``data``, which its owner may change afterwards unless it is bytes or a read-only
+    """Append ``data``. Its owner may change it afterwards, unless it is bytes or a read-only
     view.
     """
     size = len(data)
@@ -81,9 +85,10 @@ def remove(pending: deque[Any], sent: int) -> None:
 
 
 def gather(pending: deque[Any], size: int) -> Any:
-    """The first chunk, made ``size`` bytes long by those after it if there are as many.
+    """Return the first chunk, extended to ``size`` bytes by those after it if enough exist.
 
-    The bytes at the beginning of the buffer stay there."""
+    The bytes stay in the buffer.
+    """
     found = len(pending[0])
     if found >= size:
         return pending[0]

@@ -9,9 +9,9 @@ __all__ = ["has_input"]
 
 
 def has_input(transport: Any) -> bool:
-    """Return whether bytes, a FIN or an error wait on the socket of ``transport``.
+    """Return whether bytes, a FIN or an error are pending on the socket of ``transport``.
 
-    Costs one system call.  False for a transport without a socket (in-memory ones).
+    Costs one system call. Returns False for a transport without a socket (in-memory ones).
     """
     sock = getattr(transport, "socket", None)
     if sock is None:

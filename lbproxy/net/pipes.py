@@ -1,7 +1,8 @@
-"""DATA. A few pipes, lent to the relays that move bulk at the moment; one pool for each Poller.
+"""DATA. A pool of pipes, lent to relays while they move bulk data. Each Poller has one pool.
 
-A pipe is two descriptors and kernel memory, so there is a bound, and who has had no use for his
-pipe for a while is asked to give it back. When there is none to lend, the borrower goes on without.
+A pipe costs two descriptors and kernel memory, so the number is bounded. A borrower that has not
+used its pipe for a while is asked to return it. Without a free pipe, a borrower continues without
+one.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from lbproxy.net.timers import TimerWheel
 __all__ = ["PIPE_BYTES", "Borrower", "Pipe", "PipePool"]
 
 PIPE_BYTES = 512 * 1024
-"""Wanted capacity, and the most that is moved in one turn; see :mod:`lbproxy.net.relay` for what
-sizes cost.
+"""Requested capacity, and the maximum that is moved in one turn; see :mod:`lbproxy.net.relay` for
+the cost of sizes.
 """
 
-LEAST_BYTES = 64 * 1024  # a smaller pipe costs more turns than it saves copies
-KEPT = 4  # empty pipes kept for the next borrowers
-SWEEP_S = 0.5  # unused for two sweeps at most: given back
-SHORTAGE_S = 5.0  # how long none is made after the system refused one
+LEAST_BYTES = 64 * 1024  # a smaller pipe costs more in turns than it saves in copies
+KEPT = 4  # empty pipes kept for later borrowers
+SWEEP_S = 0.5  # a pipe that is unused for at most two sweeps is returned
+SHORTAGE_S = 5.0  # pause before creating pipes again after the system refused one
 
 _SET_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)
 _GET_SIZE = getattr(fcntl, "F_GETPIPE_SZ", 1032)
@@ -43,30 +44,33 @@ class Borrower(Protocol):
     """The owner of a borrowed pipe."""
 
     def sweep(self) -> None:
-        """Give it back unless it was used since the last call."""
+        """Return the pipe unless it was used since the last call."""
 
 
 class Pipe:
-    """Both ends, non-blocking; ``size``: its capacity in bytes."""
+    """A non-blocking pipe. ``size``: its capacity in bytes."""
 
     __slots__ = ("read_end", "size", "write_end")
 
     def __init__(self) -> None:
         self.read_end, self.write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        with contextlib.suppress(OSError):  # the user's share is used up: the default size then
+        # the user's quota is used up: the pipe keeps the default size
+        with contextlib.suppress(OSError):
             fcntl.fcntl(self.write_end, _SET_SIZE, PIPE_BYTES)
         self.size = fcntl.fcntl(self.write_end, _GET_SIZE)
 
     def close(self) -> None:
-        """Close both ends; the content is lost."""
+        """Close both ends. The content is lost."""
         os.close(self.read_end)
         os.close(self.write_end)
 
 
 class PipePool:
-    """``most``: pipes at a time; None: what the limit of descriptors allows.
+    """A pool of pipes. ``most``: maximum number of pipes; None: derived from the limit of
+    descriptors.
 
-    No descriptor and no timer before the first is taken."""
+    It uses no descriptor and no timer before the first pipe is taken.
+    """
 
     __slots__ = ("_borrowers", "_closed", "_free", "_most", "_not_before", "_now", "_timer")
 
@@ -80,11 +84,11 @@ class PipePool:
         self._closed = splice is None
 
     def __len__(self) -> int:
-        """How many are lent."""
+        """Return the number of lent pipes."""
         return len(self._borrowers)
 
     def take(self, borrower: Borrower) -> Pipe | None:
-        """An empty pipe until :meth:`give`, None if there is none to be had."""
+        """Return an empty pipe to use until :meth:`give`, or None if none is available."""
         if self._closed or len(self._borrowers) >= self._most:
             return None
         pipe = self._free.pop() if self._free else self._make()
@@ -100,7 +104,7 @@ class PipePool:
             return None
         try:
             pipe = Pipe()
-        except OSError:  # no descriptors: there are better uses for what is left of them
+        except OSError:  # out of descriptors, and connections need the remaining ones
             self._not_before = now + SHORTAGE_S
             return None
         if pipe.size < LEAST_BYTES:
@@ -110,7 +114,7 @@ class PipePool:
         return pipe
 
     def give(self, borrower: Borrower, empty: bool) -> None:
-        """Take a pipe back; one that is not ``empty`` is closed with its content."""
+        """Take a pipe back. A pipe that is not ``empty`` is closed with its content."""
         pipe = self._borrowers.pop(borrower)
         if empty and len(self._free) < KEPT and not self._closed:
             self._free.append(pipe)
@@ -120,10 +124,10 @@ class PipePool:
             self._timer.clear()
 
     def refuse(self, error: OSError) -> None:
-        """The kernel does not splice these sockets: lend no more."""
+        """Stop lending, because the kernel cannot splice these sockets."""
         if not self._closed:
             why = errno.errorcode.get(error.errno or 0, str(error))
-            _log.warn("bulk is copied through the process: splice says {why}", why=why)
+            _log.warn("bulk data is copied through the process: splice failed: {why}", why=why)
         self.close()
 
     def _sweep(self) -> None:
@@ -133,7 +137,7 @@ class PipePool:
             self._timer.set(SWEEP_S)
 
     def close(self) -> None:
-        """Lend no more and close idle pipes; lent ones are closed when they come back."""
+        """Stop lending and close idle pipes. Lent pipes are closed when they are returned."""
         self._closed = True
         for pipe in self._free:
             pipe.close()

@@ -1,23 +1,23 @@
-"""DATA. One nested epoll for every proxied socket; made by :class:`lbproxy.net.fast.FastNetwork`.
+"""DATA. One nested epoll for all proxied sockets, created by :class:`lbproxy.net.fast.FastNetwork`.
 
-The epoll's own descriptor is the only thing the Twisted reactor watches, and only while a socket is
-registered. When it is readable the poller takes the ready sockets with one system call, serves them
-in a tight loop and returns, so that timers and everything else on the reactor run. A turn of the
-reactor costs as much as several events. While it is busy, the poller therefore looks again within
-the turn, for at most :data:`BATCH` events in all, and for :data:`LOOKS_S` after the first look: a
-firewall may need milliseconds for one event, and timers wait meanwhile.
+The Twisted reactor watches only the epoll's own descriptor, and only while a socket is registered.
+When it is readable, the poller gets the ready sockets with one system call, serves them in a tight
+loop and returns, so that timers and other work of the reactor run. A turn of the reactor costs as
+much as several events. Under load the poller therefore polls again within the turn, for at most
+:data:`BATCH` events in all and at most :data:`LOOKS_S` after the first poll. The time is bounded
+because a firewall may need milliseconds for one event while timers wait.
 
 Rules:
 
-1. An event is for the object that registered the descriptor, not for the number's present owner: a
-   handler registered during a batch gets no event of that batch, a handler that is gone gets none.
-2. Level-triggered: a handler need not read to the end, what is left is reported again. One ``recv``
-   per event is then enough, where edge-triggering needs a second one to see EAGAIN.
+1. An event belongs to the object that registered the descriptor, not to the number's present owner.
+   A handler registered during a batch gets no event of that batch; a removed handler gets none.
+2. Level-triggered: a handler need not read to the end, because remaining data is reported again.
+   One ``recv`` per event is then enough; edge-triggering needs a second one to see EAGAIN.
 3. An exception in a handler ends that handler's connection, never the loop.
-4. ``soon`` runs at the end of the current batch (or in the next reactor iteration when there is no
-   turn), ``again`` in the next turn; both are how work is done outside the caller's stack.
-5. A descriptor that is closed leaves the epoll without a system call, unless it was registered when
-   the process forked: a child that holds the socket open would keep it in the epoll.
+4. ``soon`` runs at the end of the current batch (or in the next reactor iteration outside a turn),
+   ``again`` in the next turn. Both run work outside the caller's stack.
+5. A closed descriptor leaves the epoll without a system call, unless it was registered when the
+   process forked: a child that holds the socket open would keep it in the epoll.
 
 =======  ============================  ======================  ======
 state    doRead, on_soon begin         they end                close
@@ -50,19 +50,20 @@ from lbproxy.net.timers import TimerWheel
 
 __all__ = ["BATCH", "ERR", "HUP", "IN", "OUT", "RDHUP", "Handler", "Poller", "failure_of"]
 
-# as <sys/epoll.h> has them for every architecture: numbers, so that the compiler knows them
+# the values of <sys/epoll.h> on every architecture, as numbers so that mypyc can inline them
 IN: Final = 1
 OUT: Final = 4
 ERR: Final = 8
 HUP: Final = 16
 RDHUP: Final = 0x2000
 
-BATCH = 256  # ready sockets served per turn
-BUSY: Final = 4  # so many events at once: more have come meanwhile
-LOOKS_S: Final = 0.005  # seconds after the first batch of a turn, in which it looks again
-ACCEPT_WORK: Final = 4  # an accepted connection counts as so many events
-HANDSHAKES = 4  # steps of clients' TLS handshakes in one turn; one costs up to a millisecond
-SOON_ROUNDS: Final = 4  # how often work that makes more work is followed within one turn
+BATCH = 256  # maximum number of ready sockets served per turn
+BUSY: Final = 4  # this many events at once suggest that more have arrived meanwhile
+LOOKS_S: Final = 0.005  # seconds after the first batch of a turn in which the poller polls again
+ACCEPT_WORK: Final = 4  # an accepted connection counts as this many events
+# maximum steps of clients' TLS handshakes in one turn; one costs up to a millisecond
+HANDSHAKES = 4
+SOON_ROUNDS: Final = 4  # maximum rounds of work that creates more work within one turn
 
 
 class PollerState(Enum):
@@ -73,7 +74,7 @@ class PollerState(Enum):
     CLOSED = 2
 
 
-_IDLE: Final = PollerState.IDLE  # each looked up once
+_IDLE: Final = PollerState.IDLE  # cached, because each enum member access costs a lookup
 _TURN: Final = PollerState.TURN
 _CLOSED: Final = PollerState.CLOSED
 
@@ -82,12 +83,12 @@ _failure: Callable[..., Failure] = Failure
 
 
 def failure_of(error: BaseException | None) -> Failure:
-    """Twisted's wrapping of ``error``; None: of the one being handled."""
+    """Return ``error`` as a Failure of Twisted; None: the exception being handled."""
     return _failure(error)
 
 
 class _Forks:
-    """Counts the forks of this process that may leave a child with our descriptors."""
+    """Counts forks of this process, whose children may inherit its descriptors."""
 
     __slots__ = ("count",)
 
@@ -95,7 +96,7 @@ class _Forks:
         self.count = 0
 
     def note(self) -> None:
-        """The process is about to fork."""
+        """Note that the process is about to fork."""
         self.count += 1
 
 
@@ -106,9 +107,8 @@ os.register_at_fork(before=_forks.note)
 class Poller(Loop):
     """The nested epoll.
 
-    ``reactor``: provides IReactorFDSet and IReactorTime. ``wheel``: for the deadlines of what is
-    registered here. Raises OSError when there is no descriptor to be had, AttributeError where
-    there is no epoll.
+    ``reactor``: provides IReactorFDSet and IReactorTime. ``wheel``: timer wheel for the registered
+    objects. Raises OSError if no descriptor is left, AttributeError if the system has no epoll.
     """
 
     def __init__(self, reactor: Any, wheel: TimerWheel | None = None) -> None:
@@ -117,7 +117,7 @@ class Poller(Loop):
         self.state = _IDLE
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
-        self._handshakes = HANDSHAKES  # left in this turn
+        self._handshakes = HANDSHAKES  # events left in this turn
         self._work = 0  # events of this batch, with ACCEPT_WORK for each accepted connection
         self._fresh: set[int] = set()  # descriptors registered during this batch
         self._soon: list[Handler] = []
@@ -126,7 +126,7 @@ class Poller(Loop):
         self._quiet: dict[str, float] = {}  # kind of message -> when it may be logged again
         self._fd: int = self._epoll.fileno()
         self._forks = _forks.count
-        self._shared: set[int] = set()  # descriptors that a child may have open too
+        self._shared: set[int] = set()  # descriptors that a child process may have open too
 
     @property
     def in_turn(self) -> bool:
@@ -136,7 +136,7 @@ class Poller(Loop):
     # -- registration ------------------------------------------------------------------------
 
     def register(self, fd: int, mask: int, handler: Handler) -> None:
-        """Watch ``fd`` for ``mask``; OSError (ENOSPC, ENOMEM) if the kernel will not."""
+        """Watch ``fd`` for ``mask``. Raises OSError (ENOSPC, ENOMEM) if the kernel refuses."""
         if self.state is _CLOSED:
             raise OSError(errno.EBADF, "the network is closed")
         if self._forks != _forks.count:
@@ -149,25 +149,29 @@ class Poller(Loop):
             self._fresh.add(fd)
 
     def modify(self, fd: int, mask: int) -> None:
-        """Watch a registered ``fd`` for ``mask`` from now on; errors and hang-up are
-        always told.
+        """Watch a registered ``fd`` for ``mask`` from now on. Errors and hang-ups are always
+        reported.
         """
         self._epoll.modify(fd, mask)
 
     def replace(self, fd: int, handler: Handler) -> None:
-        """Give the events of a registered ``fd`` to another object from the next batch on."""
+        """Pass the events of a registered ``fd`` to another object from the next batch on."""
         self._handlers[fd] = handler
         if self.state is _TURN:
             self._fresh.add(fd)
 
     def unregister(self, fd: int) -> None:
-        """Stop watching ``fd``, which others may have open too; harmless if repeated."""
+        """Stop watching ``fd``, which other processes may have open too. A second call does
+        nothing.
+        """
         if fd in self._handlers:
             self.silence(fd)
             self.forget(fd)
 
     def release(self, fd: int) -> None:
-        """Stop watching ``fd``, a socket of ours alone, which the caller closes next (rule 5)."""
+        """Stop watching ``fd``, which only this process has open and the caller closes next (rule
+        5).
+        """
         if self._forks != _forks.count:
             self._note_forks()
         if self._shared and fd in self._shared:
@@ -175,19 +179,19 @@ class Poller(Loop):
         self.forget(fd)
 
     def forget(self, fd: int) -> None:
-        """As :meth:`unregister` for a descriptor that was silenced; harmless if repeated."""
+        """Remove a descriptor that was silenced. A second call does nothing."""
         if self._shared:
             self._shared.discard(fd)
         if self._handlers.pop(fd, None) is not None and not self._handlers:
             self.reactor.removeReader(self)
 
     def silence(self, fd: int) -> None:
-        """Report nothing of ``fd``, not even a hang-up, until it is registered again; its handler
-        is still known.
+        """Report no event of ``fd``, not even a hang-up, until it is registered again. Its handler
+        stays known.
         """
         try:
             self._epoll.unregister(fd)
-        except (OSError, ValueError):  # closed already
+        except (OSError, ValueError):  # already closed
             return
 
     def _note_forks(self) -> None:
@@ -196,7 +200,7 @@ class Poller(Loop):
         self._shared.update(self._handlers)
 
     def __len__(self) -> int:
-        """How many descriptors are watched."""
+        """Return the number of watched descriptors."""
         return len(self._handlers)
 
     # -- later -------------------------------------------------------------------------------
@@ -208,7 +212,7 @@ class Poller(Loop):
             self._wake = self.reactor.callLater(0, self._woken)
 
     def again(self, handler: Handler) -> None:
-        """Call ``handler.on_soon()`` in the next turn, after everybody else had theirs."""
+        """Call ``handler.on_soon()`` in the next turn, after all other handlers."""
         self._again.append(handler)
         if self._wake is None and self.state is not _CLOSED:
             self._wake = self.reactor.callLater(0, self._woken)
@@ -245,7 +249,7 @@ class Poller(Loop):
     # -- the turn ----------------------------------------------------------------------------
 
     def doRead(self) -> None:
-        """One turn; called by the reactor."""
+        """Run one turn. The reactor calls it."""
         if self.state is _CLOSED:
             return
         self.state = _TURN
@@ -268,7 +272,7 @@ class Poller(Loop):
             self._end_turn()
 
     def _serve(self, most: int) -> None:
-        """Serve the sockets that are ready now, at most so many."""
+        """Serve the sockets that are ready now, at most ``most`` of them."""
         handlers = self._handlers
         fresh = self._fresh
         ready = self._epoll.poll(0, most)
@@ -285,19 +289,19 @@ class Poller(Loop):
             self._run_soon()
 
     def accepted(self) -> None:
-        """Note a new connection of a client, whose first bytes have often arrived as well."""
+        """Count a new client connection, whose first bytes have often arrived as well."""
         self._work += ACCEPT_WORK
 
     def take_handshake(self) -> bool:
         """Return whether a client's TLS handshake may take a step in this turn.
 
-        Fresh connections wait behind established ones, however many there are.
+        New connections wait behind established ones, regardless of their number.
         """
         self._handshakes -= 1
         return self._handshakes >= 0
 
     def crashed(self, handler: Handler) -> None:
-        """Called in an except clause: log, at most once a second per kind, and end ``handler``."""
+        """Log the exception being handled, at most once a second per kind, and end ``handler``."""
         reason = failure_of(None)
         kind = f"{type(handler).__name__} {reason.type.__name__ if reason.type else ''}"
         if self.may_log(kind):
@@ -309,7 +313,9 @@ class Poller(Loop):
                 _log.failure("closing a failed connection failed: {kind}", kind=kind)
 
     def may_log(self, kind: str) -> bool:
-        """Return whether a message of this kind may be logged: once a second each."""
+        """Return whether a message of this kind may be logged. The limit is one per second and
+        kind.
+        """
         now = self.wheel.now()
         if now < self._quiet.get(kind, now):
             return False
@@ -325,15 +331,17 @@ class Poller(Loop):
         return self._fd
 
     def logPrefix(self) -> str:
-        """For the reactor's log context."""
+        """Return the prefix for the reactor's log context."""
         return "lbproxy"
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor disconnects everything, or lost the epoll: every connection is lost."""
+        """Close every connection, because the reactor disconnects everything or has lost the
+        epoll.
+        """
         self._shut(failure_of(ConnectionLost("the reactor stopped")))
 
     def close(self) -> None:
-        """Lose every connection and leave the reactor; harmless if repeated."""
+        """Close every connection and leave the reactor. A second call does nothing."""
         if self.state is not _CLOSED:
             self._shut(failure_of(ConnectionLost("the network was closed")))
 

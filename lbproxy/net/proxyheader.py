@@ -1,4 +1,4 @@
-"""DATA. The content of a header of the PROXY protocol, and the codes that its two versions share.
+"""DATA. The content of a PROXY protocol header, and the codes that both versions share.
 
 :mod:`lbproxy.net.proxyproto` parses and writes headers.
 """
@@ -31,7 +31,7 @@ __all__ = [
     "parse_tlvs",
 ]
 
-MAX_TLVS = 128  # the registered types are 20; an empty TLV takes 3 bytes of the header
+MAX_TLVS = 128  # 20 types are registered; an empty TLV takes 3 bytes of the header
 TLV_ALPN = 0x01
 TLV_AUTHORITY = 0x02
 TLV_CRC32C = 0x03
@@ -44,10 +44,11 @@ TLV = tuple[int, bytes]
 
 @frozen
 class ProxyTLS:
-    """The SSL TLV (section 2.2.5): how the client reached the sender of the header.
+    """The SSL TLV (section 2.2.5), which describes the TLS connection between the client and the
+    sender of the header.
 
-    ``version`` such as "TLSv1.3"; ``common_name`` of the client's certificate, "" if none;
-    ``verified``: it presented a certificate and that was verified.
+    ``version`` such as "TLSv1.3". ``common_name`` of the client's certificate, "" if none.
+    ``verified``: the client presented a certificate and it was verified.
     """
 
     over_tls: bool
@@ -62,10 +63,10 @@ class ProxyTLS:
 class ProxyHeader:
     """The content of a header.
 
-    ``local``: the sender's own connection (a health check); the addresses of the socket hold.
-    ``source_ip`` is "" when the header gives no IP addresses (local, UNKNOWN, Unix sockets). An
-    IPv4-mapped address, as dual-stack listeners of other proxies send it, is shown as IPv4.
-    ``tlvs``: as received, in order, without the padding ones.
+    ``local``: the sender's own connection (a health check); the socket's addresses apply.
+    ``source_ip`` is "" if the header contains no IP addresses (local, UNKNOWN, Unix sockets). An
+    IPv4-mapped address, as sent by dual-stack listeners of other proxies, is shown as IPv4.
+    ``tlvs``: as received, in order, without padding.
     """
 
     version: int
@@ -77,7 +78,7 @@ class ProxyHeader:
     tlvs: tuple[TLV, ...] = ()
 
     def tlv(self, kind: int) -> bytes | None:
-        """The first value of that type."""
+        """Return the first value of this type."""
         for found, value in self.tlvs:
             if found == kind:
                 return value
@@ -85,12 +86,12 @@ class ProxyHeader:
 
     @property
     def alpn(self) -> str:
-        """The application protocol the client negotiated, "" if not said."""
+        """The application protocol that the client negotiated, "" if unknown."""
         return (self.tlv(TLV_ALPN) or b"").decode("latin-1")
 
     @property
     def authority(self) -> str:
-        """The host name the client asked for (SNI), lower case, "" if not said."""
+        """The host name that the client requested (SNI) in lower case, "" if unknown."""
         return (self.tlv(TLV_AUTHORITY) or b"").decode("utf-8", "replace").lower()
 
     @property
@@ -100,7 +101,7 @@ class ProxyHeader:
 
     @property
     def tls(self) -> ProxyTLS | None:
-        """How the client's TLS was, None if not said."""
+        """Properties of the client's TLS, None if unknown."""
         value = self.tlv(TLV_SSL)
         return None if value is None else parse_ssl(value)
 
@@ -111,14 +112,14 @@ def bad_header(detail: str) -> ProxyError:
 
 
 def as_ipv6(address: IPv4Address | IPv6Address) -> IPv6Address:
-    """Return an address as IPv6, an IPv4 one as its mapped form."""
+    """Return an address as IPv6. An IPv4 address is mapped."""
     if isinstance(address, IPv6Address):
         return address
     return IPv6Address(b"\0" * 10 + b"\xff\xff" + address.packed)
 
 
 def parse_tlvs(data: bytes, at: int) -> list[TLV]:
-    """Return the TLVs from ``at`` on; ProxyError for one that is cut short, or for too many."""
+    """Return the TLVs from ``at`` on. Raises ProxyError for a truncated one, or for too many."""
     tlvs: list[TLV] = []
     while at < len(data):
         if len(tlvs) == MAX_TLVS:
@@ -135,7 +136,7 @@ def parse_tlvs(data: bytes, at: int) -> list[TLV]:
 
 
 def parse_ssl(value: bytes) -> ProxyTLS:
-    """Return the content of the SSL TLV; ProxyError for one that is cut short."""
+    """Return the content of the SSL TLV. Raises ProxyError if it is truncated."""
     if len(value) < 5:
         raise bad_header("PROXY SSL TLV cut short")
     client, verify = struct.unpack_from("!BI", value)

@@ -1,9 +1,9 @@
-"""DATA. The PROXY protocol, versions 1 and 2: parsing what comes before a connection's own bytes,
-and writing it.
+"""DATA. The PROXY protocol, versions 1 and 2: parser and encoders of the header that precedes a
+connection's data.
 
-Sans-IO: :class:`lbproxy.proxy.preamble.Preamble` feeds the parser, and code that dials with
-``send_proxy`` writes what the encoders return as the dial's preamble. Section numbers are those of
-"The PROXY protocol, Versions 1 & 2" by W. Tarreau.
+Sans-IO: :class:`lbproxy.proxy.preamble.Preamble` feeds the parser. Code that dials with
+``send_proxy`` writes the result of the encoders as the dial's preamble. Section numbers are those
+of "The PROXY protocol, Versions 1 & 2" by W. Tarreau.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ Endpoint = tuple[str, int]
 
 
 class ProxyHeaderParser:
-    """Takes bytes until a header is complete; any split gives the same result.
+    """Parses bytes until a header is complete. Any split of the bytes gives the same result.
 
-    ``leftover``: what followed the header.
+    ``leftover``: the bytes after the header.
     """
 
     __slots__ = ("_buffer", "_done", "leftover")
@@ -63,10 +63,11 @@ class ProxyHeaderParser:
         self.leftover = b""
 
     def receive(self, data: bytes) -> ProxyHeader | None:
-        """The header once it is complete, else None.  Call no more after that.
+        """Return the header once it is complete, else None. Do not call it again after that.
 
         Raises :class:`ProxyError` (BAD_PREAMBLE) as soon as the bytes cannot become a header within
-        the bounds."""
+        the bounds.
+        """
         self._buffer = buffer = self._buffer + data
         if buffer.startswith(b"PROXY "):
             return self._version_1(buffer)
@@ -105,7 +106,7 @@ class ProxyHeaderParser:
 
 
 def encode_v1(source: Endpoint | None, destination: Endpoint | None) -> bytes:
-    """A version 1 line; None (or an empty IP) on either side gives UNKNOWN."""
+    """Return a version 1 line. None (or an empty IP) on either side gives UNKNOWN."""
     pair = _pair(source, destination)
     if pair is None:
         return b"PROXY UNKNOWN\r\n"
@@ -121,10 +122,11 @@ def encode_v2(
     local: bool = False,
     checksum: bool = False,
 ) -> bytes:
-    """A version 2 header; None (or an empty IP) on either side gives the unspecified family.
+    """Return a version 2 header. None (or an empty IP) on either side gives the unspecified family.
 
-    ``local``: the connection is our own (a health check).  ``checksum``: adds a CRC32C TLV.
-    ValueError when it would exceed 65535 bytes."""
+    ``local``: the connection is our own (a health check). ``checksum``: adds a CRC32C TLV. Raises
+    ValueError if the header exceeds 65535 bytes.
+    """
     pair = None if local else _pair(source, destination)
     if pair is None:
         family, addresses = 0x00, b""
@@ -146,7 +148,7 @@ def encode_v2(
 
 
 def crc32c(data: bytes) -> int:
-    """Castagnoli's CRC (RFC 4960 appendix B), about 10 MB/s: for headers only."""
+    """Return Castagnoli's CRC (RFC 4960 appendix B). About 10 MB/s, so use it for headers only."""
     crc = 0xFFFFFFFF
     table = _CRC_TABLE
     for byte in data:
@@ -170,10 +172,10 @@ _CRC_TABLE = _crc_table()
 def _pair(
     source: Endpoint | None, destination: Endpoint | None
 ) -> tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Address, int, int] | None:
-    """Both addresses in one family:
+    """Return both addresses in one family.
 
-    IPv4-mapped ones (of dual-stack sockets) are written as IPv4, but an IPv4 one beside a real IPv6
-    one as IPv4-mapped.
+    IPv4-mapped addresses (of dual-stack sockets) become IPv4. If the other address is a real IPv6
+    one, an IPv4 address becomes IPv4-mapped.
     """
     if not source or not destination or not source[0] or not destination[0]:
         return None
@@ -184,7 +186,7 @@ def _pair(
 
 
 def _plain(ip: str) -> IPv4Address | IPv6Address:
-    """A scope (``%eth0``) means nothing to the receiver and is left out."""
+    """Return an address without its scope (``%eth0``), which is meaningless to the receiver."""
     address = ip_address(ip.partition("%")[0])
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
@@ -226,12 +228,12 @@ def _ipv6(word: str) -> IPv6Address:
 
 
 def _shown(address: IPv6Address) -> str:
-    """An IPv4 client of a dual-stack socket is shown as IPv4."""
+    """Return the text of an address; an IPv4-mapped one as IPv4."""
     return str(address.ipv4_mapped or address)
 
 
 def _port(word: bytes) -> int:
-    """Decimal without leading zeros, 0 to 65535."""
+    """Parse a decimal port without leading zeros, 0 to 65535."""
     if not word.isdigit() or len(word) > 5 or (word[:1] == b"0" and word != b"0"):
         raise ValueError(word)
     port = int(word)
@@ -242,7 +244,7 @@ def _port(word: bytes) -> int:
 
 # -- version 2 (section 2.2) ---------------------------------------------------------------------
 
-# address family and transport -> bytes of both addresses and ports; others must be refused
+# address family and transport -> length of both addresses and ports; others must be refused
 _ADDRESS_BYTES = {0x00: 0, 0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x32: 216}
 
 
@@ -281,9 +283,9 @@ def _parse_v2(header: bytes) -> ProxyHeader:
 
 
 def _check_crc(header: bytes, at: int, tlvs: list[TLV]) -> None:
-    """Section 2.2.4: the checksum covers the whole header with its own value as zeros.
+    """Verify the checksum over the whole header, with its own value as zeros (section 2.2.4).
 
-    A second checksum is refused: each costs a pass over the header.
+    A second checksum is refused, because each costs a pass over the header.
     """
     if sum(kind == TLV_CRC32C for kind, _ in tlvs) > 1:
         raise bad_header("PROXY header with more than one checksum")

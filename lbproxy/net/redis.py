@@ -1,7 +1,7 @@
-"""DATA. A client of Redis: one connection that is made again when it is lost.
+"""DATA. A Redis client with one connection, which is reopened when it is lost.
 
-Commands are pipelined in one order.  Each has a deadline, and fails at once while there is no
-connection: nothing waits for a server that is away.  ``redislink.py`` opens the connections.
+Commands are pipelined in one order. Each has a deadline, and fails at once while no connection
+exists, so that no command waits for an absent server. ``redislink.py`` opens the connections.
 """
 
 from __future__ import annotations
@@ -28,25 +28,30 @@ __all__ = ["RedisClient", "RedisCounts", "RedisDown", "RedisRefused", "RedisScri
 _log = Logger()
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-"""Seconds between two attempts to connect: doubled each time, plus or minus a fifth."""
+"""Seconds between two attempts to connect, doubled each time, plus or minus a fifth."""
 
 STALLED = 1.0
-"""Seconds without a reply, at least, after which a connection is given up."""
+"""Minimum time in seconds without a reply after which a connection is closed."""
 
 IDLE = 1.0
 """Seconds after which an idle connection is tested by a PING."""
 
 MOST_WAITING = 1000
-"""Commands that wait for a reply; further ones fail at once."""
+"""Maximum number of commands that wait for a reply; further ones fail at once."""
 
-_EARLY = 1e-6  # seconds; a timer that fires early by the rounding of floats is not set again
-_STEADY = 1.0  # seconds that a connection must have lasted, so that the pause begins anew
-_MOVED = ("READONLY", "LOADING", "MASTERDOWN", "NOAUTH")  # another server may serve
+# seconds; absorbs the rounding of floats, so that a timer that fires slightly early is not set
+# again
+_EARLY = 1e-6
+# minimum life of a connection in seconds after which the pause starts from its minimum
+_STEADY = 1.0
+_MOVED = ("READONLY", "LOADING", "MASTERDOWN", "NOAUTH")  # another server may accept the command
 
 
 @frozen
 class RedisScript:
-    """A Lua script, sent once and then run by its digest.  ``name``: its first line, a comment."""
+    """A Lua script, which is sent once and then run by its digest. ``name``: its first line, a
+    comment.
+    """
 
     text: str
     sha: str = field(init=False, repr=False)
@@ -57,13 +62,13 @@ class RedisScript:
 
     @property
     def name(self) -> str:
-        """The words of the first line."""
+        """The text of the first line."""
         return self.text.partition("\n")[0].removeprefix("--").strip()
 
 
 @define
 class RedisCounts:
-    """Counters of a client.  ``seconds``: of all commands that were answered, together."""
+    """Counters of a client. ``seconds``: total time of all commands that were answered."""
 
     commands: int = 0
     failures: int = 0
@@ -73,16 +78,17 @@ class RedisCounts:
 
 @define(eq=False)
 class _Command:
-    """A command that waits for its reply; ``result`` is None once its deadline has passed."""
+    """A command that waits for its reply. ``result`` is None once its deadline has passed."""
 
     since: float
     result: Deferred[Any] | None
 
 
 class RedisClient:
-    """``up``: whether there is a connection.  ``error``: why there is none, without secrets.
+    """A Redis client. ``up``: whether it is connected. ``error``: why it is not connected, without
+    secrets.
 
-    ``watchers`` are called with ``up`` when it changes.  ``tls``: for ``rediss://``.
+    ``watchers`` are called with ``up`` when it changes. ``tls``: parameters for ``rediss://``.
     """
 
     def __init__(
@@ -111,14 +117,14 @@ class RedisClient:
     # -- commands -------------------------------------------------------------------------------
 
     def call(self, *words: Argument) -> Deferred[Any]:
-        """Send a command; fires with the reply: bytes, int, None or a list of these.
+        """Send a command. The Deferred fires with the reply: bytes, int, None or a list of these.
 
-        Fails with :class:`RedisDown` or :class:`RedisRefused`, after ``timeout`` at the latest.
+        It fails with :class:`RedisDown` or :class:`RedisRefused`, after ``timeout`` at the latest.
         """
         if not self.up:
             return self._failed(RedisDown(self.error))
         if len(self._waiting) >= MOST_WAITING:
-            return self._failed(RedisDown(f"{MOST_WAITING} commands wait already"))
+            return self._failed(RedisDown(f"{MOST_WAITING} commands are waiting already"))
         return self._send(self._link, words)
 
     def run(
@@ -143,7 +149,7 @@ class RedisClient:
         return fail(error)
 
     def _send(self, link: Any, words: Sequence[Argument]) -> Deferred[Any]:
-        result: Deferred[Any] = Deferred()  # one that is cancelled ignores the reply
+        result: Deferred[Any] = Deferred()  # a cancelled command ignores the reply
         command = _Command(self._reactor.seconds(), result)
         self._waiting.append(command)
         self.counts.commands += 1
@@ -164,7 +170,7 @@ class RedisClient:
             return
         if not isinstance(reply, Failure):
             self.counts.seconds += self._reactor.seconds() - command.since
-            # a status is text where hiredis is missing
+            # a status is text if hiredis is not installed
             result.callback(reply.encode() if isinstance(reply, str) else reply)
             return
         self.counts.failures += 1
@@ -174,7 +180,7 @@ class RedisClient:
     # -- deadlines ------------------------------------------------------------------------------
 
     def _arm(self) -> None:
-        """Wake up for the oldest command, or for a PING."""
+        """Set the timer for the oldest command, or for a PING."""
         if self._link is None:
             return
         wait = max(0.0, self._until_due()) if self._waiting else IDLE
@@ -184,7 +190,7 @@ class RedisClient:
             self._timer.reset(wait)
 
     def _until_due(self) -> float:
-        """Return the seconds until a command fails or the connection is given up."""
+        """Return the seconds until a command fails or the connection is closed."""
         due = self._waiting[0].since + self._patience
         fresh = next((one.since for one in self._waiting if one.result is not None), due)
         return min(due, fresh + self.timeout) - float(self._reactor.seconds())
@@ -224,13 +230,13 @@ class RedisClient:
     # -- the connection -------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Connect, and connect again whenever the connection is lost."""
+        """Connect, and reconnect whenever the connection is lost."""
         if self._running is None:
             self._running = ensureDeferred(self._keep_connected())
             self._running.addErrback(self._broken)
 
     def stop(self) -> None:
-        """Close the connection; commands that wait fail."""
+        """Close the connection. Waiting commands fail."""
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
@@ -277,14 +283,15 @@ class RedisClient:
             watcher(up)
 
     def detached(self, link: Any) -> None:
-        """Forget ``link``, which has no connection any more; its protocol calls this."""
+        """Forget ``link``, which is disconnected. Its protocol calls this."""
         if self._link is link:
             self._link = None
             self._waiting.clear()
 
 
 def _is_elsewhere(error: str) -> bool:
-    """Return whether another server may serve what this one has refused."""
-    if "running script" in error:  # Redis below 7 puts the error of a script's command behind
+    """Return whether another server may accept a command that this one has refused."""
+    # Redis below 7 puts the error of a script's command after a prefix
+    if "running script" in error:
         return any(f" -{word} " in error for word in _MOVED)
     return error.partition(" ")[0] in _MOVED

@@ -1,6 +1,6 @@
 """DATA. The connections of :class:`~lbproxy.net.redis.RedisClient`: dialling, sentinels and login.
 
-The protocol is txredisapi's, on lbproxy's own transports, so TLS is verified as towards servers.
+The protocol is txredisapi's, on lbproxy's own transports. TLS is verified as for servers.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from lbproxy.tls.parameters import TLSParameters
 __all__ = ["Argument", "RedisDown", "RedisLinkOwner", "RedisLogin", "RedisRefused", "is_refusal"]
 
 CONNECT = 2.0
-"""Deadline in seconds of a look-up, a dial and the login, each."""
+"""Deadline in seconds of each of look-up, dial and login."""
 
 Argument = str | bytes | int
 
 
 class RedisDown(Exception):
-    """There is no connection, or no reply before the deadline."""
+    """No connection exists, or no reply arrived before the deadline."""
 
 
 class RedisRefused(Exception):
@@ -36,7 +36,7 @@ class RedisRefused(Exception):
 
 
 class RedisLinkOwner(Protocol):
-    """The client, as its connections use it.  ``error``: why the last connection ended."""
+    """The interface of the client to its connections. ``error``: why the last connection ended."""
 
     error: str
 
@@ -45,7 +45,9 @@ class RedisLinkOwner(Protocol):
 
 
 class RedisLogin:
-    """Opens connections to the Redis of ``[shared]``.  ``tls``: parameters of ``rediss://``."""
+    """Opens connections to the Redis server of ``[shared]``. ``tls``: parameters of
+    ``rediss://``.
+    """
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class RedisLogin:
     async def connect(self, owner: RedisLinkOwner) -> tuple[Any, Deferred[None]]:
         """Connect and log in; return the connection and a Deferred that fires when it is lost.
 
-        Raises :class:`RedisDown`, whose text names no secret.
+        Raises :class:`RedisDown`, whose text contains no secret.
         """
         place = self.place
         if place.service:
@@ -84,7 +86,7 @@ class RedisLogin:
                 raise RedisDown("the connection was lost")
         except RedisRefused as error:
             link.transport.abortConnection()
-            # old servers repeat the words of a command, the password too
+            # old servers repeat the command's arguments, including the password
             raise RedisDown(f"login refused: {str(error).partition(' ')[0]}") from None
         except BaseException:
             link.transport.abortConnection()
@@ -105,7 +107,7 @@ class RedisLogin:
             raise kind(str(error)) from None
 
     async def _master(self, owner: RedisLinkOwner) -> Address:
-        """Return the address of the master that the first sentinel to answer names."""
+        """Return the master's address, from the first sentinel that answers."""
         why = "no sentinel answers"
         for sentinel in self.place.addresses:
             try:
@@ -130,7 +132,7 @@ class RedisLogin:
     async def _open_any(
         self, owner: RedisLinkOwner, address: Address
     ) -> tuple[Any, Deferred[None]]:
-        """Connect to the first address of a name that accepts."""
+        """Connect to the first address of a name that accepts the connection."""
         literals = literal_addresses(address)
         if literals is not None:
             return await self._open(owner, address)
@@ -155,7 +157,7 @@ class RedisLogin:
         made: Deferred[Any] = Deferred(lambda _: dial.cancel())
         lost: Deferred[None] = Deferred(lambda _: None)
         link = _link_class()(charset=None, convertNumbers=False)
-        link.callLater = self._reactor.callLater  # it would use the global reactor
+        link.callLater = self._reactor.callLater  # txredisapi would use the global reactor
         link.opened, link.closed = made, lost
         link.owner = owner
         tls = None
@@ -186,7 +188,7 @@ def _words(error: ProxyError, address: Address) -> str:
 
 
 def is_refusal(failure: Failure) -> bool:
-    """Return whether Redis has answered, with an error."""
+    """Return whether Redis answered with an error."""
     from txredisapi import ResponseError
 
     return failure.check(ResponseError) is not None
@@ -194,7 +196,7 @@ def is_refusal(failure: Failure) -> bool:
 
 @cache
 def _link_class() -> Any:
-    """The protocol; txredisapi is imported when a configuration needs it."""
+    """Return the class of connections. txredisapi is imported only if a configuration needs it."""
     from txredisapi import RedisProtocol
 
     class Link(RedisProtocol):  # type: ignore[misc]
@@ -211,17 +213,19 @@ def _link_class() -> Any:
             self.opened.callback(self)
 
         def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-            """See Protocol: a server that speaks something else is no error of this program."""
+            """See Protocol. Data in another protocol ends the connection; it is not an error of
+            this program.
+            """
             try:
                 super().dataReceived(data, unpause)
             except Exception:
-                self.owner.error = "the server does not speak the protocol of Redis"
+                self.owner.error = "the server does not speak the Redis protocol"
                 while self.replyQueue.waiting:
                     self.replyReceived(RedisDown(self.owner.error))
                 self.transport.abortConnection()
 
         def connectionLost(self, reason: Any = None) -> None:
-            """See Protocol: the commands that wait fail first."""
+            """See Protocol. Waiting commands fail first."""
             super().connectionLost(reason)
             self.owner.detached(self)
             closed, self.closed = self.closed, None

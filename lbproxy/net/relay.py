@@ -1,20 +1,19 @@
-"""DATA. Bulk from one socket to another inside the kernel; for protocols that get bulk.
+"""DATA. Relays bulk data from one socket to another inside the kernel.
 
-A :class:`Relay` takes over one direction of a session that moves bulk: socket, pipe, socket, with
-``splice(2)``, so that the bytes are never copied to and from this process. Rules:
+A :class:`Relay` takes over one direction of a session that moves bulk data. It uses ``splice(2)``
+from the socket to a pipe and on to the other socket, so that the bytes are never copied to and from
+this process. Rules:
 
-1. The pipe is filled only while it is empty and nothing else waits at the sink, and emptied at
+1. The pipe is filled only while it is empty and the sink has nothing else to send, and emptied at
    once.
 2. Bytes that the sink does not accept stay in the pipe, and the relay becomes the first chunk of
-   the sink's buffer: then everything that goes for a buffer (back-pressure, half-close and close
-   after it is written, loss on abort) goes for the pipe, and a later ``write`` keeps its place
-   behind it.
-3. Whatever is not plain reading (hang-ups, a paused source, a sink that is closing or has something
-   buffered) goes the ordinary way through the source, which is right at any moment because of rule
-   2.
-4. At most one pipe full per turn, as otherwise one ``recv`` per turn.
-5. The pipe is given back when the flow becomes small or stops, when either connection ends, and
-   when the kernel cannot splice; the direction then goes the ordinary way.
+   the sink's buffer. The rules of a buffer (back-pressure, half-close and close after it is
+   written, loss on abort) then apply to the pipe, and a later ``write`` keeps its place behind it.
+3. All other cases (hang-ups, a paused source, a sink that is closing or has something buffered)
+   take the ordinary way through the source, which is correct at any moment because of rule 2.
+4. At most one pipe full is moved per turn, like one ``recv`` otherwise.
+5. The pipe is returned when the flow becomes small or stops, when either connection ends, and
+   when the kernel cannot splice. The direction then continues the ordinary way.
 6. Bytes count as moved when they have left the source's socket, as with ``recv``.
 
 ========  ========================  ======================  ==========================
@@ -49,7 +48,7 @@ from lbproxy.net.transport import BULK_BYTES, LARGE_BYTES, FastTransport
 
 __all__ = ["BULK_BYTES", "LARGE_BYTES", "SMALL_READS", "Relay", "RelayState", "splice_to"]
 
-SMALL_READS: Final = 16  # so many small ones in a row are the end of the bulk
+SMALL_READS: Final = 16  # this many small reads in a row mark the end of the bulk data
 
 _FLAGS: int = getattr(os, "SPLICE_F_MOVE", 1) | getattr(os, "SPLICE_F_NONBLOCK", 2)
 _TRY_LATER: Final = frozenset(
@@ -68,19 +67,19 @@ class RelayState(Enum):
     RELEASED = 2
 
 
-_MOVING: Final = RelayState.MOVING  # each looked up once
+_MOVING: Final = RelayState.MOVING  # cached, because each enum member access costs a lookup
 _DRAINING: Final = RelayState.DRAINING
 _RELEASED: Final = RelayState.RELEASED
 
 
 def splice_to(source: Any, sink: Any, moved: Callable[[int], None]) -> bool:
-    """Let the kernel move what ``source`` receives to ``sink``, without a call of ``dataReceived``.
+    """Let the kernel move the data from ``source`` to ``sink``, without calls of ``dataReceived``.
 
-    For a protocol that only writes what it receives to ``sink``, whose streaming producer
-    ``source`` is. ``moved(size)`` is called with the number of bytes received; ``moved(0)``, when
-    ``sink`` took something of what it was given before. False, and nothing changes: TLS, not our
-    transports, something buffered, no pipe to be had, no splice here. It ends by itself:
-    ``dataReceived`` may be called again at any time.
+    For a protocol that only writes received data to ``sink``, and whose streaming producer is
+    ``source``. ``moved(size)`` is called with the number of bytes received, and ``moved(0)`` when
+    ``sink`` has sent some of its earlier data. Returns False and changes nothing if this is
+    impossible: TLS, a transport that is not lbproxy's, buffered data, no pipe, or no splice on this
+    system. The relay may end by itself: ``dataReceived`` may be called again at any time.
     """
     if not isinstance(source, FastTransport) or not isinstance(sink, FastTransport):
         return False
@@ -98,7 +97,7 @@ def splice_to(source: Any, sink: Any, moved: Callable[[int], None]) -> bool:
 
 
 class Relay(PipeChunk):
-    """One direction.  It is the poller's handler of the source's socket while it is active."""
+    """One relayed direction. While active it is the poller's handler of the source's socket."""
 
     __slots__ = (
         "_fd",
@@ -132,7 +131,7 @@ class Relay(PipeChunk):
         self._pipe: Pipe | None = None
         self._write_end = self._size = 0
         self._small = 0  # small reads in a row
-        self._used = True  # since the last sweep
+        self._used = True  # used since the last sweep
         self._state = _MOVING
 
     def begin(self, pipe: Pipe) -> None:
@@ -168,10 +167,12 @@ class Relay(PipeChunk):
         self._moved(size)
 
     def on_soon(self) -> None:
-        """Never asked for: the transport asks for itself."""
+        """See :class:`Handler`. It is never called, because the transport requests its own
+        calls.
+        """
 
     def on_crash(self, reason: Failure) -> None:
-        """The source's connection ends."""
+        """End the source's connection."""
         self._source.on_crash(reason)
 
     def _read_failed(self, error: OSError) -> None:
@@ -184,7 +185,7 @@ class Relay(PipeChunk):
     # -- to the sink -------------------------------------------------------------------------
 
     def _push(self) -> None:
-        """The pipe was just filled."""
+        """Send the pipe's content, right after it was filled."""
         sink = self._sink
         try:
             self._drain()
@@ -208,7 +209,7 @@ class Relay(PipeChunk):
         return sent
 
     def _drain(self) -> int:
-        """Give the sink's socket what it takes; how many bytes that was."""
+        """Send the pipe's content to the sink's socket, and return the number of bytes sent."""
         pipe = self._pipe
         assert pipe is not None
         try:
@@ -224,7 +225,7 @@ class Relay(PipeChunk):
         return sent
 
     def _spill(self, pipe: Pipe, error: OSError) -> None:
-        """Return to ordinary writes, with the content of the pipe: the sink takes no splice."""
+        """Write the pipe's content the ordinary way, because the sink does not support splice."""
         data = b""
         while len(data) < self.left:
             data += os.read(pipe.read_end, self.left - len(data))

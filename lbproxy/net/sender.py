@@ -1,6 +1,7 @@
-"""DATA. The sending half of a transport: write, buffer, flush, producers, and the ways to end.
+"""DATA. The sending half of a transport: write, buffer, flush, producers, and closing.
 
-The middle layer of :class:`lbproxy.net.transport.FastTransport`; its rules are numbered there.
+This is the middle layer of :class:`lbproxy.net.transport.FastTransport`, whose docstring numbers
+the rules.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ SENDS_PER_EVENT: Final = 4
 CLOSE_GRACE_S: Final = 30.0
 IOVECS: Final = 64
 
-# of the descriptor and not of the socket: half the instructions
+# calls on the descriptor instead of the socket take half the instructions
 _write: Final[Callable[[int, Any], int]] = os.write
 _writev: Final[Callable[[int, Any], int]] = os.writev
 
 _SHUT: Final[deque[Any]] = deque()
-"""The empty buffer of every direction that is over: nothing is added to it (``_writable``)."""
+"""The empty buffer of every direction that is over. Nothing is added to it (``_writable``)."""
 
 
 class Sender(WatchedSocket):
@@ -60,7 +61,7 @@ class Sender(WatchedSocket):
     ) -> None:
         super().__init__(poller, sock, peer, host, fd, family)
         self._reading = True
-        # None: nothing buffered and a write may go straight to the kernel
+        # None: nothing is buffered and a write may go straight to the kernel
         self._pending: deque[Any] | None = None
         self._pending_bytes = 0
         self._closing = OPEN
@@ -73,8 +74,8 @@ class Sender(WatchedSocket):
     # -- writing -----------------------------------------------------------------------------
 
     def write(self, data: Any) -> None:
-        """Send ``data`` (bytes or the like) now, or as soon as the peer takes it; dropped if the
-        connection is gone.
+        """Send ``data`` (bytes or similar) now, or as soon as the peer accepts it. Dropped if the
+        connection is closed.
         """
         if self._pending is None:
             try:
@@ -92,11 +93,11 @@ class Sender(WatchedSocket):
             self._append(data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """:meth:`write` of all of them."""
+        """Write all items of ``iovec``."""
         self.write(b"".join(iovec))
 
     def _append(self, data: Any) -> None:
-        """Buffer ``data`` and see that it will be sent."""
+        """Buffer ``data`` and schedule its sending."""
         pending = self._pending
         if pending is None or not self._writable():
             return
@@ -112,19 +113,19 @@ class Sender(WatchedSocket):
             self.producer.pauseProducing()
 
     def hold(self, chunk: PipeChunk) -> None:
-        """Buffer the content of a pipe; nothing else is buffered."""
+        """Buffer the content of a pipe. Nothing else is buffered."""
         self._pending = deque((chunk,))
         self._pending_bytes = chunk.left
         self._want_flush()
         self._pause_producer()
 
     def write_failed(self, error: OSError) -> None:
-        """Writing to the socket by other means than :meth:`write` failed."""
+        """Handle a failed write to the socket that did not go through :meth:`write`."""
         self._break(lost(error))
 
     def splice_sink(self, producer: Any) -> bool:
-        """Return whether the kernel may write to the socket: for the streaming ``producer``, with
-        nothing buffered.
+        """Return whether the kernel may write to the socket: ``producer`` is the streaming
+        producer, and nothing is buffered.
         """
         return self._pending is None and self.producer is producer and self.streamingProducer
 
@@ -139,7 +140,7 @@ class Sender(WatchedSocket):
         self._watch_too(OUT)
 
     def _flush(self) -> None:
-        """The kernel takes data again."""
+        """Send buffered data, because the kernel accepts data again."""
         pending = self._pending
         if not pending:
             self._watch_no_more(OUT)  # rule 5
@@ -155,7 +156,7 @@ class Sender(WatchedSocket):
         self._written()
 
     def _send_pending(self, pending: deque[Any]) -> bool:
-        """Return whether everything is sent."""
+        """Send buffered data. Return whether everything is sent."""
         for _ in range(SENDS_PER_EVENT):
             first = pending[0]
             if isinstance(first, PipeChunk):
@@ -173,7 +174,7 @@ class Sender(WatchedSocket):
         return False
 
     def _flush_pipe(self, pending: deque[Any], pipe: PipeChunk) -> bool:
-        """Return whether the pipe at the head of the buffer is empty and out of the way."""
+        """Send from the pipe at the head of the buffer. Return whether it is empty and removed."""
         sent = pipe.flush()
         self._pending_bytes -= sent
         if sent:
@@ -185,13 +186,13 @@ class Sender(WatchedSocket):
         return True
 
     def _taken(self, pending: deque[Any], sent: int) -> None:
-        """The kernel has taken the first ``sent`` bytes of the buffer."""
+        """Drop the first ``sent`` bytes of the buffer, which the kernel has accepted."""
         self._pending_bytes -= sent
         remove(pending, sent)
         self._extend_grace()
 
     def _written(self) -> None:
-        """Continue what waited for an empty buffer: the producer, or a close."""
+        """Continue the action that waited for an empty buffer: resume the producer, or close."""
         producer = self.producer
         if not halfclose.sends(self._half):
             self._pending = _SHUT
@@ -212,7 +213,7 @@ class Sender(WatchedSocket):
     # -- producers ---------------------------------------------------------------------------
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """See rule 7.  RuntimeError if there is one already."""
+        """See rule 7. Raises RuntimeError if a producer is registered already."""
         if self.producer is not None:
             raise RuntimeError(
                 f"cannot register {producer!r}: {self.producer!r} was never unregistered"
@@ -229,7 +230,7 @@ class Sender(WatchedSocket):
             producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
-        """Forget the producer, which is done; a close that waited for it continues."""
+        """Remove the producer, which is done. A close that waited for it continues."""
         self.producer = None
         if not self.connected:
             return
@@ -251,19 +252,19 @@ class Sender(WatchedSocket):
             self._set_grace(CLOSE_GRACE_S)
 
     def abortConnection(self) -> None:
-        """Close now with a reset; buffered data is lost."""
+        """Close now with a reset. Buffered data is lost."""
         if self.connected and self._closing != ABORT:
             self._stop(ABORT, failure_of(ConnectionAborted()))
             self._reading = False
 
     def loseWriteConnection(self) -> None:
-        """Send everything, then end this direction; reading continues."""
+        """Send everything, then end this direction. Reading continues."""
         if self.connected and not self._closing and not halfclose.ending(self._half):
             self._half = halfclose.after(self._half, halfclose.END)
             self._later()
 
     def _break(self, reason: Failure) -> None:
-        """Writing failed: see rules 2 and 3."""
+        """Handle a failed write by rules 2 and 3."""
         if self.connected and self._closing < BROKEN:
             self._stop(BROKEN, reason)
 
@@ -274,7 +275,7 @@ class Sender(WatchedSocket):
         self._later()
 
     def _drop_pending(self) -> None:
-        """Discard the buffer; nothing is sent at once from now on."""
+        """Discard the buffer. From now on no data is sent directly."""
         pending = self._pending
         if pending:
             first = pending[0]
@@ -289,16 +290,16 @@ class Sender(WatchedSocket):
         self._grace.set(delay)
 
     def _extend_grace(self) -> None:
-        """The peer has taken something: a close that waits for it has more time."""
+        """Extend the deadline of a close, because the peer has accepted data."""
         if self._closing == FLUSH and self._grace is not None:
             self._grace.set(CLOSE_GRACE_S)
 
     def _end(self) -> None:
-        """Everything is written and the connection is to be closed."""
+        """Close the connection, because everything is written."""
         raise NotImplementedError
 
     def _end_write(self) -> None:
-        """Everything is written and our direction is to be ended."""
+        """End our direction, because everything is written."""
         self._send_fin()
         self._write_ended()
 
@@ -315,14 +316,14 @@ class Sender(WatchedSocket):
     def _send_fin(self) -> None:
         try:
             self.socket.shutdown(socket.SHUT_WR)
-        except OSError:  # the peer was faster
+        except OSError:  # the peer closed first
             return
 
     # -- facts -------------------------------------------------------------------------------
 
     @property
     def disconnecting(self) -> bool:
-        """loseConnection or abortConnection was called, or writing failed."""
+        """True after loseConnection or abortConnection, or after a failed write."""
         return self._closing != OPEN
 
     @property
@@ -332,5 +333,5 @@ class Sender(WatchedSocket):
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes written but not yet taken by the kernel."""
+        """Number of bytes written but not yet accepted by the kernel."""
         return self._pending_bytes

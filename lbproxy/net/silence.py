@@ -1,4 +1,4 @@
-"""DATA. Closing a connection without a word, so that its client keeps waiting."""
+"""DATA. Closing a connection without notifying its client, which keeps waiting."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ __all__ = ["DroppedConnection", "Silence", "may_repair", "silence"]
 
 Silence = Literal["tcp_repair", "reset"]
 
-TCP_REPAIR: Final = 19  # linux/tcp.h; the module socket has no name for it
+TCP_REPAIR: Final = 19  # linux/tcp.h; not in the module socket
 
 
 def may_repair() -> bool:
-    """Return whether this process may close without a FIN (TCP_REPAIR, CAP_NET_ADMIN)."""
+    """Return whether this process may close a connection without a FIN (TCP_REPAIR,
+    CAP_NET_ADMIN).
+    """
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
@@ -26,10 +28,11 @@ def may_repair() -> bool:
 
 
 def silence(transport: Any) -> Silence:
-    """Close a connection; the client is sent nothing if the system allows that, else a reset.
+    """Close a connection without sending anything to the client if the system allows that, else
+    with a reset.
 
-    A socket in TCP_REPAIR is closed without FIN and reset.  The kernel forgets it, and answers
-    later segments of the client with a reset.
+    A socket in TCP_REPAIR is closed without FIN and reset. The kernel forgets it, and answers later
+    segments of the client with a reset.
     """
     done: Silence = "reset"
     try:
@@ -44,7 +47,7 @@ def silence(transport: Any) -> Silence:
 
 
 class DroppedConnection(Protocol):
-    """The protocol of a connection that is dropped when it is accepted."""
+    """The protocol of a connection that is dropped as soon as it is accepted."""
 
     def connectionMade(self) -> None:
         """See IProtocol."""

@@ -21,7 +21,9 @@ def bound_address(address: Address, sock: socket.socket) -> Address:
 
 @lru_cache(4096)
 def socket_address(address: Address) -> tuple[int, Any]:
-    """(family, socket address) of an IP literal or Unix path; OSError if it is neither."""
+    """Return (family, socket address) of an IP literal or Unix path. Raises OSError if it is
+    neither.
+    """
     if address.kind == "unix":
         return socket.AF_UNIX, address.path
     host = address.host or "0.0.0.0"

@@ -48,19 +48,20 @@ class HandshakeState(Enum):
     DECIDED = 4
 
 
-_CLEAR: Final = HandshakeState.CLEAR  # each looked up once
+_CLEAR: Final = HandshakeState.CLEAR  # cached, because each enum member access costs a lookup
 _FRESH: Final = HandshakeState.FRESH
 _QUEUED: Final = HandshakeState.QUEUED
 _TLS: Final = HandshakeState.TLS
 _DECIDED: Final = HandshakeState.DECIDED
 
 
-@native(allow_interpreted_subclasses=True)  # else the __init__ it inherits runs twice
+@native(allow_interpreted_subclasses=True)  # otherwise the inherited __init__ runs twice
 class Handshake(Handshaking):
-    """TLS being started on the socket of a :class:`FastTransport`, which is detached by this.
+    """A TLS handshake on the socket of a :class:`FastTransport`, which is detached from it.
 
-    ``parameters.creator.connection_for_socket(socket)`` makes the pyOpenSSL Connection; its app
-    data is this object meanwhile, so that a context's callbacks may call :meth:`failVerification`.
+    ``parameters.creator.connection_for_socket(socket)`` creates the pyOpenSSL Connection. Its app
+    data is this object during the handshake, so that a context's callbacks may call
+    :meth:`failVerification`.
     """
 
     __slots__ = (
@@ -77,7 +78,7 @@ class Handshake(Handshaking):
     )
 
     def begin(self, transport: Any, received: bytes) -> None:
-        """See :meth:`Handshaking.begin`; nothing was received."""
+        """See :meth:`Handshaking.begin`. Nothing was received."""
         loop: Any = self._loop
         self._poller: Poller = loop
         self._connection: Any = None
@@ -88,7 +89,7 @@ class Handshake(Handshaking):
             self._poller.soon(self)
 
     def _take(self, transport: FastTransport) -> None:
-        """Take the socket, and what was written to it in the clear, from ``transport``."""
+        """Take the socket, and the data written to it before TLS, from ``transport``."""
         poller = self._poller
         self._peer = transport._peer
         self._host = transport._host
@@ -105,23 +106,25 @@ class Handshake(Handshaking):
             poller.register(self._fd, READ_MASK, self)
 
     def _first(self) -> HandshakeState:
-        """Return the state in which TLS begins."""
+        """Return the state in which TLS starts."""
         return _TLS if self._places is None else _FRESH
 
     def on_events(self, events: int) -> None:
-        """The poller's call."""
+        """Handle events of the poller."""
         state = self.state
         if state is _CLEAR:
             self._send_unsent()
         elif state is _FRESH:
             self._ask_for_place()
-        elif state is _QUEUED:  # nothing else is watched
+        elif state is _QUEUED:  # no other event is watched
             self._fail(ProxyError(Kind.CLIENT_GONE, "left while it waited for other handshakes"))
         if self._may_shake():
             self._shake()
 
     def _ask_for_place(self) -> None:
-        """Get a place; without one, leave what came unread, and only look for a hang-up."""
+        """Request a place. While waiting, leave received data unread and watch only for a
+        hang-up.
+        """
         self.state = _QUEUED
         places = self._places
         if places is not None:
@@ -135,14 +138,14 @@ class Handshake(Handshaking):
         self._watch(READ_MASK)
 
     def answered(self) -> bool:
-        """See :class:`PlacedHandshake`: OpenSSL chooses a cipher when it answers."""
+        """See :class:`PlacedHandshake`. OpenSSL chooses a cipher when it answers."""
         connection = self._connection
         return connection is not None and connection.get_cipher_name() is not None
 
     def _may_shake(self) -> bool:
         """Return whether to take a step now.
 
-        A client's socket that has to wait stays ready: it comes after established traffic.
+        The socket of a client that has to wait stays ready. It is served after established traffic.
         """
         if self.state is not _TLS:
             return False
@@ -152,7 +155,7 @@ class Handshake(Handshaking):
         return not self.works
 
     def _shake(self) -> None:
-        """One step of the handshake."""
+        """Run one step of the handshake."""
         if self._connection is None:
             self._connection = self._parameters.creator.connection_for_socket(self._socket)
             self._connection.set_app_data(self)
@@ -175,8 +178,8 @@ class Handshake(Handshaking):
             self._finish()
 
     def _answer_in_the_clear(self, reply: bytes) -> None:
-        """Send ``reply`` and our end; what came is read, so that closing does not reset the
-        connection.
+        """Send ``reply`` and a FIN without TLS. Received data is read, so that closing does not
+        reset the connection.
         """
         with contextlib.suppress(OSError):
             self._socket.send(reply)
@@ -184,15 +187,15 @@ class Handshake(Handshaking):
             self._socket.recv(READ_BYTES)
 
     def on_soon(self) -> None:
-        """The client's first step."""
+        """Run the client's first step."""
         self.on_events(OUT)
 
     def on_crash(self, reason: Failure) -> None:
-        """A callback of the context raised, or the reactor stops."""
+        """Fail, because a callback of the context raised or the reactor stops."""
         self._fail(ProxyError(self._kind, reason.getErrorMessage()))
 
     def failVerification(self, reason: Failure) -> None:
-        """For callbacks of a context: fail, because the peer has the wrong identity."""
+        """Fail because the peer has the wrong identity. Callbacks of a context call this."""
         self._refused = reason.getErrorMessage() or "verification failed"
 
     def _decided(self) -> Any:
@@ -200,7 +203,7 @@ class Handshake(Handshaking):
         return super()._decided()
 
     def _send_unsent(self) -> None:
-        """Send data written in the clear before TLS."""
+        """Send the data that was written before TLS."""
         try:
             sent = self._socket.send(self._unsent)
         except BlockingIOError:
@@ -216,7 +219,7 @@ class Handshake(Handshaking):
             self.state = self._first()
 
     def _wait_for(self, mask: int) -> None:
-        """Wait for the peer."""
+        """Wait for the peer with the events ``mask``."""
         if self._places is not None:
             self._places.stepped(self)
         self._watch(mask)
@@ -234,7 +237,7 @@ class Handshake(Handshaking):
         protocol = self._settle(tls_info(connection))
         if protocol is None:
             return
-        # kept for the end: see :meth:`lbproxy.tls.clientcontext.ClientContextFactory.remember`
+        # kept until the end: see :meth:`lbproxy.tls.clientcontext.ClientContextFactory.remember`
         connection.set_app_data(getattr(self._parameters.creator, "remember", None))
         transport = FastTLSTransport(self._poller, self._socket, connection, self._peer, self._host)
         transport.protocol = protocol

@@ -1,16 +1,17 @@
-"""DATA. Bytes into OpenSSL and out of it, as pyOpenSSL's ``recv`` and ``send`` do, at two thirds of
-their cost.
+"""DATA. Reads and writes of OpenSSL like pyOpenSSL's ``recv`` and ``send``, at two thirds of their
+cost.
 
-pyOpenSSL takes new memory for each read, looks at every result for all that can go wrong, and finds
-each of its attributes by way of ``__getattr__``. Here OpenSSL is called itself, through the binding
-that pyOpenSSL has already; what goes wrong is still pyOpenSSL's to tell. Those names are not public
-(:mod:`lbproxy.tls.openssl`): where they are missing its own methods serve.
+pyOpenSSL allocates memory for each read, checks every result for all possible errors, and finds
+each of its attributes through ``__getattr__``. This module calls OpenSSL directly, through the
+binding that pyOpenSSL has already loaded. pyOpenSSL still raises the errors. The names used are not
+public (:mod:`lbproxy.tls.openssl`); if they are missing, pyOpenSSL's own methods are used.
 
-OpenSSL notes errors in one list for all connections. pyOpenSSL leaves there what a system call
-said, and would take it for a reason why another connection ends: so it is cleared.
+OpenSSL keeps errors in one queue for all connections. pyOpenSSL leaves entries of system calls
+there, and could report them as the reason for the end of another connection. They are therefore
+cleared.
 
-One buffer serves every connection, for one reading is over before the next begins: the reactor's
-thread only.
+One buffer serves all connections, because each read completes before the next one starts. Use it in
+the reactor's thread only.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from lbproxy.tls.openssl import clear_errors, ffi, raise_of, ssl_of, ssl_read, s
 __all__ = ["RECORD_BYTES", "record_calls"]
 
 RECORD_BYTES: Final = 16 * 1024
-"""Most bytes in one record: RFC 8446 §5.1."""
+"""Maximum number of bytes in one record (RFC 8446 §5.1)."""
 
 _ssl_read: Any = ssl_read
 _ssl_write: Any = ssl_write
@@ -37,7 +38,7 @@ _buffer: Any = ffi.buffer(_memory) if _DIRECT else None
 
 
 class _Records:
-    """One connection's; see :func:`record_calls`."""
+    """The calls of one connection; see :func:`record_calls`."""
 
     __slots__ = ("_handle", "_raise")
 
@@ -46,7 +47,7 @@ class _Records:
         self._raise = tell
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` bytes, which is not more than RECORD_BYTES."""
+        """Read at most ``size`` bytes, which must not exceed RECORD_BYTES."""
         got: int = _ssl_read(self._handle, _memory, size)
         if got <= 0:
             self._fail(got)
@@ -54,11 +55,11 @@ class _Records:
         return data
 
     def write(self, data: Any) -> int:
-        """How many bytes were taken."""
+        """Write, and return the number of bytes accepted."""
         memory = data if type(data) is bytes else _from_buffer(data)
         sent: int = _ssl_write(self._handle, memory, len(memory))
         if sent <= 0:
-            del memory  # a kept error must not keep ``data`` from growing
+            del memory  # a stored exception must not keep ``data`` from growing
             self._fail(sent)
         return sent
 
@@ -68,13 +69,15 @@ class _Records:
         except SSL.SysCallError:
             clear_errors()
             raise
-        raise SSL.Error([])  # whatever it was, there are no bytes
+        raise SSL.Error([])  # whatever the error, no bytes were read
 
 
 def record_calls(connection: Any) -> tuple[Callable[[int], bytes], Callable[[Any], int]]:
-    """How to read from and write to ``connection``, a pyOpenSSL Connection whose handshake is done.
+    """Return functions that read from and write to ``connection``, a pyOpenSSL Connection after its
+    handshake.
 
-    Both raise what its ``recv`` and ``send`` raise (:class:`OpenSSL.SSL.Error` and its kin).
+    Both raise the exceptions of its ``recv`` and ``send`` (:class:`OpenSSL.SSL.Error` and its
+    subclasses).
     """
     tell = raise_of(connection)
     if not _DIRECT or tell is None:

@@ -1,23 +1,22 @@
-"""DATA. TLS on the socket itself, without a memory BIO between; used by
-:mod:`lbproxy.net.fastdial`.
+"""DATA. TLS on the socket itself, without a memory BIO; used by :mod:`lbproxy.net.fastdial`.
 
 :class:`FastTLSTransport` is the transport after a handshake (:mod:`lbproxy.net.sslhandshake`).
-Rules, next to those of :mod:`lbproxy.net.transport`:
+Rules, in addition to those of :mod:`lbproxy.net.transport`:
 
 1. OpenSSL reads one record at a time and never ahead (``SSL_CTX_set_read_ahead`` stays off), and a
-   read asks for a whole record: so nothing is left inside OpenSSL that epoll does not know of, and
-   a short record needs no second read to find that out.
+   read asks for a whole record. Nothing therefore stays inside OpenSSL unknown to epoll, and a
+   short record needs no second read.
 2. Peers that send many tiny records get them read together: every 16th short read tries for another
-   record, and continues trying for as long as that succeeds.
+   record, and continues as long as that succeeds.
 3. Writes of a protocol during one turn become one record if they fit.
-4. A read may want to write and a write to read; the one is retried when the other is possible.
-5. A write is retried with the same first bytes at an address of its own (partial writes and moving
-   buffers are on, as pyOpenSSL sets them for every context).
+4. A read may need to write and a write to read; it is retried when the socket is ready for that.
+5. A write is retried with the same first bytes, possibly at another address (partial writes and
+   moving buffers are enabled, as pyOpenSSL does for every context).
 6. Closing: everything written, close_notify, FIN, then up to :data:`CLOSE_WAIT_S` for the peer's
-   FIN, unread data thrown away. The peer's close_notify is a clean end; a FIN without one is a
+   FIN; unread data is discarded. The peer's close_notify is a clean end; a FIN without one is a
    truncation (ConnectionLost).
-7. Half-close works: ``loseWriteConnection`` sends close_notify and reading goes on; a protocol that
-   provides IHalfCloseableProtocol may continue to write after the peer's close_notify.
+7. Half-close works: ``loseWriteConnection`` sends close_notify and reading continues. A protocol
+   that provides IHalfCloseableProtocol may continue to write after the peer's close_notify.
 """
 
 from __future__ import annotations
@@ -91,7 +90,7 @@ class FastTLSTransport(FastTransport):
     # -- reading -----------------------------------------------------------------------------
 
     def on_events(self, events: int) -> None:
-        """The poller's call."""
+        """Handle events of the poller."""
         if events == IN and self._reading and not self._cross:
             self._read(False)
             return
@@ -114,7 +113,7 @@ class FastTLSTransport(FastTransport):
             super().on_events(events & ~OUT)
 
     def _read(self, hang_up: bool) -> None:
-        """Deliver records; ``hang_up``: nothing comes after what is there."""
+        """Deliver records. ``hang_up``: no more data arrives after that already received."""
         for _ in range(RECORDS_PER_EVENT):
             try:
                 data = self._recv(RECORD_BYTES)
@@ -160,7 +159,7 @@ class FastTLSTransport(FastTransport):
     # -- writing -----------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Send ``data`` at the end of this turn, together with what else is written (rule 3)."""
+        """Send ``data`` at the end of this turn, together with other writes (rule 3)."""
         if data:
             if self._pending is None:
                 self._pending = deque()
@@ -172,7 +171,7 @@ class FastTLSTransport(FastTransport):
             self._poller.soon(self)
 
     def on_soon(self) -> None:
-        """The end of a turn with writes, or with a close."""
+        """Run the end of a turn with writes, or with a close."""
         if self._pending and self.connected and self._closing < BROKEN:
             self._queued = False
             if not self._cross:
@@ -214,7 +213,7 @@ class FastTLSTransport(FastTransport):
     # -- closing -----------------------------------------------------------------------------
 
     def _close_notify(self) -> bool:
-        """Send it; whether it is on its way (or never will be)."""
+        """Send close_notify. Return whether it is sent or can never be sent."""
         try:
             self._ssl.shutdown()
         except SSL.WantWriteError:
@@ -275,16 +274,16 @@ class FastTLSTransport(FastTransport):
     # -- facts -------------------------------------------------------------------------------
 
     def getHandle(self) -> Any:
-        """The pyOpenSSL Connection; None once closed."""
+        """Return the pyOpenSSL Connection; None once closed."""
         return self._ssl
 
     def getPeerCertificate(self) -> Any:
-        """The peer's X509, None if it sent none."""
+        """Return the peer's X509 certificate, None if it sent none."""
         return self._ssl.get_peer_certificate() if self._ssl is not None else None
 
     @property
     def negotiatedProtocol(self) -> bytes | None:
-        """ALPN's choice."""
+        """The protocol negotiated by ALPN."""
         chosen = self._ssl.get_alpn_proto_negotiated() if self._ssl is not None else b""
         return chosen or None
 

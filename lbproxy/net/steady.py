@@ -1,9 +1,9 @@
-"""DATA. Reactors whose time never jumps: all deadlines and durations go by the monotonic clock.
+"""DATA. Reactors whose clock never jumps: all deadlines and durations use the monotonic clock.
 
 Twisted's reactors schedule by ``time.time``. When an operator or NTP sets the system's clock back
-an hour, every delayed call waits an hour longer; set forward, all of them are due at once. A
-program that owns its reactor calls :func:`keep_steady` once. A program that embeds lbproxy keeps
-its reactor as it is, and lbproxy runs its own delayed calls through :func:`steady`.
+an hour, every delayed call waits an hour longer. When it is set forward, all of them are due at
+once. A program that owns its reactor calls :func:`keep_steady` once. The reactor of a program that
+embeds lbproxy is unchanged, and lbproxy runs its own delayed calls through :func:`steady`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ _log = Logger()
 
 
 def keep_steady(reactor: Any) -> None:
-    """Let ``reactor`` itself go by the monotonic clock; for the program that owns it.
+    """Make ``reactor`` itself use the monotonic clock, for the program that owns it.
 
-    Calls that are delayed already stay as far away as they are."""
+    The remaining time of calls that are delayed already does not change.
+    """
     if reactor.seconds is not wall_clock:
         return
     shift = time.monotonic() - reactor.seconds()
@@ -42,23 +43,27 @@ def keep_steady(reactor: Any) -> None:
 
 
 def steady(reactor: Any) -> Any:
-    """``reactor`` with delayed calls of our own, if its clock can jump and the system has timerfd.
+    """Return ``reactor`` with our own delayed calls, if its clock can jump and the system has
+    timerfd.
 
-    Virtual clocks and reactors that are steady already are returned as they are."""
+    Virtual clocks and reactors that are steady already are returned unchanged.
+    """
     if reactor.seconds is not wall_clock or not IReactorFDSet.providedBy(reactor):
         return reactor
     try:
         os.close(_timerfd())
     except OSError as error:
-        _log.warn("timeouts follow the system's clock when it is set: {error}", error=error)
+        _log.warn("timeouts depend on changes of the system's clock: {error}", error=error)
         return reactor
     return SteadyReactor(reactor)
 
 
 class SteadyReactor:
-    """All of ``reactor``, but for IReactorTime: ``seconds`` is monotonic, and so are delayed calls.
+    """A wrapper of ``reactor`` with its own IReactorTime: ``seconds`` and delayed calls are
+    monotonic.
 
-    One timerfd, watched by ``reactor`` while a call is waiting, wakes it for the earliest one."""
+    One timerfd, watched by ``reactor`` while a call is pending, wakes it for the earliest call.
+    """
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -90,7 +95,7 @@ class SteadyReactor:
         return call
 
     def getDelayedCalls(self) -> list[IDelayedCall]:
-        """See :class:`twisted.internet.interfaces.IReactorTime`: ours only."""
+        """See :class:`twisted.internet.interfaces.IReactorTime`. Returns only our own calls."""
         return [call for _, _, call in self._calls if call.active()]
 
     def _push(self, call: DelayedCall) -> None:
@@ -102,7 +107,9 @@ class SteadyReactor:
         self._set_alarm()
 
     def _moved(self, call: DelayedCall) -> None:
-        """To an earlier time; a call that moves to a later one is looked at when it was due."""
+        """Handle a call that was moved. One moved to a later time is checked when it was originally
+        due.
+        """
         self._push(call)
         self._set_alarm()
 
@@ -153,7 +160,9 @@ class SteadyReactor:
 
 @implementer(IReadDescriptor)
 class _Alarm:
-    """Readable once a moment of the monotonic clock has come; then ``callback`` is called."""
+    """A descriptor that becomes readable at a moment of the monotonic clock, and then calls
+    ``callback``.
+    """
 
     def __init__(self, callback: Callable[[], None]) -> None:
         self._callback = callback
@@ -161,13 +170,13 @@ class _Alarm:
         self._at = 0.0
 
     def set(self, moment: float) -> None:
-        """Wake at ``moment``, in place of any earlier one; a moment that has passed is now."""
+        """Wake at ``moment``, which replaces any earlier one. A past moment wakes at once."""
         if moment != self._at:
             self._at = moment
             _set_timerfd(self._fd, moment)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(self._fd)
         self._fd = -1
 
@@ -189,7 +198,7 @@ class _Alarm:
         self._callback()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor has stopped."""
+        """Handle the stop of the reactor."""
 
 
 # -- timerfd (timerfd_create(2)), which Python has as a function since 3.13 --------------------
@@ -222,13 +231,13 @@ def _libc_call(name: str, *args: Any) -> int:
 
 
 def _timerfd() -> int:
-    """A new timerfd on CLOCK_MONOTONIC, non-blocking; OSError if there is none to be had."""
+    """Return a new non-blocking timerfd on CLOCK_MONOTONIC. Raises OSError if none is available."""
     flags = os.O_NONBLOCK | os.O_CLOEXEC
     return _libc_call("timerfd_create", time.CLOCK_MONOTONIC, flags)
 
 
 def _set_timerfd(fd: int, moment: float) -> None:
-    """Let ``fd`` become readable at ``moment``."""
+    """Make ``fd`` readable at ``moment``."""
     nanoseconds = max(1, int(moment * 1_000_000_000))
     value = _Timespec(*divmod(nanoseconds, 1_000_000_000))
     spec = _Itimerspec(_Timespec(0, 0), value)

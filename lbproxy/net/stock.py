@@ -1,8 +1,9 @@
-"""DATA. The network on the reactor's own transports: runs on every reactor, in-memory ones
-included.
+"""DATA. The network on the reactor's own transports. It runs on every reactor, including in-memory
+ones.
 
-Used where :class:`lbproxy.net.fast.FastNetwork` cannot be (no epoll, tests). Needs of the reactor
-only IReactorTCP, IReactorUNIX and IReactorTime; IReactorSocket where ``reuse_port`` is asked for.
+It is used where :class:`lbproxy.net.fast.FastNetwork` is not possible (no epoll, tests). The
+reactor needs only IReactorTCP, IReactorUNIX and IReactorTime, and IReactorSocket if ``reuse_port``
+is used.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ __all__ = ["StockBinder", "StockNetwork"]
 class StockNetwork(Network):
     """Listens and dials with ``reactor.listenTCP`` and its siblings.
 
-    ``wheel``: shared with other users of deadlines on this reactor; its own if None.
+    ``wheel``: timer wheel shared with other users of this reactor; None creates one.
     """
 
     binder: StockBinder
@@ -77,7 +78,9 @@ class StockBinder(Binder):
         return port
 
     def _listen_on_own(self, request: ListenRequest) -> IListeningPort:
-        """Listen on a socket made here: listenTCP knows neither dual stack nor shared ports."""
+        """Listen on a socket created here, because listenTCP supports neither dual stack nor shared
+        ports.
+        """
         address = request.address
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as sock:
@@ -99,9 +102,9 @@ class StockBinder(Binder):
         """See :class:`Binder`."""
         sock, address = sockets[0], request.address
         sock.setblocking(False)
-        with sock:  # the port makes a descriptor of its own
+        with sock:  # the port creates its own descriptor
             try:
-                # as adoptStreamPort does, but that sets backlog and mode to Twisted's
+                # like adoptStreamPort, which however sets backlog and mode to Twisted's defaults
                 port = self._port(sock, address, request.factory)
                 if address.kind == "unix":
                     port.mode = request.mode
@@ -117,10 +120,10 @@ class StockBinder(Binder):
         """See :class:`Binder`."""
         sock.setblocking(False)
         port: Any
-        with sock:  # the reactor makes a descriptor of its own
+        with sock:  # the reactor creates its own descriptor
             try:
                 if address.kind == "unix":
-                    # as adoptStreamPort does, but that lets everybody in
+                    # like adoptStreamPort, which however opens the socket's file to everyone
                     port = self._port(sock, address, factory)
                     port.mode = file_mode(address.path)
                     port.startListening()
@@ -131,7 +134,7 @@ class StockBinder(Binder):
         return _of_others(port, address)
 
     def _port(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Any:
-        """A port of Twisted's on a bound socket, not listening yet."""
+        """Return a port of Twisted on a bound socket, not listening yet."""
         make: Any
         if address.kind == "unix":
             make = unix.Port._fromListeningDescriptor
@@ -141,7 +144,7 @@ class StockBinder(Binder):
 
 
 def _of_others(port: Any, address: Address) -> Bound:
-    """A port on a socket that another process accepts from too."""
+    """Return a port on a socket that another process accepts from too."""
     bound = StockBound(port, address)
     bound.own(False)
     return bound

@@ -1,4 +1,4 @@
-"""DATA. Connections being made through the reactor's own connectors."""
+"""DATA. Connection attempts through the reactor's own connectors."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from lbproxy.tls.parameters import TLSInfo, TLSParameters
 
 __all__ = ["StockDial", "StockDialler"]
 
-_EPHEMERAL = 1024  # where kernels may take outgoing ports from, at the lowest
+_EPHEMERAL = 1024  # the lowest port that kernels may assign to outgoing connections
 
 
 @implementer(IProtocolFactory)
 class StockDial(Dialling):
-    """One connection being made; the reactor's connector treats it as its client factory."""
+    """One connection attempt. The reactor's connector uses it as its client factory."""
 
     noisy = False
     prepare: Callable[[Any], None] | None = None
@@ -40,10 +40,11 @@ class StockDial(Dialling):
     def _start(self) -> None:
         self._arm()
         reactor, address = self._loop.reactor, self.address
-        no_timeout: Any = None  # ours covers everything
+        no_timeout: Any = None  # our deadline covers all steps
         try:
             if address.kind == "unix":
-                if len(os.fsencode(address.path)) > MAX_UNIX_PATH:  # the reactor trips over it
+                # the reactor raises an error for it
+                if len(os.fsencode(address.path)) > MAX_UNIX_PATH:
                     raise OSError(errno.ENAMETOOLONG, "path too long")
                 self._connector = reactor.connectUNIX(address.path, self, timeout=no_timeout)
             else:
@@ -52,7 +53,8 @@ class StockDial(Dialling):
                 )
             if self.prepare is not None:  # it connects in a later turn
                 self.prepare(self._connector.transport.getHandle())
-        except Exception as problem:  # a port out of range, a path too long: whatever it finds
+        # a port out of range, a path too long, or any other error it finds
+        except Exception as problem:
             self._fail_later(error_words(problem))
 
     def _fail_later(self, words: str) -> None:
@@ -81,17 +83,17 @@ class StockDial(Dialling):
         self._fail(self._error(kind, error_words(reason.value)))
 
     def clientConnectionLost(self, connector: Any, reason: Failure) -> None:
-        """See ClientFactory; the protocol knows."""
+        """See ClientFactory. The protocol handles it."""
 
     def connected(self, transport: Any) -> None:
-        """The socket is connected: preamble, TLS, hand-over."""
+        """Continue after the connect: preamble, TLS, hand-over."""
         if self._failed is None:
             transport.abortConnection()
             return
-        self._connector = None  # it refers to us: no cycle for the garbage collector
+        self._connector = None  # it refers to this object: avoid a cycle for the garbage collector
         if self.address.kind == "tcp":
             if self.address.port >= _EPHEMERAL and transport.getHost() == transport.getPeer():
-                # TCP lets a port without a listener connect to itself
+                # TCP can connect a port without a listener to itself
                 transport.abortConnection()
                 self._fail_later(os.strerror(errno.ECONNREFUSED))
                 return
@@ -110,12 +112,14 @@ class StockDial(Dialling):
         return self._taken()
 
     def _taken(self) -> IProtocol:
-        """Return the protocol and forget it: its transport knows the connector, and that us."""
+        """Return the protocol and drop the reference, because its transport refers to this object
+        through the connector.
+        """
         protocol, self._protocol = self._protocol, cast(IProtocol, None)
         return protocol
 
     def _drop(self) -> None:
-        """End a handshake, a connection, or an attempt."""
+        """Close a handshake, a connection, or an attempt."""
         connector, self._connector = self._connector, None
         if self._handshake is not None:
             super()._drop()
@@ -141,12 +145,12 @@ class StockDialler(Dialler):
     def handshaking(
         self, transport: Any, parameters: TLSParameters, received: bytes
     ) -> type[Handshaking]:
-        """See :meth:`Dialler.handshaking`: through a memory BIO, always."""
+        """See :meth:`Dialler.handshaking`. TLS always runs through a memory BIO."""
         return StockHandshake
 
 
 class _Connected(Protocol):
-    """The first moment of a dialled connection."""
+    """The protocol of a dialled connection until it is connected."""
 
     def __init__(self, dial: StockDial) -> None:
         self._dial = dial

@@ -33,7 +33,7 @@ NOT_PASSED = (
 class StockBound(Bound):
     """A listening port of the reactor.
 
-    ``switch``: stands in it for a factory that may be inside others.
+    ``switch``: replaces the factory, even if the port has wrapped it in others.
     """
 
     def __init__(
@@ -78,7 +78,8 @@ class StockBound(Bound):
             return
         vars(port).pop("connectionLost", None)
         if not owner:
-            # as an adopted TCP port is closed: neither is the file removed nor the socket shut down
+            # closed like an adopted TCP port: the file is not removed and the socket is not shut
+            # down
             port._shouldShutdown = False
             port.connectionLost = partial(tcp.Port.connectionLost, port)  # type: ignore[method-assign]
 
@@ -90,15 +91,14 @@ class StockBound(Bound):
         closing = port.stopListening()
         sock = getattr(port, "socket", None)
         if sock is not None and self._address.kind == "tcp":
-            # Twisted does so in its next turn; who listens there next may be here before that
+            # Twisted closes it in its next turn, but the next listener may need the address before
+            # that
             sock.close()
         return closing
 
 
 class _Switch(Factory):
-    """Passes everything to another factory; endpoints may wrap it in factories of their
-    own (TLS).
-    """
+    """Passes every call to another factory. Endpoints may wrap it in their own factories (TLS)."""
 
     noisy = False
 
@@ -119,9 +119,10 @@ class _Switch(Factory):
 
 
 def listen_endpoint(reactor: Any, endpoint: str, factory: IProtocolFactory) -> Deferred[Bound]:
-    """Listen on any Twisted endpoint string (``systemd:domain=INET:index=0``, a plugin's ...).
+    """Listen on any Twisted endpoint string (``systemd:domain=INET:index=0``, or one of a plugin).
 
-    Fires with a :class:`Bound`, or fails with :class:`ListenError`."""
+    Fires with a :class:`Bound`, or fails with :class:`ListenError`.
+    """
     switch = _Switch(factory)
 
     def bound(port: IListeningPort) -> Bound:
@@ -139,14 +140,14 @@ def listen_endpoint(reactor: Any, endpoint: str, factory: IProtocolFactory) -> D
     try:
         parsed: Any = serverFromString(reactor, endpoint)
         listening: Deferred[Any] = parsed.listen(switch)
-    except Exception as problem:  # a word it does not know, a plugin that fails
+    except Exception as problem:  # an unknown word, or a plugin that fails
         listening = fail(problem)
     return listening.addCallbacks(bound, refused)
 
 
 def set_options(port: Any) -> None:
-    """No delay and keep-alive for every accepted connection: they inherit the listening
-    socket's.
+    """Set no delay and keep-alive for every accepted connection, which inherits them from the
+    listening socket.
     """
     sock = getattr(port, "socket", None)
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):

@@ -1,7 +1,7 @@
 """DATA. A TLS handshake on any Twisted transport, through Twisted's memory BIO.
 
-Used by :mod:`lbproxy.net.stock`, and by the fast network where it cannot run TLS on the
-socket itself.
+:mod:`lbproxy.net.stock` uses it, and so does the fast network if it cannot run TLS on the socket
+itself.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _log = Logger()
 
 @implementer(ISSLTransport)
 class StockTLSTransport(TLSMemoryBIOProtocol):
-    """Twisted's TLS, except that it says that it is TLS, and that closing does not wait for the
-    peer.
+    """Twisted's TLS transport, changed to report that it is TLS and to close without waiting for
+    the peer.
 
-    Twisted sends close_notify and then waits for the peer's, without a limit; a peer may never
-    answer. RFC 8446 §6.1 does not ask for the wait: everything written is flushed, then the
-    connection closes. ``creator``: see :class:`lbproxy.tls.parameters.TLSParameters`.
+    Twisted sends close_notify and then waits for the peer's without a limit, and a peer may never
+    answer. RFC 8446 §6.1 does not require the wait: everything written is flushed, then the
+    connection is closed. ``creator``: see :class:`lbproxy.tls.parameters.TLSParameters`.
     """
 
     creator: Any = None
 
     def loseWriteConnection(self) -> None:
-        """Close: a FIN below TLS, which this would be otherwise, is an attack to the peer."""
+        """Close the connection. A FIN below TLS would look like an attack to the peer."""
         self.loseConnection()  # type: ignore[no-untyped-call]
 
     def _shutdownTLS(self) -> None:
@@ -49,7 +49,7 @@ class StockTLSTransport(TLSMemoryBIOProtocol):
             self.transport.loseConnection()
 
     def _tlsShutdownFinished(self, reason: Failure | None) -> None:
-        """TLS has ended; a client that speaks plain HTTP gets an answer in the clear."""
+        """Handle the end of TLS. A client that speaks plain HTTP gets an answer without TLS."""
         reply = getattr(self.creator, "plain_reply", b"")
         if reply and reason is not None and speaks_http(reason.value):
             assert self.transport is not None
@@ -57,8 +57,8 @@ class StockTLSTransport(TLSMemoryBIOProtocol):
         super()._tlsShutdownFinished(reason)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Twisted's call. We did not wait for the peer's close_notify, so its absence is
-        no loss.
+        """Handle the end of the connection. We did not wait for the peer's close_notify, so its
+        absence is not an error.
         """
         if self.disconnecting and not self._aborted and isinstance(reason.value, ConnectionDone):
             self._lostTLSConnection = True
@@ -69,7 +69,7 @@ class StockTLSTransport(TLSMemoryBIOProtocol):
 
 
 class StockHandshake(Handshaking):
-    """A handshake on any transport of Twisted's or ours."""
+    """A handshake on any transport of Twisted or lbproxy."""
 
     _raw: Any = None
     _tls: Any = None
@@ -113,13 +113,13 @@ class StockHandshake(Handshaking):
             tls.creator = creator
             self._tls = tls
             if not hand_over(transport, tls, received):
-                raise TypeError(f"{transport!r} cannot be given to another protocol")
+                raise TypeError(f"{transport!r} does not allow a change of its protocol")
         except BaseException:
             _log.failure("TLS cannot be started")
             reactor.callLater(0, self._fail, ProxyError(self._kind, "TLS cannot be started"))
 
     def completed(self, tls: Any) -> None:
-        """Verified and established: the protocol proper takes over."""
+        """Connect the next protocol, because TLS is established and verified."""
         if self._failed is None:
             return
         protocol = self._settle(tls_info(tls.getHandle()))
@@ -127,7 +127,7 @@ class StockHandshake(Handshaking):
             hand_over(tls, protocol)
 
     def lost(self, tls: Any, reason: BaseException) -> None:
-        """The handshake failed, or the peer left."""
+        """Fail, because the handshake failed or the peer left."""
         problem = getattr(self._parameters.creator, "problem", None)
         detail = problem(tls.getHandle()) if problem is not None else ""
         self._fail(ProxyError(self._kind, detail or tls_error_text(reason)))
@@ -143,7 +143,7 @@ class StockHandshake(Handshaking):
 
 @implementer(IHandshakeListener)
 class _Waiting(Protocol):
-    """The protocol on the TLS layer until the handshake has ended."""
+    """The protocol of the TLS layer until the handshake has ended."""
 
     def __init__(self, handshake: StockHandshake) -> None:
         self._handshake = handshake
@@ -156,4 +156,4 @@ class _Waiting(Protocol):
         self._handshake.lost(self.transport, reason.value)
 
 
-_WRAPPED = Factory()  # Twisted's TLS factory wants one; the protocols are made here
+_WRAPPED = Factory()  # required by Twisted's TLS factory; the protocols are created here

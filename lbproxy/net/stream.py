@@ -1,7 +1,7 @@
-"""DATA. The two sides of a connection as compiled code calls them: its protocol, and its transport.
+"""DATA. The protocol and the transport of a connection, as interfaces for compiled code.
 
 Both are traits, so that a call between a transport and a protocol of lbproxy is a C call. Any other
-transport is wrapped (:mod:`lbproxy.net.wrapped`); any other protocol is called as Twisted does it.
+transport is wrapped (:mod:`lbproxy.net.wrapped`); any other protocol is called as by Twisted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Stream", "StreamProtocol"]
 
 @trait
 class StreamProtocol:
-    """A protocol that half-closes: IProtocol and IHalfCloseableProtocol."""
+    """A protocol that supports half-close: IProtocol and IHalfCloseableProtocol."""
 
     __slots__ = ()
 
@@ -25,7 +25,7 @@ class StreamProtocol:
         raise NotImplementedError
 
     def connectionMade(self) -> None:
-        """See IProtocol; makeConnection does everything."""
+        """See IProtocol. Does nothing, because makeConnection does everything."""
 
     def dataReceived(self, data: bytes) -> None:
         """See IProtocol."""
@@ -46,14 +46,12 @@ class StreamProtocol:
 
 @trait
 class Stream:
-    """The methods of a connection that the proxy uses; the methods are those of ITCPTransport and
-    of a push producer.
-    """
+    """The methods of a connection that the proxy uses, from ITCPTransport and IPushProducer."""
 
     __slots__ = ()
 
     def write(self, data: Any) -> None:
-        """Send ``data``, now or as soon as the peer takes it."""
+        """Send ``data`` now, or as soon as the peer accepts it."""
         raise NotImplementedError
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
@@ -73,7 +71,7 @@ class Stream:
         raise NotImplementedError
 
     def stopProducing(self) -> None:
-        """As :meth:`loseConnection`."""
+        """Close, like :meth:`loseConnection`."""
         raise NotImplementedError
 
     def loseConnection(self) -> None:
@@ -81,9 +79,11 @@ class Stream:
         raise NotImplementedError
 
     def loseWriteConnection(self) -> None:
-        """Send no more after the written data; reading continues where that is possible."""
+        """End the sending direction after the written data. Reading continues if the transport
+        supports that.
+        """
         raise NotImplementedError
 
     def abortConnection(self) -> None:
-        """Close now with a reset; buffered data is lost."""
+        """Close now with a reset. Buffered data is lost."""
         raise NotImplementedError

@@ -1,16 +1,16 @@
 """DATA. One coarse timer wheel for every deadline of the data path.
 
-Connections re-arm their deadlines far more often than these fire, so re-arming is two attribute
-stores, never a ``callLater``. A timer fires at most one tick late, never early.
+Connections re-arm their deadlines far more often than these fire. Re-arming is therefore two
+attribute stores, never a ``callLater``. A timer fires at most one tick late, never early.
 
-A timer waits in a slot of the wheel. Re-arming it later, or clearing it, leaves it there: when the
-slot comes up it is put into the right one, or dropped. No slot is further away than ``HORIZON_S``,
-so the timer of a connection that is gone is soon forgotten however long its deadline was;
-:meth:`Timer.close` lets go of the owner at once.
+A timer waits in a slot of the wheel. A timer that is cleared or re-armed later stays in its slot;
+when the slot comes up, it is moved to the right slot or dropped. No slot is further away than
+``HORIZON_S``, so the timer of a closed connection is soon removed, however long its deadline was.
+:meth:`Timer.close` drops the reference to the owner at once.
 
-Deadlines go by the clock of the reactor, which programs and :class:`lbproxy.service.LoadBalancer`
-make monotonic (:mod:`lbproxy.net.steady`). The wheel also knows how far the system's clock is from
-it, for dates.
+Deadlines use the clock of the reactor, which programs and :class:`lbproxy.service.LoadBalancer`
+make monotonic (:mod:`lbproxy.net.steady`). The wheel also knows the offset of the system's clock,
+for dates.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ _log = Logger(__name__)
 
 _NEVER: Final = 1 << 60  # no slot
 HORIZON_S: Final = 4.0
-RESYNC_S: Final = 0.5  # the longest time between two looks while a timer is armed
-ROUNDING_S: Final = 1e-6  # what sums of floats may be off by: a deadline this near has come
+RESYNC_S: Final = 0.5  # maximum time between two wake-ups while a timer is armed
+ROUNDING_S: Final = 1e-6  # tolerance for rounding errors of floats: a deadline this near is due
 
 
 class TimerWheel:
-    """Runs many :class:`Timer` objects on one ``callLater``; none while nothing is armed.
+    """Runs many :class:`Timer` objects on one ``callLater``, or on none while no timer is armed.
 
-    It wakes when the next slot in use begins, and every :data:`RESYNC_S`. ``tick``: granularity in
-    seconds. ``epoch``: Unix time less :attr:`now`, at most ``RESYNC_S`` old while a timer is armed;
-    0 on a clock that is not monotonic: that of a test, or one that is Unix time already.
+    It wakes when the next used slot begins, and every :data:`RESYNC_S`. ``tick``: granularity in
+    seconds. ``epoch``: Unix time minus :attr:`now`, at most ``RESYNC_S`` old while a timer is
+    armed. It is 0 on a clock that is not monotonic: that of a test, or one that is Unix time
+    already.
     """
 
     def __init__(self, clock: IReactorTime, tick: float = 0.05) -> None:
@@ -57,7 +58,7 @@ class TimerWheel:
         self._resync = max(1, round(RESYNC_S / tick))
 
     def timer(self, callback: Callable[[], None]) -> Timer:
-        """A new timer, not armed; ``callback`` runs each time it fires."""
+        """Return a new timer that is not armed. ``callback`` runs each time it fires."""
         return Timer(self, callback)
 
     def wall(self) -> float:
@@ -71,7 +72,7 @@ class TimerWheel:
             self.epoch = time.time() - now
 
     def close(self) -> None:
-        """Forget everything; timers armed later start it again."""
+        """Drop all timers. Timers armed later start the wheel again."""
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -90,7 +91,7 @@ class TimerWheel:
             self._next = int((now + ROUNDING_S) / self._tick)
         first = self._next + 1
         slot = first - 1 + self._horizon
-        # far deadlines (and infinite ones) are not converted: they only wait for the next look
+        # distant and infinite deadlines are not converted: they wait for the next wake-up
         if timer._deadline < slot * self._tick:
             slot = max(first, math.ceil(timer._deadline / self._tick))
         timer._slot = slot
@@ -114,8 +115,8 @@ class TimerWheel:
         else:
             passed = [slot for slot in range(self._next, current + 1) if slot in slots]
         due = [(slot, slots.pop(slot)) for slot in passed]
-        # Set before callbacks run, and not moved while they do: what they arm goes to a slot after
-        # this one, and a slow callback must not make the next run skip slots.
+        # Set before callbacks run, and constant while they do: timers that they arm go to a later
+        # slot, and a slow callback must not make the next run skip slots.
         self._next = max(current, self._next)
         self._running = True
         for slot, batch in due:
@@ -128,7 +129,9 @@ class TimerWheel:
             self._wake_at(min(slots))
 
     def _wake_at(self, slot: int) -> None:
-        """Run when ``slot`` begins, or after :data:`RESYNC_S`: always at the begin of a slot."""
+        """Schedule a run when ``slot`` begins, or after :data:`RESYNC_S`, always at the begin of a
+        slot.
+        """
         now = self.now()
         slot = min(slot, int((now + ROUNDING_S) / self._tick) + self._resync)
         if slot >= self._wakes:
@@ -150,7 +153,7 @@ class Timer:
         self._wheel = wheel
         self._callback = callback
         self._deadline = math.inf
-        self._slot = -1  # the slot it waits in; -1: none
+        self._slot = -1  # slot that it waits in; -1: none
 
     @property
     def armed(self) -> bool:
@@ -159,11 +162,11 @@ class Timer:
 
     @property
     def deadline(self) -> float:
-        """When it fires, by the clock of the wheel; infinite if it is not armed."""
+        """Time at which it fires, by the clock of the wheel; infinite if it is not armed."""
         return self._deadline
 
     def set(self, delay: float) -> None:
-        """Fire ``delay`` seconds from now, in place of any earlier deadline."""
+        """Fire ``delay`` seconds from now. This replaces any earlier deadline."""
         wheel = self._wheel
         self._deadline = deadline = wheel.now() + delay
         slot = self._slot
@@ -171,12 +174,11 @@ class Timer:
             wheel._put(self)
 
     def clear(self) -> None:
-        """Do not fire; cheap, and harmless when it is not armed."""
+        """Disarm the timer. Cheap, and harmless if it is not armed."""
         self._deadline = math.inf
 
     def close(self) -> None:
-        """:meth:`clear` for good: the owner is over, and the wheel holds no reference to it any
-        longer."""
+        """Disarm the timer for good and drop the wheel's reference to its owner."""
         self._deadline = math.inf
         self._callback = _nothing
 
@@ -193,4 +195,4 @@ class Timer:
 
 
 def _nothing() -> None:
-    """The callback of a closed timer."""
+    """Do nothing. The callback of a closed timer."""

@@ -1,31 +1,30 @@
 """DATA. A stream transport on the :class:`~lbproxy.net.poller.Poller`; ordinary Twisted protocols
 run on it.
 
-Made for accepted and dialled sockets (:mod:`lbproxy.net.fast`). It behaves as Twisted's own TCP
-transport does, except that it is faster and that nothing waits forever. This module is its reading
-half; :mod:`~lbproxy.net.sender` is the sending half, :mod:`~lbproxy.net.watchedsocket` the socket
-with its addresses and options, :mod:`~lbproxy.net.halfclose` the table of its two directions.
-Rules:
+:mod:`lbproxy.net.fast` uses it for accepted and dialled sockets. It behaves like Twisted's own TCP
+transport, except that it is faster and that no wait is unlimited. This module is its reading half.
+:mod:`~lbproxy.net.sender` is the sending half, :mod:`~lbproxy.net.watchedsocket` the socket with
+its addresses and options, and :mod:`~lbproxy.net.halfclose` the table of its two directions. Rules:
 
 1. ``write`` sends at once when nothing is buffered. Bytes that the kernel does not accept are
    buffered, and only then is the descriptor watched for writing.
 2. No protocol method is called from within ``write``, ``loseConnection``, ``abortConnection`` or
-   ``loseWriteConnection``: their consequences run at the end of the turn (``Poller.soon``).
-3. After a failed ``write``, what the peer sent before it went is delivered, then
-   ``connectionLost``.
-4. Hang-ups arrive with data unread: data first. While reading is paused a protocol that has
-   ``peer_hung_up(reset)`` is notified at once of a FIN (``reset`` is False) and of a reset,
-   once each. If it returns True, the connection ends and the unread data is lost. Without that
-   method, or if it returns False, a hang-up is left alone until reading is resumed or a write
-   fails.
-5. Changing one's mind is free: pausing only sets a flag, and the descriptor's mask is corrected
-   when an unwanted event arrives; the same for a write buffer that became empty.
-6. ``loseConnection`` writes buffered data first, and resets the connection when the peer has
-   taken nothing of it for :data:`~lbproxy.net.sender.CLOSE_GRACE_S` seconds.
+   ``loseWriteConnection``. Their consequences run at the end of the turn (``Poller.soon``).
+3. After a failed ``write``, the peer's earlier data is delivered first, then ``connectionLost`` is
+   called.
+4. A hang-up may arrive with unread data, which is delivered first. While reading is paused, a
+   protocol that has ``peer_hung_up(reset)`` is notified at once of a FIN (``reset`` is False) and
+   of a reset, once each. If it returns True, the connection ends and the unread data is lost.
+   Without that method, or if it returns False, a hang-up is ignored until reading is resumed or a
+   write fails.
+5. Changes of interest are cheap: pausing only sets a flag, and the descriptor's mask is corrected
+   when an unwanted event arrives. The same holds for a write buffer that became empty.
+6. ``loseConnection`` writes buffered data first, and resets the connection if the peer has
+   accepted none of it for :data:`~lbproxy.net.sender.CLOSE_GRACE_S` seconds.
 7. A streaming producer is paused above :data:`~lbproxy.net.sender.HIGH_WATER_BYTES` and resumed
-   when all is written; a pull producer is asked for more whenever all is written.
-8. Bulk may be moved by the kernel, see :mod:`lbproxy.net.relay`; what is in the pipe meanwhile is
-   the first chunk of the buffer.
+   when everything is written. A pull producer is asked for more whenever everything is written.
+8. The kernel may move bulk data, see :mod:`lbproxy.net.relay`. Data in its pipe is the first chunk
+   of the buffer.
 
 An idle connection owns no buffer.
 """
@@ -57,13 +56,13 @@ from lbproxy.net.watchedsocket import READ_MASK
 __all__ = ["BULK_BYTES", "LARGE_BYTES", "FastTransport"]
 
 READ_BYTES: Final = 64 * 1024
-READS_PER_EVENT: Final = 16  # while a hang-up is being drained
+READS_PER_EVENT: Final = 16  # while draining after a hang-up
 
 LARGE_BYTES: Final = 16 * 1024
-"""A read of this size or more is bulk; smaller ones cost the same either way."""
+"""A read of this size or more counts as bulk. Smaller ones cost the same either way."""
 
 BULK_BYTES: Final = 256 * 1024
-"""So much in large reads makes it worth while to set up a relay."""
+"""Number of bytes in large reads after which a relay is worth its setup."""
 
 _read: Final[Callable[[int, int], bytes]] = os.read
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -74,7 +73,7 @@ _log = Logger(__name__)
 class FastTransport(Sender, Stream):
     """One connected socket.
 
-    See :class:`~lbproxy.net.watchedsocket.WatchedSocket` for the arguments.  The maker sets
+    See :class:`~lbproxy.net.watchedsocket.WatchedSocket` for the arguments. The creator sets
     ``protocol``, calls :meth:`start` and then ``makeConnection``.
     """
 
@@ -93,12 +92,12 @@ class FastTransport(Sender, Stream):
     ) -> None:
         super().__init__(poller, sock, peer, host, fd, family)
         self._bulk = 0  # bytes received in large reads
-        self._relay: PipeChunk | None = None  # moves what we receive
+        self._relay: PipeChunk | None = None  # the relay that moves our received data
 
     # -- reading -----------------------------------------------------------------------------
 
     def on_events(self, events: int) -> None:
-        """The poller's call."""
+        """Handle events of the poller."""
         if events == IN and self._reading:
             try:
                 data = _read(self._fd, READ_BYTES)
@@ -129,7 +128,7 @@ class FastTransport(Sender, Stream):
             self._protocol.dataReceived(data)
 
     def _drain(self, events: int) -> None:
-        """Read what came before the hang-up, then the hang-up."""
+        """Read the data that came before the hang-up, then handle the hang-up."""
         for _ in range(READS_PER_EVENT):
             try:
                 data = _read(self._fd, READ_BYTES)
@@ -147,7 +146,7 @@ class FastTransport(Sender, Stream):
                 return
 
     def _large_read(self, size: int) -> None:
-        """Bulk: a protocol that has ``bulk_flow()`` is told; it may call
+        """Notify a protocol that has ``bulk_flow()`` of bulk data. It may call
         :func:`lbproxy.net.relay.splice_to`.
         """
         self._bulk += size
@@ -158,11 +157,11 @@ class FastTransport(Sender, Stream):
                 bulk_flow()
 
     def read_failed(self, error: OSError) -> None:
-        """Reading from the socket failed."""
+        """Handle a failed read."""
         self._finish(lost(error))
 
     def read_end(self) -> None:
-        """The peer sends no more."""
+        """Handle the peer's end of its direction."""
         self._reading = False
         if self._relay is not None:
             self._relay.over()
@@ -179,7 +178,7 @@ class FastTransport(Sender, Stream):
                 self._finish(DONE)
                 return
             protocol.readConnectionLost()
-        if self.connected and not self._closing and self._mask > 0:  # else rule 5
+        if self.connected and not self._closing and self._mask > 0:  # otherwise rule 5 applies
             self._watch(self._mask & ~READ_MASK)
 
     def _paused_events(self, events: int) -> None:
@@ -189,14 +188,14 @@ class FastTransport(Sender, Stream):
         elif self._closing or halfclose.peer_ended(self._half):
             self._watch_no_more(READ_MASK)
         elif not events & RDHUP:
-            self._watch_no_more(IN)  # rule 5: somebody paused us meanwhile
+            self._watch_no_more(IN)  # rule 5: reading was paused meanwhile
         elif self._leaves(False):
             self._finish(DONE)
         else:
             self._watch_no_more(READ_MASK)
 
     def _hang_up(self, events: int) -> None:
-        """The connection is dead and there is nothing to read, or reading is paused."""
+        """Handle a hang-up without data to read, or while reading is paused."""
         if self._pending:
             self._flush()
             if self._closing == BROKEN or not self.connected:
@@ -206,7 +205,7 @@ class FastTransport(Sender, Stream):
             if code:
                 self._finish(lost(OSError(code, "")))
             elif halfclose.peer_ended(self._half):
-                # a Unix socket whose peer has closed it in good order
+                # a Unix socket whose peer has closed it cleanly
                 self._finish(self._reason or DONE)
             else:
                 self._finish(failure_of(ConnectionLost("hung up")))
@@ -216,7 +215,7 @@ class FastTransport(Sender, Stream):
             self._watch(-1)
 
     def _leaves(self, reset: bool) -> bool:
-        """Ask the protocol whether to give up a connection whose peer hung up while reading is
+        """Ask the protocol whether to close a connection whose peer hung up while reading is
         paused.
         """
         hung_up = getattr(self._protocol, "peer_hung_up", None)
@@ -234,13 +233,13 @@ class FastTransport(Sender, Stream):
                 self._watch_too(READ_MASK)
 
     def stopProducing(self) -> None:
-        """As :meth:`loseConnection`."""
+        """Close, like :meth:`loseConnection`."""
         self.loseConnection()
 
     # -- closing -----------------------------------------------------------------------------
 
     def on_soon(self) -> None:
-        """The end of the turn in which something was to be closed or flushed."""
+        """Close or flush at the end of the turn."""
         self._queued = False
         if not self.connected:
             return
@@ -256,7 +255,7 @@ class FastTransport(Sender, Stream):
             self._written()
 
     def _drain_broken(self) -> bool:
-        """Deliver what came before writing failed; whether there may be more."""
+        """Deliver the data that came before writing failed. Return whether more may follow."""
         for _ in range(READS_PER_EVENT):
             try:
                 data = _read(self._fd, READ_BYTES)
@@ -297,7 +296,7 @@ class FastTransport(Sender, Stream):
             self._told(protocol.connectionLost, reason)
 
     def _leave(self) -> None:
-        """Not connected any more: neither reading nor writing nor waiting."""
+        """Mark the transport as disconnected: it neither reads, writes nor waits."""
         self.connected = 0
         self._reading = False
         self._drop_pending()
@@ -312,7 +311,7 @@ class FastTransport(Sender, Stream):
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         try:
             self._close_descriptor()
-        except OSError:  # of a reset without a reader
+        except OSError:  # notified of a reset while not reading
             return
 
     def _told(self, callback: Callable[..., Any], *args: Any) -> None:
@@ -322,17 +321,18 @@ class FastTransport(Sender, Stream):
             self._failed_at_end(error)
 
     def _failed_at_end(self, error: BaseException) -> None:
-        """Log, in an except clause."""
+        """Log the exception being handled."""
         if self._poller.may_log(f"told {type(error).__name__}"):
-            _log.failure("a protocol failed while it was told that its connection is lost")
+            _log.failure("a protocol raised an exception in connectionLost")
 
     def on_crash(self, reason: Failure) -> None:
-        """The protocol raised, or the reactor stops."""
+        """Close, because the protocol raised or the reactor stops."""
         self._finish(reason)
 
     def detach(self) -> Any:
-        """Give the socket away without a word to the protocol; the descriptor stays registered if
-        it was (see :attr:`watched`). The new owner calls ``Poller.replace``.
+        """Return the socket and give up its ownership without notifying the protocol. The
+        descriptor stays registered if it was (see :attr:`watched`). The new owner calls
+        ``Poller.replace``.
         """
         self._leave()
         self.protocol = None

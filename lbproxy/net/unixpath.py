@@ -1,4 +1,4 @@
-"""DATA. The files of Unix sockets: those of dead processes, owners and permissions."""
+"""DATA. The files of Unix sockets: removal of stale ones, owners and permissions."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ MAX_UNIX_PATH = 107  # sizeof sun_path, less the NUL
 
 
 def remove_stale_socket(path: str) -> None:
-    """Delete a Unix socket file that a dead process left; one that is in use, or another kind of
-    file, is an OSError (EADDRINUSE)."""
+    """Delete a Unix socket file that a dead process left. Raises OSError (EADDRINUSE) for one that
+    is in use, or for another kind of file.
+    """
     if path.startswith(("\0", "@")):
         return
     try:
         is_socket = stat.S_ISSOCK(os.lstat(path).st_mode)
     except OSError:
-        return  # nothing there; or bind will say what is wrong
+        return  # no such file, or bind reports the error
     if is_socket:
-        # A datagram socket cannot connect to a stream listener: a live one says EPROTOTYPE and does
-        # not get a connection that it would have to count; one nobody has open, ECONNREFUSED.
+        # A datagram socket cannot connect to a stream listener. A live listener answers EPROTOTYPE
+        # and gets no connection that it would have to count; a file without a listener answers
+        # ECONNREFUSED.
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
             probe.setblocking(False)
             if probe.connect_ex(path) == errno.ECONNREFUSED:
@@ -34,7 +36,7 @@ def remove_stale_socket(path: str) -> None:
 
 
 def file_mode(path: str) -> int:
-    """Permissions of a Unix socket's file as they are now; 0 if it has no file."""
+    """Return the current permissions of a Unix socket's file; 0 if the file does not exist."""
     try:
         return stat.S_IMODE(Path(path).stat().st_mode)
     except (OSError, ValueError):

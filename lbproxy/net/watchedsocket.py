@@ -1,7 +1,7 @@
-"""DATA. A connected socket in the poller: its descriptor's mask, its addresses, its options.
+"""DATA. A connected socket in the poller: its event mask, its addresses, its options.
 
-The bottom layer of :class:`lbproxy.net.transport.FastTransport`; :mod:`lbproxy.net.sender` writes
-to it.
+This is the bottom layer of :class:`lbproxy.net.transport.FastTransport`. :mod:`lbproxy.net.sender`
+writes to it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _UNIX: Final = int(socket.AF_UNIX)
 
 
 def twisted_address(family: int, raw: Any) -> IPv4Address | IPv6Address | UNIXAddress:
-    """A socket address as Twisted shows it; an IPv4 client of a dual-stack socket is shown
-    as IPv4.
+    """Return a socket address as Twisted's address object. An IPv4 client of a dual-stack socket is
+    shown as IPv4.
     """
     if family == socket.AF_UNIX:
         return UNIXAddress(raw or None)
@@ -39,11 +39,11 @@ def twisted_address(family: int, raw: Any) -> IPv4Address | IPv6Address | UNIXAd
 
 
 class WatchedSocket(Handler):
-    """A connected socket, owned from now on.
+    """A connected socket, owned by this object.
 
-    ``sock``: non-blocking; None if only its descriptor ``fd`` and its ``family`` are known.  Most
-    connections need no more than these.  ``peer``, ``host``: the raw addresses of its ends, None to
-    ask the socket.
+    ``sock``: non-blocking; None if only its descriptor ``fd`` and its ``family`` are known, which
+    is enough for most connections. ``peer``, ``host``: the raw addresses of its ends, None to ask
+    the socket.
     """
 
     __slots__ = (
@@ -67,15 +67,15 @@ class WatchedSocket(Handler):
         self._poller = poller
         self._socket: Any = sock
         self._fd = fd if sock is None else int(sock.fileno())
-        self._family = family  # -1: that of the socket
+        self._family = family  # -1: the descriptor of the socket
         self._peer = peer
         self._host: Any = host
-        self._mask = 0  # what the epoll watches; -1: not registered
+        self._mask = 0  # the mask in the epoll; -1: not registered
         self._half = halfclose.OPEN
-        self._queued = False  # in the poller's list for the end of this turn
+        self._queued = False  # listed by the poller for the end of this turn
         self.connected = 1
         self._protocol: Any = None
-        self._direct: StreamProtocol | None = None  # the same, if compiled code can call it
+        self._direct: StreamProtocol | None = None  # the protocol, if compiled code can call it
 
     @property
     def protocol(self) -> Any:
@@ -90,12 +90,12 @@ class WatchedSocket(Handler):
     # -- the poller --------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Watch the socket; OSError if the kernel will not."""
+        """Watch the socket. Raises OSError if the kernel refuses."""
         self._mask = READ_MASK
         self._poller.register(self._fd, READ_MASK, self)
 
     def begin(self, mask: int) -> None:
-        """Instead of :meth:`start`, where the descriptor is watched for ``mask`` already."""
+        """Start like :meth:`start`, with a descriptor that is watched for ``mask`` already."""
         self._mask = mask
         self._watch(READ_MASK)
 
@@ -105,9 +105,11 @@ class WatchedSocket(Handler):
         return self._mask >= 0
 
     def _watch(self, mask: int) -> None:
-        """Change what the epoll watches; -1 takes the descriptor out of it.
+        """Change the mask in the epoll; -1 removes the descriptor from it.
 
-        A socket that is shut both ways is a permanent hang-up, so it is not watched at all."""
+        A socket that is shut down in both directions reports a permanent hang-up, so it is not
+        watched at all.
+        """
         if mask == 0 and self._half == halfclose.OVER:
             mask = -1
         if mask == self._mask:
@@ -127,7 +129,7 @@ class WatchedSocket(Handler):
         self._watch(self._mask & ~less if self._mask > 0 else self._mask)
 
     def _later(self) -> None:
-        """Have :meth:`on_soon` called at the end of this turn."""
+        """Schedule a call of :meth:`on_soon` at the end of this turn."""
         if not self._queued:
             self._queued = True
             self._poller.soon(self)
@@ -141,7 +143,7 @@ class WatchedSocket(Handler):
 
     @property
     def socket(self) -> Any:
-        """The socket; a closed one after the end."""
+        """The socket. After the end it is closed."""
         if self._socket is None:
             kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
             if self._fd < 0:
@@ -157,7 +159,7 @@ class WatchedSocket(Handler):
         return self._family == _UNIX
 
     def _close_descriptor(self) -> None:
-        """Close the socket; OSError as ``close`` has it."""
+        """Close the socket. Raises OSError like ``close``."""
         fd, self._fd = self._fd, -1
         if self._socket is None:
             os.close(fd)
@@ -165,19 +167,21 @@ class WatchedSocket(Handler):
             self._socket.close()
 
     def fileno(self) -> int:
-        """The descriptor; -1 when it is closed."""
+        """Return the descriptor; -1 if it is closed."""
         return self._fd
 
     def getHandle(self) -> Any:
-        """The socket."""
+        """Return the socket."""
         return self.socket
 
     def logPrefix(self) -> str:
-        """For Twisted's log context."""
+        """Return the prefix for Twisted's log context."""
         return type(self._protocol).__name__
 
     def getPeer(self) -> Any:
-        """IPv4Address, IPv6Address or UNIXAddress of the other end; remembered after the close."""
+        """Return the peer's address as IPv4Address, IPv6Address or UNIXAddress. It stays available
+        after the close.
+        """
         peer = self._peer
         if peer is None or type(peer) in (tuple, str, bytes):
             if peer is None:
@@ -189,7 +193,7 @@ class WatchedSocket(Handler):
         return peer
 
     def getHost(self) -> Any:
-        """IPv4Address, IPv6Address or UNIXAddress of this end."""
+        """Return the local address as IPv4Address, IPv6Address or UNIXAddress."""
         host = self._raw_host()
         if host is None or type(host) in (tuple, str, bytes):
             raw = host
@@ -199,7 +203,7 @@ class WatchedSocket(Handler):
         return host
 
     def _raw_host(self) -> Any:
-        """The address of this end as the system has it, or as Twisted has it; None if the socket is
+        """Return the local address in the raw form or as Twisted's object; None if the socket is
         closed.
         """
         if self._host is None:
@@ -210,7 +214,7 @@ class WatchedSocket(Handler):
         return self._host
 
     def local(self) -> tuple[str, int]:
-        """Address and port of this end; ("", 0) for a Unix socket."""
+        """Return the local address and port; ("", 0) for a Unix socket."""
         raw = self._raw_host()
         if type(raw) is tuple:
             host: str = raw[0]
@@ -223,7 +227,7 @@ class WatchedSocket(Handler):
         return self._option(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """No effect on a Unix socket."""
+        """Set TCP_NODELAY. No effect on a Unix socket."""
         self._set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
 
     def getTcpKeepAlive(self) -> bool:
@@ -231,7 +235,7 @@ class WatchedSocket(Handler):
         return self._option(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """No effect on a Unix socket."""
+        """Set SO_KEEPALIVE. No effect on a Unix socket."""
         self._set_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
 
     def _option(self, level: int, option: int) -> bool:

@@ -1,4 +1,6 @@
-"""DATA. Any Twisted transport as a :class:`~lbproxy.net.stream.Stream`, and a throttled one."""
+"""DATA. Wrappers that make any Twisted transport a :class:`~lbproxy.net.stream.Stream`, and a
+throttled stream.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ def stream_of(transport: Any) -> Stream:
 
 
 class WrappedTransport(Stream):
-    """Passes every call on to ``transport``."""
+    """Passes every call to ``transport``."""
 
     __slots__ = ("_transport",)
 
@@ -53,7 +55,7 @@ class WrappedTransport(Stream):
         self._transport.loseConnection()
 
     def loseWriteConnection(self) -> None:
-        """See :class:`Stream`; Twisted's TLS closes the whole connection."""
+        """See :class:`Stream`. Twisted's TLS closes the whole connection."""
         half_close(self._transport)
 
     def abortConnection(self) -> None:
@@ -62,11 +64,12 @@ class WrappedTransport(Stream):
 
 
 class ThrottledStream(Stream):
-    """One connection of a TCP session.  It reads while neither its peer nor the throttle pauses it.
+    """One connection of a TCP session with a throttle. It reads while neither its peer nor the
+    throttle pauses it.
 
-    Writing charges the throttle, because the session writes at once what it has read from the other
-    side.  The kernel moves no bytes between such streams, so each read is seen.  ``throttle`` has
-    ``add`` and ``remove`` for :meth:`hold`, and ``passed(size)``.
+    Writing charges the throttle, because the session writes at once the data that it has read from
+    the other side. The kernel does not relay data between such streams, so that each read is seen.
+    ``throttle`` has ``add`` and ``remove`` for :meth:`hold`, and ``passed(size)``.
     """
 
     __slots__ = ("_held", "_paused", "_stream", "_throttle")
@@ -74,12 +77,12 @@ class ThrottledStream(Stream):
     def __init__(self, stream: Stream, throttle: Any) -> None:
         self._stream = stream
         self._throttle = throttle
-        self._paused = False  # by the other side
-        self._held = False  # by the throttle
+        self._paused = False  # paused by the other side
+        self._held = False  # paused by the throttle
         throttle.add(self.hold)
 
     def hold(self, held: bool) -> None:
-        """Pause for the throttle, or resume unless the other side pauses."""
+        """Pause for the throttle, or resume unless the other side has paused reading."""
         self._held = held
         if held:
             self._stream.pauseProducing()
@@ -96,7 +99,7 @@ class ThrottledStream(Stream):
         self._stream.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
-        """See :class:`Stream`.  The session is over: the throttle pauses it no longer."""
+        """See :class:`Stream`. The session is over, so the throttle no longer pauses the stream."""
         self._throttle.remove(self.hold)
         self._held = False
         self._stream.unregisterProducer()

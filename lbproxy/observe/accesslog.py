@@ -49,8 +49,8 @@ def compile_format(format: str, mode: str, located: bool = False) -> Line:
     if format in FORMATS:
         if mode != "http":
             raise ValueError(
-                f"the format {format!r} is about HTTP requests; in tcp mode use json or one of "
-                "your own"
+                f"the format {format!r} needs HTTP requests; in tcp "
+                "mode use json or a custom format"
             )
         return _compile(_COMBINED if format == "combined" else _COMMON, mode)
     return _compile(format, mode)
@@ -114,7 +114,7 @@ def _parse(format: str, mode: str) -> list[LinePart]:
     if len(format) > _FORMAT_LIMIT:
         raise ValueError(f"the format is longer than {_FORMAT_LIMIT} characters")
     if not all(c.isprintable() or c == "\t" for c in format):
-        raise ValueError("the format holds a control character")
+        raise ValueError("the format contains a control character")
     parts: list[LinePart] = []
     text = ""
     at = 0
@@ -138,14 +138,12 @@ def _field(name: str, mode: str) -> LinePart:
     field = FIELDS.get(name)
     if field is not None:
         if field.http and mode != "http":
-            raise ValueError(
-                f"the field {name!r} is about HTTP requests; there are none in tcp mode"
-            )
+            raise ValueError(f"the field {name!r} exists only for HTTP requests, not in tcp mode")
         return field_part(name)
     header = _HEADER.fullmatch(name)
     if header is not None:
         if mode != "http":
-            raise ValueError(f"{name!r} is an HTTP header; there are none in tcp mode")
+            raise ValueError(f"the header {name!r} exists only in HTTP requests, not in tcp mode")
         return header_part(header[1], header[2])
     known = tuple(n for n, f in FIELDS.items() if mode == "http" or not f.http)
     raise ValueError(f"unknown field {name[:80]!r}; {_choices(name, known)}see docs/logging")

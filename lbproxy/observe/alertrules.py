@@ -72,7 +72,8 @@ def _queue(history: History, limits: AlertLimits) -> Iterator[Finding]:
         if backend.queue and backend.waiting > limits.limit * backend.queue:
             yield Finding(
                 name,
-                f"backend {name}: {backend.waiting} wait in its queue of {backend.queue}",
+                f"backend {name}: {backend.waiting} of {backend.queue} "
+                "places in the queue are taken",
                 EventSeverity.WARNING,
                 {"waiting": backend.waiting, "queue": backend.queue},
             )
@@ -86,8 +87,8 @@ def _sent_away(history: History, limits: AlertLimits) -> Iterator[Finding]:
         if count > limits.limit:
             yield Finding(
                 name,
-                f"backend {name} sent {count} away in the last minute: its servers and its queue "
-                "are full",
+                f"backend {name} rejected {count} requests in the last minute: "
+                "its servers and queue are full",
                 EventSeverity.ERROR,
                 {"count": count},
             )
@@ -148,7 +149,7 @@ def _list(history: History, limits: AlertLimits) -> Iterator[Finding]:
 def _lag(history: History, limits: AlertLimits) -> Iterator[Finding]:
     lag = history.now.lag
     if lag > limits.limit:
-        text = f"lbproxy is {milliseconds(lag)} late: it has more to do than it can"
+        text = f"the reactor of lbproxy is {milliseconds(lag)} late: the process is overloaded"
         yield Finding("", text, EventSeverity.WARNING, {"seconds": round(lag, 3)})
 
 
@@ -174,12 +175,13 @@ RULES: dict[str, AlertRule] = {
     "backend_empty": AlertRule(_backend_empty, "", AlertLimits(0, 2), "a backend has no server"),
     "backend_weak": AlertRule(
         _backend_weak, "percent", AlertLimits(0.5, 30),
-        "least share of a backend's servers that are up"
+        "minimum share of a backend's servers that are up"
     ),
     "queue": AlertRule(_queue, "percent", AlertLimits(0.5, 10),
         "share of a queue's places that are taken"),
     "sent_away": AlertRule(
-        _sent_away, "int", AlertLimits(0, 0), "requests sent away from a full queue, in a minute"
+        _sent_away, "int", AlertLimits(0, 0), "requests rejected because of a full "
+        "queue, in a minute"
     ),
     "connections": AlertRule(
         _connections, "percent", AlertLimits(0.9, 10), "share of maxconn that is taken"
@@ -189,22 +191,22 @@ RULES: dict[str, AlertRule] = {
     ),
     "attack": AlertRule(
         attack, "times", AlertLimits(10, 10, 100),
-        "refused and new connections and 4xx, as a multiple of what is normal",
+        "refused and new connections and 4xx responses, as a multiple of what is normal",
     ),
     "log_drops": AlertRule(
         _log_drops, "int", AlertLimits(0, 0), "access log lines lost, in a minute"
     ),
     "hit_ratio": AlertRule(
         hit_ratio, "percent", AlertLimits(0.2, 60, 50),
-        "fall of a cache's hit ratio below what is normal"
+        "fall of a cache's hit ratio below the normal one"
     ),
     "shared_store": AlertRule(
-        _shared_store, "", AlertLimits(0, 5), "the store of [shared] does not answer"
+        _shared_store, "", AlertLimits(0, 5), "the store of [shared] does not respond"
     ),
     "list": AlertRule(
         _list, "", AlertLimits(0, 5), "a new version of a list of addresses cannot be used"
     ),
-    "lag": AlertRule(_lag, "duration", AlertLimits(0.5, 5), "how late the reactor is"),
+    "lag": AlertRule(_lag, "duration", AlertLimits(0.5, 5), "delay of the reactor"),
     "worker_died": AlertRule(
         _event("worker_died", "worker processes died: {count}", EventSeverity.ERROR), "int",
         AlertLimits(0, 0),

@@ -1,4 +1,4 @@
-"""PURE. Alerts: what follows when the conditions of alert rules hold.
+"""PURE. Alerts: their start and end, from the conditions of the alert rules.
 
 :mod:`lbproxy.alerts.alerter` takes a :class:`Sample` each second and passes it to
 :meth:`Alerts.look`. Each rule of :data:`~lbproxy.observe.alertrules.RULES` returns the subjects for
@@ -96,7 +96,7 @@ class Alerts:
             if state.seen == sample.at:
                 continue
             if state.alert is None:
-                del self._states[key]  # it did not last
+                del self._states[key]  # the condition did not last
             elif sample.at - state.seen >= CALM:
                 del self._states[key]
                 changes.append(AlertChange(False, state.alert))

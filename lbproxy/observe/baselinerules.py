@@ -1,6 +1,6 @@
-"""PURE. The alert rules that compare with what is normal: latency, attacks, hit ratios.
+"""PURE. The alert rules that compare with normal levels: latency, attacks, hit ratios.
 
-Each keeps a :class:`~lbproxy.observe.samples.Baseline` for each subject.
+Each rule keeps a :class:`~lbproxy.observe.samples.Baseline` for each subject.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def latency(history: History, limits: AlertLimits) -> Iterator[Finding]:
         count = backend.timed - line.total[0]
         if now.at - line.at >= _STEP and (count >= limits.volume or count < 0):
             mean = (backend.seconds - line.total[1]) / count if count > 0 else 0.0
-            first = line.at == -math.inf or count < 0  # counters began anew: nothing to compare
+            first = line.at == -math.inf or count < 0  # counters were reset: nothing to compare
             line.at, line.total = now.at, (backend.timed, backend.seconds)
             if not first:
                 high = line.known and mean > max(
@@ -33,7 +33,7 @@ def latency(history: History, limits: AlertLimits) -> Iterator[Finding]:
                 )
                 line.learn(mean, high)
         elif now.at - line.at >= WINDOW and line.at > -math.inf:
-            line.high = False  # too little traffic to say anything
+            line.high = False  # too little traffic for a conclusion
             line.at, line.total = now.at, (backend.timed, backend.seconds)
         if line.high:
             yield Finding(
@@ -52,13 +52,13 @@ def hit_ratio(history: History, limits: AlertLimits) -> Iterator[Finding]:
         line = history.baseline(f"hit_ratio {name}")
         count = cache.asked - line.total[0]
         if now.at - line.at >= _STEP and (count >= limits.volume or count < 0):
-            first = line.at == -math.inf or count < 0  # counters began anew: nothing to compare
+            first = line.at == -math.inf or count < 0  # counters were reset: nothing to compare
             share = (cache.answered - line.total[1]) / count if count > 0 else 0.0
             line.at, line.total = now.at, (cache.asked, float(cache.answered))
             if not first:
                 line.learn(share, line.known and share < line.mean - limits.limit)
         elif now.at - line.at >= WINDOW and line.at > -math.inf:
-            line.high = False  # too little traffic to say anything
+            line.high = False  # too little traffic for a conclusion
             line.at, line.total = now.at, (cache.asked, float(cache.answered))
         if line.high:
             yield Finding(
@@ -72,7 +72,8 @@ def hit_ratio(history: History, limits: AlertLimits) -> Iterator[Finding]:
 def _watch_rate(line: Baseline, total: int, at: float, limit: float, volume: int) -> None:
     """Learn the rate of a counter every :data:`_STEP` seconds.
 
-    It is high if it exceeds ``limit`` times the mean, and counts ``volume`` in that time.
+    The rate is high if it exceeds ``limit`` times the mean and at least ``volume`` events occurred
+    in that time.
     """
     if at - line.at < _STEP:
         return
@@ -87,8 +88,8 @@ def _watch_rate(line: Baseline, total: int, at: float, limit: float, volume: int
 def attack(history: History, limits: AlertLimits) -> Iterator[Finding]:
     """Return frontends with many refusals and 4xx, or many new connections.
 
-    That is more than ``limit`` times the usual number, or a large number of refusals mostly from
-    one address.  New connections are no fault, so ten times ``volume`` of them are needed.
+    This means more than ``limit`` times the usual number, or a large number of refusals mostly from
+    one address. New connections are not errors, so ten times ``volume`` of them are needed.
     """
     now = history.now
     for name, frontend in now.frontends.items():

@@ -1,12 +1,12 @@
-"""PURE. Counters of several processes as one: how an object is reported, added up and shown.
+"""PURE. Counters of several processes: how they are reported, added up and shown.
 
 A :class:`Table` lists the :class:`Value` objects that a worker process reports of one kind of
 object, such as a frontend.  :func:`collect` makes the report in a worker; the master adds reports
 up with :func:`merge` and shows the sums with :func:`show`.  A report consists of JSON types.
 :mod:`lbproxy.workers.aggregate` has the tables.
 
-A counters object (:class:`lbproxy.observe.metrics.FrontendCounters` and others) is reported with
-all its public attributes, so a new counter is declared in its class and nowhere else.
+All public attributes of a counters object (:class:`lbproxy.observe.metrics.FrontendCounters` and
+others) are reported. A new counter is therefore declared only in its class.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ Report = dict[str, Any]
 
 
 class Lifetime(Enum):
-    """The lifetime of a value: beyond the end of its process, or beyond a report."""
+    """How long a value is kept: beyond the end of its process, or beyond a report."""
 
-    TOTAL = "total"  # counted since start: kept when the process ends
-    NOW = "now"  # a state: gone with the process
-    ONCE = "once"  # found since the last report: shown once
+    TOTAL = "total"  # a total since start: kept when the process ends
+    NOW = "now"  # a state: dropped when the process ends
+    ONCE = "once"  # an observation since the last report: shown once
 
 
 def add(one: Any, two: Any) -> Any:
@@ -59,9 +59,9 @@ def add(one: Any, two: Any) -> Any:
 class Value:
     """One value of an object.
 
-    ``read(object)`` gives it in a worker, None for nothing to report; ``write(object, sum)`` shows
-    it in the master.  ``combine`` adds the values of two processes.  ``empty``: the sum when no
-    process reports one.
+    ``read(object)`` returns the value in a worker, or None if it reports none. ``write(object,
+    sum)`` shows it in the master. ``combine`` adds the values of two processes. ``empty`` is the
+    sum when no process reports a value.
     """
 
     name: str
@@ -77,7 +77,7 @@ Parts = Callable[[Any], Mapping[str, Any]]
 
 @frozen
 class Table:
-    """The values of one kind of object, and the tables of its parts: how to find them, by name."""
+    """The values of one kind of object, and the tables of its parts by name."""
 
     values: tuple[Value, ...]
     parts: Mapping[str, tuple[Parts, Table]] = field(factory=dict)
@@ -96,7 +96,7 @@ def collect(table: Table, owner: Any) -> Report:
 
 
 def merge(table: Table, reports: Iterable[Report], lifetimes: Collection[Lifetime]) -> Report:
-    """Return the values of ``reports`` with one of ``lifetimes``, added up."""
+    """Return the sum of the values of ``reports`` whose lifetime is one of ``lifetimes``."""
     reports = list(reports)
     merged: Report = {}
     for value in table.values:
@@ -117,8 +117,8 @@ def merge(table: Table, reports: Iterable[Report], lifetimes: Collection[Lifetim
 
 
 def show(table: Table, owner: Any, report: Report) -> None:
-    """Write the values of ``report`` into ``owner`` and its parts; where a value is missing, its
-    ``empty``.
+    """Write the values of ``report`` into ``owner`` and its parts. Missing values are written as
+    their ``empty``.
     """
     for value in table.values:
         value.write(owner, report.get(value.name, value.empty))
@@ -147,8 +147,8 @@ def counters(name: str, get: Callable[[Any], Any], but: Collection[str] = ()) ->
 
 
 def dump_counters(found: Any) -> dict[str, Any]:
-    """Return the public attributes of a counters object as JSON types, without those that
-    are None.
+    """Return the public attributes of a counters object as JSON types, except those that are
+    None.
     """
     values: dict[str, Any] = {}
     for name in _names(found):
@@ -163,8 +163,8 @@ def dump_counters(found: Any) -> dict[str, Any]:
 
 
 def load_counters(found: Any, values: Mapping[str, Any], but: Collection[str] = ()) -> None:
-    """Set the attributes of a counters object to ``values``, but for those in ``but``; others stay
-    as they are.
+    """Set the attributes of a counters object to ``values``, except those in ``but``. Others are
+    unchanged.
     """
     for name in _names(found):
         if name in but or name not in values:
@@ -184,8 +184,8 @@ _fields: dict[type[Any], tuple[str, ...]] = {}
 
 
 def _names(found: Any) -> tuple[str, ...]:
-    """The public data attributes of a counters object: an attrs class, one with slots, or a
-    compiled one.
+    """Return the public data attributes of a counters object: an attrs class, a class with slots,
+    or a compiled one.
     """
     names = _fields.get(type(found))
     if names is None:

@@ -74,7 +74,8 @@ MEANING: dict[EventKind, str] = {
     EventKind.WORKER_STARTED: "a worker process started",
     EventKind.CERTIFICATE_EXPIRING: "a certificate in use expires soon, or has expired",
     EventKind.CERTIFICATE_CHANGED: "a certificate was replaced",
-    EventKind.CLIENTS_REFUSED: "limits, lists, bans or firewalls refused clients; their number",
+    EventKind.CLIENTS_REFUSED: "limits, lists, bans or firewalls refused "
+    "clients; with their number",
     EventKind.CLIENTS_BANNED: "client addresses were banned; with their number",
     EventKind.QUEUE_FULL: "requests were rejected because a queue was full; with their number",
     EventKind.LOG_DROPPED: "access log lines were lost; with their number",
@@ -157,9 +158,9 @@ class Events:
         return event
 
     def restore(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Begin with the events of another process, as :meth:`Event.as_dict` describes them.
+        """Start with the events of another process, in the form of :meth:`Event.as_dict`.
 
-        Subscribers are not called. Events of kinds that this version does not know are left out.
+        Subscribers are not called. Events of kinds unknown to this version are ignored.
         """
         for one in events:
             try:
@@ -200,7 +201,7 @@ class Events:
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call ``subscriber(event)`` for each future event, in the thread that adds it.
 
-        Returns a function that ends the subscription. Calling it twice is harmless.
+        Return a function that ends the subscription. A second call does nothing.
         """
         self._subscribers.append(subscriber)
 

@@ -43,7 +43,7 @@ Getter = Callable[[Any], Any]
 class Field:
     """A field. ``get(record)`` returns str, int, float milliseconds, bool or None.
 
-    ``http``: only exchanges have it. ``json``: the JSON line includes it.
+    ``http``: the field exists only for exchanges. ``json``: the JSON line includes it.
     """
 
     get: Getter
@@ -123,7 +123,7 @@ def frontend_of(record: Any) -> Any:
 
 
 def _located(record: Any, name: str) -> Any:
-    """``country`` or ``asn`` of the client; None without ``geoip``."""
+    """Return ``country`` or ``asn`` of the client; None without ``geoip``."""
     geo = getattr(frontend_of(record), "geo", None)
     return None if geo is None else getattr(geo.find(record.client_ip), name)
 
@@ -148,7 +148,7 @@ def _cache_age(record: Any) -> int | None:
 def _request_line(record: Any) -> str:
     head: RequestHead = record.request
     if not head.method:
-        return ""  # what came was no request
+        return ""  # the client sent no valid request
     line = b"%b %b" % (head.method, head.target[:TARGET_LIMIT])
     return f"{line.decode('latin-1')} {VERSIONS.get(head.version, '')}"
 
@@ -177,7 +177,7 @@ FIELDS: dict[str, Field] = {
     ),
     "method": Field(
         lambda r: r.request.method.decode("latin-1"),
-        "request method; of a refused request too, if it was read; else empty",
+        "request method, also of a refused request if it was read; else empty",
         http=True,
     ),
     "host": Field(
@@ -211,13 +211,14 @@ FIELDS: dict[str, Field] = {
     "detail": Field(lambda r: r.detail, "details of the close reason; empty for success"),
     "cache": Field(
         _cached("status"),
-        "what the cache did: ``hit``, ``stale``, ``revalidated``, ``collapsed``, ``miss``, "
+        "result of the cache: ``hit``, ``stale``, ``revalidated``, ``collapsed``, ``miss``, "
         "``bypass``, ``refused`` or ``purge`` (see :doc:`caching`); empty without a cache",
         http=True,
     ),
     "cache_reason": Field(
         _cached("reason"),
-        "why, and why a response was not stored; empty for a fresh response from the store",
+        "reason for the result, and why a response was not stored; "
+        "empty for a fresh stored response",
         http=True,
     ),
     "cache_age": Field(

@@ -36,7 +36,7 @@ class ViewerLine:
 
 class LineMaker:
     """Converts records to JSON lines, at most :data:`RATE` a second, whatever the access log's
-    format.  They have the country and the network of the client if these are known.
+    format. The lines contain the country and the network of the client if these are known.
 
     ``missed``: records omitted since the last :meth:`turn`.
     """
@@ -64,7 +64,7 @@ class LineMaker:
             return record.line
         try:
             return str(self._lines[record.mode](record), "utf-8").rstrip("\n")
-        except BaseException:  # a filter's own object in a field: the access log says more about it
+        except BaseException:  # a field contains an object of a filter: the access log reports it
             self.missed += 1
             return None
 

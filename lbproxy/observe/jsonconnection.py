@@ -1,4 +1,4 @@
-"""PURE. The client and its connection in access records as lines of JSON, which repeat from line to
+"""PURE. The JSON fields of the client and its connection, cached because they repeat from line to
 line.
 """
 
@@ -14,7 +14,7 @@ from lbproxy.observe.record import Connection, LogCache, Record
 
 __all__ = ["add_client", "add_connection", "cache_of", "client_of"]
 
-_FIELD_LIMIT: Final[int] = FIELD_LIMIT  # the compiler does not know constants of other modules
+_FIELD_LIMIT: Final[int] = FIELD_LIMIT  # mypyc does not inline constants of other modules
 _IN_THE_CLEAR: Final[bytes] = b'"tls_version":"","tls_cipher":""'
 
 
@@ -55,7 +55,7 @@ def add_connection(writer: BytesWriter, info: Connection) -> None:
 
 
 def cache_of(info: Connection) -> LogCache:
-    """Return the end of the line, and keep it for the next line of the connection."""
+    """Return the end of the line, and cache it for the next line of the connection."""
     writer = BytesWriter()
     add_connection(writer, info)
     cache = info.log_cache = LogCache(writer.getvalue())
@@ -63,7 +63,7 @@ def cache_of(info: Connection) -> LogCache:
 
 
 def client_of(record: Record, cache: LogCache) -> bytes:
-    """Return the client's part of the line, and keep it for the next line of the connection."""
+    """Return the client's part of the line, and cache it for the next line of the connection."""
     ip, port = record.client_ip, record.client_port
     if cache.ip != ip or cache.port != port:
         cache.ip = ip

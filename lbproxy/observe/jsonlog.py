@@ -1,10 +1,10 @@
 """PURE. Access records as lines of JSON. This code runs once per request.
 
-A line is written into one buffer. Constants, and values that repeat from line to line (the
-connection, method and host, the status, the names of frontend, route, backend and server), are
-bytes. Numbers and times are written digit by digit. Text from clients is copied straight from the
-raw head if it needs no escape, and escaped otherwise. Caches whose keys a client or a filter
-controls are bounded in number and in size.
+A line is written into one buffer. Constants are bytes, and so are values that repeat from line to
+line: the connection, method and host, the status, the names of frontend, route, backend and server.
+Numbers and times are written digit by digit. Text from clients is copied straight from the raw head
+if it needs no escape, and escaped otherwise. Caches whose keys a client or a filter controls are
+bounded in number and in size.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from lbproxy.observe.timestamps import rfc3339
 
 __all__ = ["HTTPLines", "TCPLines", "http_line", "plain_end", "tcp_line"]
 
-_FIELD_LIMIT: Final[int] = FIELD_LIMIT  # the compiler does not know constants of other modules
+_FIELD_LIMIT: Final[int] = FIELD_LIMIT  # mypyc does not inline constants of other modules
 _TARGET_LIMIT: Final[int] = TARGET_LIMIT
 
-_KEPT_SIZE: Final = 1024  # the longest text that is kept encoded
-_BUFFER_MAX: Final = 64 * 1024  # a buffer that has grown beyond this is not used again
+_KEPT_SIZE: Final = 1024  # maximum length of a text that is cached encoded
+_BUFFER_MAX: Final = 64 * 1024  # a buffer larger than this is not reused
 
 _USER_AGENT: Final = field_name(b"user-agent")
 _REFERER: Final = field_name(b"referer")
@@ -51,12 +51,12 @@ _STATUSES: Final[list[bytes]] = [
     f'","version":"{VERSIONS[11]}","status":{status},"user_agent":"'.encode()
     for status in range(600)
 ]
-"""Of HTTP/1.1, by status."""
+"""Start of the part with the status for HTTP/1.1, by status."""
 _NO_VERSION: Final[bytes] = b'","version":"","status":'
 _NO_CACHE: Final[bytes] = b'","cache":"","cache_reason":"","cache_age":null,"header_ms":'
 _CLOSES: Final = {kind: f'"close":"{kind.value}","detail":"'.encode() for kind in Kind}
 _OK: Final = Kind.OK
-_CLOSE_OK: Final[bytes] = _CLOSES[_OK]  # the hash of an enum's member is computed in Python
+_CLOSE_OK: Final[bytes] = _CLOSES[_OK]  # the hash of an enum member is computed in Python
 _USUAL_SIZES: Final[bytes] = b'","bytes_in":0,"bytes_out":'
 _USUAL_END: Final[bytes] = (
     b',"attempts":1,"reused":true,'
@@ -64,16 +64,17 @@ _USUAL_END: Final[bytes] = (
     + _NO_CACHE
     + b'0.000,"queue_ms":0.000,"connect_ms":0.000,"response_ms":'
 )
-"""From the sizes to the first time that differs, of a request that came in one piece and went over
-a pooled connection."""
+"""The constant part from the sizes to the first variable time, for a request that arrived in one
+piece and used a pooled connection.
+"""
 
 
 # -- the lines -----------------------------------------------------------------------------------
 
 
 def _add_note(writer: BytesWriter, note: CacheNote) -> None:
-    """Write what a cache did, up to the times."""
-    if note.status == "hit" and not note.reason:  # nearly all notes of a busy cache
+    """Write the result of a cache, up to the times."""
+    if note.status == "hit" and not note.reason:  # nearly all notes of a busy cache are hits
         writer.write(b'","cache":"hit","cache_reason":"","cache_age":')
     else:
         writer.write(b'","cache":"')
@@ -111,8 +112,8 @@ class _Lines:
         self._stamp = b""
         self._ways: dict[tuple[str, str, str, str], bytes] = {}
         self._frontend = self._route = self._backend = self._server = "\0"
-        self._way = b""  # of these four
-        self._servers: dict[str, bytes] = {}  # the ways of servers, for the other three
+        self._way = b""  # the part for these four names
+        self._servers: dict[str, bytes] = {}  # by server, for the other three names
         self._writer = BytesWriter()
 
     def _begin(self, record: Record) -> BytesWriter:
@@ -158,7 +159,7 @@ class _Lines:
                     self._ways.clear()
                 self._ways[key] = way
         if len(way) > _KEPT_SIZE:
-            key = ("\0", "\0", "\0", "\0")  # long names are not held on to
+            key = ("\0", "\0", "\0", "\0")  # long names are not cached
         elif len(self._servers) < KEPT:
             self._servers[record.server_name] = way
         self._frontend, self._route, self._backend, self._server = key
@@ -185,7 +186,7 @@ def _asks(request: RequestHead) -> bytes:
 
 
 def _add_course(writer: BytesWriter, record: HTTPRecord) -> None:
-    """Write what became of a request, from the attempts up to the time of the response."""
+    """Write the outcome of a request, from the attempts to the time of the response."""
     writer.write(b',"attempts":')
     add_int(writer, record.attempts)
     writer.write(b',"reused":true,' if record.reused else b',"reused":false,')
@@ -205,7 +206,9 @@ def _add_course(writer: BytesWriter, record: HTTPRecord) -> None:
 
 
 def _is_usual(record: HTTPRecord) -> bool:
-    """Whether :data:`_USUAL_END` is what :func:`_add_course` writes, as for nearly all lines."""
+    """Return whether :func:`_add_course` would write :data:`_USUAL_END`, as for nearly all
+    lines.
+    """
     return (
         record.t_connect == 0.0
         and record.t_queue == 0.0
@@ -227,8 +230,8 @@ class HTTPLines(_Lines):
 
     def __init__(self) -> None:
         super().__init__()
-        self._method = self._host = b"\0"  # of the last line
-        self._lead = b""  # the part with these two
+        self._method = self._host = b"\0"  # values of the last line
+        self._lead = b""  # part for these two values
 
     def line(self, record: HTTPRecord) -> bytes:
         """Return the line of one exchange."""
@@ -274,9 +277,9 @@ class HTTPLines(_Lines):
         return self._end(writer)
 
     def _follow_request(self, request: RequestHead) -> bytes:
-        """Return the part with method and host, and keep it for the next line."""
+        """Return the part with method and host, and cache it for the next line."""
         lead = _asks(request)
-        if len(lead) <= _KEPT_SIZE:  # long names are not held on to
+        if len(lead) <= _KEPT_SIZE:  # long names are not cached
             self._method = request.method
             self._host = request.host
             self._lead = lead
@@ -290,7 +293,7 @@ class TCPLines(_Lines):
 
     def __init__(self) -> None:
         super().__init__()
-        # the end of a line around the peer, for this listener and this address
+        # end of a line before and after the peer, for this listener and this address
         self._before = self._after = b""
         self._listener = self._local_ip = ""
         self._local_port = -1
@@ -298,7 +301,7 @@ class TCPLines(_Lines):
     def line(self, record: Record) -> bytes:
         """Return the line of one session."""
         writer = self._begin(record)
-        add_client(writer, record)  # a connection has one line: nothing is kept for the next
+        add_client(writer, record)  # a connection has only one line, so nothing is cached
         add_text(writer, record.known_request_id)
         writer.write(b'","bytes_in":')
         add_int(writer, record.bytes_in)
@@ -323,7 +326,7 @@ class TCPLines(_Lines):
         return self._end(writer)
 
     def _add_plain(self, writer: BytesWriter, info: Connection) -> None:
-        """Write what :func:`add_connection` writes for a connection in the clear."""
+        """Write what :func:`add_connection` writes for a connection without TLS."""
         if (
             info.local_port != self._local_port
             or info.local_ip != self._local_ip
@@ -337,7 +340,7 @@ class TCPLines(_Lines):
         writer.write(self._after)
 
     def _keep(self, info: Connection) -> None:
-        """Keep the parts that are the same for the next connection to the same address."""
+        """Cache the parts that are the same for the next connection to the same address."""
         whole = BytesWriter()
         add_connection(whole, info)
         line = whole.getvalue()

@@ -28,20 +28,20 @@ __all__ = [
     "plain_end",
 ]
 
-_FIELD_LIMIT: Final[int] = FIELD_LIMIT  # the compiler does not know constants of other modules
+_FIELD_LIMIT: Final[int] = FIELD_LIMIT  # mypyc does not inline constants of other modules
 
 KEPT: Final = 1024
-"""Pieces of text of one kind that are kept encoded."""
+"""Maximum number of cached encoded texts of one kind."""
 
 _encode: Final = json.JSONEncoder().encode
-_addresses: Final[dict[str, bytes]] = {}  # quoted; of hosts that come again
+_addresses: Final[dict[str, bytes]] = {}  # quoted; hosts that occur repeatedly
 _ADDRESS_SIZE: Final = 64
-_FOREVER: Final = 1e12  # seconds that no clock measures
-_MOST: Final = 10**18  # a larger number is written the slow way
+_FOREVER: Final = 1e12  # an impossible number of seconds
+_MOST: Final = 10**18  # a larger number is written by the general code
 THOUSANDTHS: Final[list[bytes]] = [b".%03d" % n for n in range(1000)]
-"""The digits behind the decimal point."""
+"""The digits after the decimal point."""
 
-# what stands for itself in a JSON string: printable ASCII but quote and backslash
+# characters that need no escape in a JSON string: printable ASCII except quote and backslash
 _PLAIN: Final[bytes] = bytes([0x20 <= c <= 0x7E and c not in (34, 92) for c in range(256)])
 
 
@@ -72,7 +72,7 @@ def json_quoted(value: Any, limit: int) -> str:
 
 
 def json_address(value: Any) -> bytes:
-    """Return an IP address, a host or the name of a listener as JSON, mostly one seen before."""
+    """Return an IP address, a host or the name of a listener as JSON. Most are cached."""
     if type(value) is not str:
         return json_quoted(value, _FIELD_LIMIT).encode("ascii")
     known = _addresses.get(value)
@@ -96,7 +96,7 @@ def json_field(name: str, value: Any) -> str:
 
 
 def plain_end(raw: bytes, at: i64, end: i64) -> i64:
-    """Return where the bytes of ``raw`` from ``at`` that need no JSON escape end, at most
+    """Return the end of the bytes of ``raw`` from ``at`` that need no JSON escape, at most
     ``end``.
     """
     plain: bytes = _PLAIN
@@ -110,8 +110,8 @@ def plain_end(raw: bytes, at: i64, end: i64) -> i64:
     i: i64 = at
     while i <= wide:
         word: i64 = read_i64_le(raw, i)
-        # bytes above 0x7e; below 0x20, and quotes, which "^ 2" moves next to them; backslashes:
-        # exact up to the lowest of them
+        # Find bytes above 0x7e, bytes below 0x20 together with quotes (which "^ 2" moves next to
+        # them), and backslashes. The result is exact up to the lowest match.
         marks: i64 = (
             word | (word + ones) | ((word ^ twos) - least) | ((word ^ slashes) - ones)
         ) & high
@@ -119,7 +119,8 @@ def plain_end(raw: bytes, at: i64, end: i64) -> i64:
             return i + lowest(marks)
         if i == wide:
             return end
-        i = i + 8 if i + 8 < wide else wide  # the last word may begin among bytes that are judged
+        # the last word may overlap bytes that are checked already
+        i = i + 8 if i + 8 < wide else wide
     while i < end and plain[i64(raw[i])]:
         i += 1
     return i

@@ -112,7 +112,7 @@ class _Told:
 
 
 class Notices:
-    """Decides what is sent about the firing alerts, and when (see the module)."""
+    """Decides which notices about the firing alerts are sent, and when (see the module)."""
 
     def __init__(self, manners: Manners) -> None:
         self._manners = manners
@@ -155,7 +155,7 @@ class Notices:
             return
         self._pending.pop(key, None)
         if key not in self._told:
-            return  # nobody heard of it, so nobody needs to hear that it is over
+            return  # the start was not reported, so the end is not reported either
         if self._manners.recovery:
             self._pending[key] = NoticeLine("recovered", change.alert)
         else:

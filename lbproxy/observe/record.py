@@ -28,14 +28,14 @@ class LogCache:
         self.tail = tail
         self.ip = ""
         self.port = -1
-        self.client = b""  # for that address and port
+        self.client = b""  # cached for that address and port
 
 
 class CacheNote:
     """The part of a cache in an exchange.
 
-    ``status``: a word such as ``hit``. ``reason``: why, for people. ``age``: of the stored response
-    in seconds, negative without one.
+    ``status``: a word such as ``hit``. ``reason``: its reason, for people. ``age``: age of the
+    stored response in seconds, negative without one.
     """
 
     __slots__ = ("age", "reason", "status")
@@ -49,9 +49,9 @@ class CacheNote:
 class Connection:
     """The client's connection.
 
-    ``client_ip``, ``client_port``: the other end, or what a trusted PROXY header said.
-    ``tls``: result of the handshake (``version``, ``cipher``, ``alpn``), None without TLS.
-    ``log_cache`` belongs to the access log.
+    ``client_ip``, ``client_port``: the peer of the connection, or the client reported by a trusted
+    PROXY header. ``tls``: result of the handshake (``version``, ``cipher``, ``alpn``), None without
+    TLS. ``log_cache`` belongs to the access log.
     """
 
     __slots__ = (
@@ -84,8 +84,8 @@ class Record:
     """A finished session, and the part of an exchange that sessions have too.
 
     ``t_queue``: time in the queue. ``t_connect``: time to connect of the last attempt, 0 for a
-    reused connection. ``refused_by``: the frontend, if the record is of a refused connection; all
-    others have it as ``frontend``.
+    reused connection. ``refused_by``: the frontend, if the record is of a refused connection; other
+    records have ``frontend``.
     """
 
     __slots__ = (
@@ -112,7 +112,7 @@ class Record:
     mode: ClassVar[str] = "tcp"
 
     def __init__(self, info: Connection, started: float) -> None:
-        self.info: Any = info  # of a class of the proxy, which filters know
+        self.info: Any = info  # an object of the proxy, for filters
         self.started = started
         self.frontend_name = ""
         self.backend_name = ""
@@ -145,8 +145,8 @@ class HTTPRecord(Record):
     """A finished exchange.
 
     ``t_header``: from the first byte of the request to its complete head. ``t_response``: from the
-    sent request to the response head. ``status`` 0: the client got no response. ``cached``: what a
-    cache did, None without one.
+    sent request to the response head. ``status`` 0: the client got no response. ``cached``: result
+    of the cache, None without one.
     """
 
     __slots__ = ("cached", "request", "response", "reused", "status", "t_header", "t_response")

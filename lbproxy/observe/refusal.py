@@ -22,9 +22,9 @@ def refused_connection(
 ) -> Record:
     """Return the record of a connection that ended with ``error``.
 
-    In http mode it is a record without a request: method, target and version are empty, the status
-    is 0.  ``started``: Unix time.  ``seconds``: from the accept to the refusal.
-    ``refused_by``: the frontend as traffic has it.
+    In http mode the record has no request: method, target and version are empty, and the status is
+    0. ``started``: Unix time. ``seconds``: from the accept to the refusal. ``refused_by``: the
+    frontend, as traffic objects have it.
     """
     record: Record
     if mode == "http":

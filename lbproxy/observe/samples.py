@@ -26,9 +26,10 @@ LONG = 300.0
 alert firing for this long.
 """
 
-_LEARN = 30  # observations before it is believed
+_LEARN = 30  # minimum number of observations
 _ALPHA = 0.02  # weight of a new observation: half of the past is forgotten in about six minutes
-_ALPHA_BAD = 0.002  # while it looks wrong: a change that stays becomes normal in about an hour
+# weight of an abnormal observation: a lasting change becomes normal in about an hour
+_ALPHA_BAD = 0.002
 _SIGMAS = 4.0
 
 
@@ -37,10 +38,10 @@ class FrontendSample:
     """Totals of a frontend since the start, and its current connections.
 
     ``done``: requests (HTTP) or sessions (TCP) that ended. ``failed``: those that failed because of
-    lbproxy or a server. ``bad``: those that were refused or answered with 4xx, challenge pages
-    left out. ``worst_client``: (address, its part of ``bad`` in the last minute), or None if
-    clients are not counted. ``active`` of ``maxconn`` connections are open (0: no limit).
-    ``connections``: those that were accepted.
+    lbproxy or a server. ``bad``: those that were refused or answered with 4xx, except challenge
+    pages. ``worst_client``: (address, its part of ``bad`` in the last minute), or None if clients
+    are not counted. ``active`` of ``maxconn`` connections are open (0: no limit). ``connections``:
+    accepted connections.
     """
 
     done: int = 0
@@ -57,8 +58,8 @@ class BackendSample:
     """Totals of a backend since the start, and its current servers.
 
     ``wanted``: servers that should be up (neither backup nor disabled by an operator). ``up``:
-    those that are up. ``usable``: whether any server can be picked. ``waiting`` of ``queue`` places
-    are taken. ``timed`` responses took ``seconds`` in total.
+    servers that are up. ``usable``: whether any server can be picked. ``waiting`` of ``queue``
+    places are taken. ``timed`` responses took ``seconds`` in total.
     """
 
     wanted: int = 0
@@ -73,7 +74,7 @@ class BackendSample:
 
 @frozen
 class CacheSample:
-    """Totals of a cache since the start: requests it had a part in, and those it answered."""
+    """Totals of a cache since the start: its requests, and those that it answered."""
 
     asked: int = 0
     answered: int = 0
@@ -85,9 +86,10 @@ class Sample:
 
     ``at``: monotonic time in seconds. ``active`` of ``maxconn`` connections of the process are
     open. ``certificates``: name -> seconds until expiry. ``logs``: path -> dropped lines. ``lag``:
-    delay of the reactor in seconds. ``happened``: kind of event -> number of events. ``caches`` by
-    name. ``shared_error``: why the shared store does not answer, "" if it does or there is none.
-    ``lists``: name -> why the last version of the list was not taken, "" if it was.
+    delay of the reactor in seconds. ``happened``: kind of event -> number of events. ``caches``: by
+    name. ``shared_error``: the error of the shared store, "" if it responds or none is configured.
+    ``lists``: name -> reason for which the last version of the list was rejected, "" if it was
+    loaded.
     """
 
     at: float
@@ -159,9 +161,9 @@ class Baseline:
     variance: float = 0.0
     count: int = 0
     at: float = -math.inf
-    total: tuple[int, float] = (0, 0.0)  # as last seen
-    last: float = 0.0  # the newest observation
-    high: bool = False  # it was far above normal, or below for a hit ratio
+    total: tuple[int, float] = (0, 0.0)  # counter at the last observation
+    last: float = 0.0  # the last observation
+    high: bool = False  # the last observation was far above normal, or below it for a hit ratio
 
     def learn(self, value: float, high: bool) -> None:
         """Add an observation."""

@@ -74,7 +74,7 @@ def _numbers(counters: Any) -> dict[str, Any]:
 
 
 def _times(**histograms: Histogram | None) -> dict[str, Any]:
-    """Return the histograms that measure, as plain JSON types.
+    """Return the active histograms as plain JSON types.
 
     ``counts`` has one element for each of :data:`BUCKETS`, and one for longer durations.
     """

@@ -1,10 +1,10 @@
 """PURE. Access records as lines of text: ``common``, ``combined`` and custom formats.
 
 :mod:`lbproxy.observe.accesslog` compiles a format to parts: constants as bytes, and one
-:class:`LinePart` for each field. A line is written into one buffer, part by part. Fields that
-usual formats have are written without an intermediate object where their text needs no escape. All
-others use their getter in :data:`lbproxy.observe.fields.FIELDS`, which defines the text of every
-field. Caches whose keys a client controls are bounded in number and in size.
+:class:`LinePart` for each field. A line is written into one buffer, part by part. Common fields are
+written without an intermediate object if their text needs no escape. All others use their getter in
+:data:`lbproxy.observe.fields.FIELDS`, which defines the text of every field. Caches whose keys a
+client controls are bounded in number and in size.
 """
 
 from __future__ import annotations
@@ -30,31 +30,32 @@ from lbproxy.observe.timestamps import clf, rfc3339
 
 __all__ = ["LinePart", "TextLines", "constant", "field_part", "header_part"]
 
-_FIELD_LIMIT: Final[int] = FIELD_LIMIT  # the compiler does not know constants of other modules
+_FIELD_LIMIT: Final[int] = FIELD_LIMIT  # mypyc does not inline constants of other modules
 _TARGET_LIMIT: Final[int] = TARGET_LIMIT
 
-_BUFFER_MAX: Final = 64 * 1024  # a buffer that has grown beyond this is not used again
-_KEPT_SIZE: Final = 64  # the longest name that is kept encoded
-_MOST: Final = 10**18  # a larger number is written the slow way
-_LONG: Final = 1e9  # seconds; the slow way writes longer times
+_BUFFER_MAX: Final = 64 * 1024  # a buffer larger than this is not reused
+_KEPT_SIZE: Final = 64  # maximum length of a name that is cached encoded
+_MOST: Final = 10**18  # a larger number is written by the general code
+_LONG: Final = 1e9  # seconds; longer times are written by the general code
 
 _CLOSES: Final = {kind: kind.value.encode() for kind in Kind}
 _OK: Final = Kind.OK
-_CLOSE_OK: Final[bytes] = _CLOSES[_OK]  # the hash of an enum's member is computed in Python
+_CLOSE_OK: Final[bytes] = _CLOSES[_OK]  # the hash of an enum member is computed in Python
 _VERSIONS: Final = {version: f" {text}".encode() for version, text in VERSIONS.items()}
 _HTTP_1_1: Final[bytes] = _VERSIONS[11]
 _LINE_LIMIT: Final = _TARGET_LIMIT + _FIELD_LIMIT
 
 _ESCAPES: Final[list[bytes]] = [b"\\x%02x" % char for char in range(256)]
 
-_names: Final[dict[str, bytes]] = {}  # rendered; of clients, servers and so on that come again
+# rendered names of clients, servers and other values that occur repeatedly
+_names: Final[dict[str, bytes]] = {}
 
 
 # -- values --------------------------------------------------------------------------------------
 
 
 def _add_name(writer: BytesWriter, text: str) -> None:
-    """Write a text that probably comes again in later lines."""
+    """Write a text that is likely to occur again in later lines, and cache it."""
     known = _names.get(text)
     if known is None:
         known = render(text, _FIELD_LIMIT).encode()
@@ -84,7 +85,7 @@ def _add_time(writer: BytesWriter, seconds: float) -> None:
 
 
 def _add_raw(writer: BytesWriter, raw: bytes, at: i64, end: i64, limit: i64) -> None:
-    """Write bytes ``at`` to ``end`` of ``raw``, escaped where they have to be; "-" for none."""
+    """Write bytes ``at`` to ``end`` of ``raw``, with escapes where necessary; "-" if empty."""
     if at >= end:
         writer.write(b"-")
         return
@@ -139,7 +140,7 @@ class _Constant(LinePart):
 
 
 class _Rendered(LinePart):
-    """Any field, by its getter."""
+    """Any field, written by its getter."""
 
     __slots__ = ("_get", "_limit")
 
@@ -152,7 +153,7 @@ class _Rendered(LinePart):
 
 
 class _Attribute(LinePart):
-    """Base of the fields that are an attribute of the record, called ``name`` there."""
+    """Base of the fields that are the attribute ``name`` of the record."""
 
     __slots__ = ("_name",)
 
@@ -190,7 +191,7 @@ class _Close(LinePart):
 
 
 class _RequestPart(_Attribute):
-    """Bytes of the request's start line, or its host."""
+    """A part of the request's start line, or its host."""
 
     __slots__ = ("_limit",)
 
@@ -227,7 +228,7 @@ class _RequestLine(LinePart):
 
 
 class _Header(LinePart):
-    """Every line of a header, of the request or the response."""
+    """All lines of a header of the request or the response."""
 
     __slots__ = ("_answer", "_header")
 
@@ -244,7 +245,7 @@ class _Header(LinePart):
 
 
 class _Stamp(LinePart):
-    """The time of the record. Its text is made once a second."""
+    """The time of the record. Its text is created once a second."""
 
     __slots__ = ("_millis", "_second", "_text")
 
@@ -290,7 +291,7 @@ _HEADERS: Final = {"user_agent": "user-agent", "referer": "referer"}
 
 
 def _direct(name: str) -> LinePart | None:
-    """Return a part that writes a field without its getter; None for a field that has none."""
+    """Return a part that writes a field without its getter, or None if no such part exists."""
     attribute = _TEXTS.get(name)
     if attribute is not None:
         return _Name(attribute)

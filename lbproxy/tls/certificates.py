@@ -1,8 +1,8 @@
-"""DATA. Certificates with their keys, read from PEM files and folders; and self-signed ones for
+"""DATA. Certificates with their keys, read from PEM files and folders, and self-signed ones for
 demos.
 
-Called at start and at reload by :mod:`lbproxy.tls.contexts`, never while traffic is served. Every
-mistake is a :class:`CertificateError` that begins with the path.
+:mod:`lbproxy.tls.contexts` calls these functions at start and at reload, never while traffic is
+served. Every mistake raises a :class:`CertificateError` that begins with the path.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _KEY_BLOCK = re.compile(
 
 
 class CertificateError(ValueError):
-    """A certificate, key or TLS setting cannot be used; the message says which and why."""
+    """A certificate, key or TLS setting cannot be used. The message names it and the reason."""
 
 
 @frozen(eq=False)
 class KeyPair:
     """A certificate, the chain above it and its private key.
 
-    ``names``: DNS names (``*.example.com`` too) and IP literals it is valid for, lower case; only
-    subject alternative names count (RFC 6125 §6.4.4 and every browser).  ``source``: for messages.
-    ``key_file``: the file with the key, "" if there is none.
+    ``names``: DNS names (including ``*.example.com``) and IP literals that the certificate is valid
+    for, in lower case. Only subject alternative names count (RFC 6125 §6.4.4, as in every browser).
+    ``source``: for messages. ``key_file``: the file with the key, "" if none is known.
     """
 
     source: str
@@ -52,20 +52,21 @@ class KeyPair:
 
     @property
     def fingerprint(self) -> tuple[Any, ...]:
-        """Equal for pairs that are the same to clients."""
+        """Return a value that is equal for pairs that are the same to clients."""
         chain = (self.certificate, *self.chain)
         return self.names, tuple(one.fingerprint(hashes.SHA256()) for one in chain)
 
     @property
     def expires(self) -> float:
-        """Expiry of the certificate, Unix time in seconds."""
+        """Expiry of the certificate, in Unix time."""
         return self.certificate.not_valid_after_utc.timestamp()
 
 
 def load(certificate: str, key: str = "", names: Sequence[str] = ()) -> KeyPair:
     """Read a certificate file (own certificate first, then the chain) and its key.
 
-    ``key``: "" when the key is in the same file.  ``names`` replace those in the certificate."""
+    ``key``: "" if the key is in the same file. ``names`` replace those in the certificate.
+    """
     data = _read(certificate)
     try:
         chain = x509.load_pem_x509_certificates(data)
@@ -83,18 +84,21 @@ def load(certificate: str, key: str = "", names: Sequence[str] = ()) -> KeyPair:
 
 
 def load_path(path: str) -> list[KeyPair]:
-    """A file with certificate and key (or with its key beside it as ``name.key``), or a folder."""
+    """Return the pairs of a folder, or of a file with a certificate and its key (or with the key
+    beside it as ``name.key``).
+    """
     if Path(path).is_dir():
         return load_folder(path)
     return [load(path, _key_beside(Path(path)))]
 
 
 def load_folder(path: str) -> list[KeyPair]:
-    """Every pair in a folder, in order of file names.
+    """Return every pair in a folder, in order of file names.
 
-    A pair is a ``.pem``, ``.crt`` or ``.cer`` file that holds its key or has it beside it as
-    ``name.key``.  A folder with ``fullchain.pem`` and ``privkey.pem`` (ACME clients write those)
-    is one pair; so is each such folder inside it."""
+    A pair is a ``.pem``, ``.crt`` or ``.cer`` file that contains its key or has it beside it as
+    ``name.key``. A folder with ``fullchain.pem`` and ``privkey.pem`` (as written by ACME clients)
+    is one pair; so is each such folder inside it.
+    """
     folder = Path(path)
     pairs = _acme_folder(folder)
     if pairs:
@@ -106,7 +110,7 @@ def load_folder(path: str) -> list[KeyPair]:
             data = _read(str(entry))
             if b"BEGIN CERTIFICATE" in data:
                 pairs.append(load(str(entry), _key_beside(entry)))
-            elif not _KEY_BLOCK.search(data):  # a key on its own belongs to another file
+            elif not _KEY_BLOCK.search(data):  # a key without a certificate belongs to another file
                 raise CertificateError(f"{entry}: neither a certificate nor a key")
     if not pairs:
         raise CertificateError(f"{path}: no certificate in this folder")
@@ -114,10 +118,10 @@ def load_folder(path: str) -> list[KeyPair]:
 
 
 def self_signed(names: Sequence[str], days: int = 30) -> tuple[bytes, bytes]:
-    """A new certificate for these names (or IP literals) and its key, both PEM; for demos and
-    tests.
+    """Return a new certificate for these names (or IP literals) and its key, both in PEM, for demos
+    and tests.
 
-    Valid from an hour ago, for ``days``.
+    It is valid from one hour ago, for ``days``.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.UTC)
@@ -176,7 +180,9 @@ def _public_bytes(key: object) -> bytes:
 
 
 def _key_beside(path: Path) -> str:
-    """The key's own file, "" if the certificate's file holds it (or nobody does)."""
+    """Return the file that contains only the key, "" if the certificate's file contains it or no
+    key exists.
+    """
     beside = path.with_suffix(".key")
     return str(beside) if beside.exists() and not _KEY_BLOCK.search(_read(str(path))) else ""
 

@@ -1,4 +1,4 @@
-"""DATA. TLS towards servers: whom to trust, what to prove, which session to resume."""
+"""DATA. TLS towards servers: trusted authorities, client certificates, and session resumption."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def full_handshakes(parameters: TLSParameters | None) -> TLSParameters | None:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class ClientContextFactory:
-    """TLS towards one server.
+    """TLS parameters for one server.
 
-    The session of a connection that has ended is resumed by the next one.
+    A new connection resumes the session of the last connection that has ended.
 
     ``host``: DNS name or IP literal; it is verified and, if a name, sent as SNI. ``ca``: PEM file
     or folder of trusted authorities, "" for the system's. ``verify`` False accepts any certificate.
@@ -64,7 +64,7 @@ class ClientContextFactory:
         self._service, self._sni = _service(host)
         self._session: SSL.Session | None = None
         self._resumes = True
-        self._shares = False  # the context is that of another host
+        self._shares = False  # the context belongs to another host
         self._problems: WeakKeyDictionary[SSL.Connection, str] = WeakKeyDictionary()
         self.context = context = new_context(SSL.TLS_CLIENT_METHOD, "1.2", "")
         if pair is not None:
@@ -85,7 +85,7 @@ class ClientContextFactory:
         context.set_verify(SSL.VERIFY_PEER, self._check)
 
     def connection_for_socket(self, socket: Any = None) -> SSL.Connection:
-        """A connection in connect state: on ``socket``, or in memory without one."""
+        """Return a connection in connect state, on ``socket`` or in memory."""
         connection = SSL.Connection(self.context, socket)
         if self._shares:
             connection.set_verify(SSL.VERIFY_PEER, self._check)
@@ -97,11 +97,11 @@ class ClientContextFactory:
         return connection
 
     def remember(self, connection: Any) -> None:
-        """Keep the session of an established connection that ends: the next handshake may resume
-        it.
+        """Keep the session of an established connection that ends, for resumption by the next
+        handshake.
 
-        It was verified by this very factory, so the name and the authorities are the same. OpenSSL
-        does not resume the session of a connection that ended without a close_notify of ours.
+        This factory verified the session, so the name and the authorities are the same. OpenSSL
+        does not resume the session of a connection on which we sent no close_notify.
         """
         if self._resumes:
             self._session = connection.get_session()
@@ -116,8 +116,9 @@ class ClientContextFactory:
     def for_host(self, host: str) -> ClientContextFactory:
         """Return parameters for another host with the same OpenSSL context.
 
-        Its authorities take 10 ms to read and most of a megabyte. Only for a factory that verifies.
-        Raises :class:`CertificateError` if ``host`` is not a host name.
+        Reading the authorities takes 10 ms and almost a megabyte, so the context is shared. Only
+        for a factory that verifies. Raises :class:`CertificateError` if ``host`` is not a host
+        name.
         """
         if not self.fingerprint[1]:
             raise ValueError("connections that share a context are verified")
@@ -137,16 +138,18 @@ class ClientContextFactory:
         return self.connection_for_socket()
 
     def problem(self, connection: Any) -> str:
-        """Why that connection's verification failed, "" if it did not."""
+        """Return why the verification of this connection failed, "" if it did not."""
         return "" if connection is None else self._problems.get(connection, "")
 
     def _check(
         self, connection: SSL.Connection, certificate: crypto.X509, code: int, depth: int, ok: int
     ) -> bool:
-        """OpenSSL calls it for each certificate of the chain, the server's own (depth 0) last.
+        """Verify one certificate of the chain. OpenSSL calls it for each one, the server's own
+        (depth 0) last.
 
-        False ends the handshake with an alert on whatever transport it runs: the name is checked
-        here, and not after the handshake, so that nobody can forget to."""
+        False ends the handshake with an alert, whatever transport it runs on. The name is checked
+        here and not after the handshake, so that no caller can forget it.
+        """
         if not ok:
             reason = chain_words(code)
             self._problems[connection] = reason
@@ -154,7 +157,7 @@ class ClientContextFactory:
         if depth == 0:
             try:
                 problem = self._name_problem(certificate)
-            except Exception as error:  # an exception must mean "no", whatever OpenSSL makes of it
+            except Exception as error:  # an exception must mean "no", whatever OpenSSL does with it
                 problem = f"certificate cannot be checked: {error}"
             if problem:
                 self._problems[connection] = problem

@@ -18,7 +18,7 @@ from lbproxy.tls.errorwords import openssl_words
 
 __all__ = ["ca_bytes", "new_context", "trust", "use_pairs"]
 
-# Forward secrecy and authenticated encryption only; TLS 1.3 suites are OpenSSL's own choice.
+# Forward secrecy and authenticated encryption only. OpenSSL selects the TLS 1.3 suites.
 DEFAULT_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"
 
 _VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
@@ -31,18 +31,18 @@ def new_context(method: int, min_version: str, ciphers: str) -> SSL.Context:
     context = SSL.Context(method)
     context.set_min_proto_version(_VERSIONS[min_version])
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # 34 KiB less for each idle connection
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # saves 34 KiB for each idle connection
     try:
         context.set_cipher_list((ciphers or DEFAULT_CIPHERS).encode("ascii"))
     except (SSL.Error, UnicodeEncodeError):
-        raise CertificateError(f"ciphers={ciphers}: OpenSSL knows no such cipher") from None
+        raise CertificateError(f"ciphers={ciphers}: OpenSSL knows none of these ciphers") from None
     return context
 
 
 def use_pairs(context: SSL.Context, pairs: Sequence[KeyPair]) -> None:
-    """Load one pair, or several whose keys are of different kinds:
+    """Load one pair, or several whose keys are of different kinds.
 
-    OpenSSL takes the one that the client supports. Raises CertificateError.
+    OpenSSL uses the pair that the client supports. Raises CertificateError.
     """
     for pair in pairs:
         try:
@@ -60,9 +60,9 @@ def use_pairs(context: SSL.Context, pairs: Sequence[KeyPair]) -> None:
 
 
 def _use_chain(context: SSL.Context, pair: KeyPair) -> None:
-    """Load a certificate with a chain of its own.
+    """Load a certificate with its own chain.
 
-    ``add_extra_chain_cert`` has one chain for all certificates of a context; a chain per
+    ``add_extra_chain_cert`` sets one chain for all certificates of a context. A chain per
     certificate can only be read from a file.
     """
     with tempfile.NamedTemporaryFile(prefix="lbproxy-", suffix=".pem") as file:
@@ -73,7 +73,7 @@ def _use_chain(context: SSL.Context, pair: KeyPair) -> None:
 
 
 def ca_bytes(ca: str) -> bytes:
-    """A file, or every file of a folder."""
+    """Return the content of a file, or of all files of a folder."""
     path = Path(ca)
     try:
         files = (
@@ -87,7 +87,7 @@ def ca_bytes(ca: str) -> bytes:
 
 
 def trust(context: SSL.Context, ca: str, data: bytes) -> None:
-    """Any certificate in ``data``, read from ``ca``, is an anchor, self-signed or not."""
+    """Make all certificates in ``data``, read from ``ca``, trust anchors, self-signed or not."""
     store = context.get_cert_store()
     assert store is not None
     for certificate in _certificates(data, ca):

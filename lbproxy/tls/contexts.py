@@ -1,9 +1,8 @@
-"""DATA. OpenSSL contexts for both sides, as the connection creators Twisted asks for, from the
-configuration.
+"""DATA. OpenSSL contexts for both sides, created from the configuration as connection creators for
+Twisted.
 
-:class:`lbproxy.tls.parameters.TLSParameters` carries them to a network. An embedder can hand either
-to any Twisted TLS endpoint. Contexts are never changed once they are used: new certificates make
-new contexts.
+:class:`lbproxy.tls.parameters.TLSParameters` passes them to a network. An embedder can pass them to
+any Twisted TLS endpoint. A context in use is never changed; new certificates create new contexts.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def server_contexts(
 
 
 def unused_certificates(frontend: str, contexts: ServerContextFactory) -> list[str]:
-    """A warning for each certificate of a listener that no client can get."""
+    """Return a warning for each certificate of a listener that no client can get."""
     return [
         f"frontend {frontend}: certificate {pair.source} is never used: certificates before it "
         "have "
@@ -63,11 +62,12 @@ def unused_certificates(frontend: str, contexts: ServerContextFactory) -> list[s
 
 
 def listener_pairs(listen: ListenSpec, certificates: Sequence[CertificateSpec]) -> list[KeyPair]:
-    """The certificates of a listener, as they are on disk now; the first is the default.
+    """Return the certificates of a listener, as they are on disk now. The first is the default.
 
     Each word of ``certificates=`` is the name of a section, or a file or folder (relative to the
-    configuration file's); without it every ``[certificate]`` section is used, in the order written.
-    For :meth:`ServerContextFactory.replace` when files have changed."""
+    configuration file's folder). Without the option every ``[certificate]`` section is used, in the
+    order written. :meth:`ServerContextFactory.replace` takes the result when files have changed.
+    """
     sections = {spec.name: spec for spec in certificates}
     folder = Path(listen.where.file).parent
     pairs: list[KeyPair] = []

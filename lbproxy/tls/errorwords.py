@@ -8,14 +8,14 @@ from OpenSSL import SSL, crypto
 
 __all__ = ["GONE", "chain_words", "openssl_words", "speaks_http", "tls_error_text"]
 
-GONE: Final = "the peer left during the handshake"
+GONE: Final = "the peer closed the connection during the handshake"
 
 _HTTP: Final = "http request"
-# OpenSSL's reasons (openssl/sslerr.h), lower case, that say less than what has happened
+# reasons of OpenSSL (openssl/sslerr.h), in lower case, that are not clear enough
 _REASONS: Final = {
     _HTTP: "the peer speaks plain HTTP, not TLS",
     "https proxy request": "the peer speaks plain HTTP (CONNECT), not TLS",
-    "wrong version number": "the peer does not speak TLS, or another version of it",
+    "wrong version number": "the peer does not speak TLS, or only another version",
     "packet length too long": "the peer does not speak TLS",
     "unsupported protocol": "no TLS version in common",
     "version too low": "no TLS version in common",
@@ -47,12 +47,12 @@ _CHAIN: Final = {
 
 
 def chain_words(code: int) -> str:
-    """Why OpenSSL does not accept a chain, by its error code."""
+    """Return why OpenSSL rejects a chain, by its error code."""
     return _CHAIN.get(code, f"verification error {code}")
 
 
 def _reasons(error: BaseException) -> list[str]:
-    """OpenSSL's reasons, the cause first; empty if it gave none."""
+    """Return OpenSSL's reasons, the cause first; empty if it gave none."""
     queue: Any = error.args[0] if error.args else None
     if not isinstance(queue, list):
         return []
@@ -74,7 +74,9 @@ def openssl_words(error: BaseException) -> str:
 
 
 def _alert(reason: str) -> str:
-    """The peer's own words: "ssl/tls alert bad certificate", "tlsv1 alert unknown ca"."""
+    """Return the alert that the peer sent, such as "bad certificate" or "unknown ca"; "" for other
+    reasons.
+    """
     _, found, alert = reason.partition(" alert ")
     return f"the peer refused: {alert}" if found else ""
 
@@ -85,7 +87,7 @@ def speaks_http(error: BaseException | None) -> bool:
 
 
 def tls_error_text(error: BaseException) -> str:
-    """Why a handshake or a connection ended; a peer that only went away is said so."""
+    """Return why a handshake or a connection ended, including a plain disconnect."""
     if isinstance(error, SSL.SysCallError) or not isinstance(error, SSL.Error):
         return GONE
     found = _reasons(error)

@@ -1,7 +1,7 @@
 """DATA. Functions of OpenSSL for which pyOpenSSL has no public method.
 
-The only module that uses private names of pyOpenSSL. Each is looked up once; where one is missing,
-its user does without or says that it cannot.
+This is the only module that uses private names of pyOpenSSL. Each name is looked up once. If one is
+missing, its user works without it or reports that the feature is unavailable.
 """
 
 from __future__ import annotations
@@ -20,26 +20,29 @@ ssl_read: Any = getattr(_lib, "SSL_read", None)
 ssl_write: Any = getattr(_lib, "SSL_write", None)
 
 clear_errors: Any = getattr(_lib, "ERR_clear_error", None) or (lambda: None)
-"""To be called when a method of pyOpenSSL has raised and something may be left in OpenSSL's list.
+"""Clear OpenSSL's error queue. Call it after a method of pyOpenSSL has raised, because an entry may
+be left in the queue.
 """
 
 
 def ssl_of(connection: Any) -> Any:
-    """The ``SSL *`` of a pyOpenSSL Connection."""
+    """Return the ``SSL *`` of a pyOpenSSL Connection."""
     return connection._ssl
 
 
 def raise_of(connection: Any) -> Any:
-    """The function that raises what a result of ``SSL_read`` or ``SSL_write`` means; None if there
-    is none.
+    """Return the function that raises the exception for a result of ``SSL_read`` or ``SSL_write``;
+    None if it does not exist.
     """
     return getattr(connection, "_raise_ssl_error", None)
 
 
 def set_groups(context: SSL.Context, groups: Sequence[str]) -> bool:
-    """Let key exchange use only ``groups`` (OpenSSL's names), best first.
+    """Allow only ``groups`` (OpenSSL's names, best first) for key exchange.
 
-    False: OpenSSL does not know one of them.  AttributeError: it cannot be chosen here."""
+    Return False if OpenSSL does not know one of them. Raises AttributeError if groups cannot be
+    chosen with this version.
+    """
     done: int = _lib.SSL_CTX_set1_curves_list(
         context._context,
         ":".join(groups).encode("ascii", "replace"),

@@ -1,6 +1,7 @@
 """DATA. The parameters and the result of a TLS handshake.
 
-Made by :mod:`lbproxy.tls.contexts`, used by the networks (:mod:`lbproxy.net.endpoints`).
+:mod:`lbproxy.tls.contexts` creates the parameters, and the networks (:mod:`lbproxy.net.endpoints`)
+use them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ __all__ = ["TLSInfo", "TLSParameters"]
 
 @frozen
 class TLSInfo:
-    """The result of a handshake:
+    """The result of a handshake.
 
     ``version`` such as "TLSv1.3", ``cipher``, ``alpn`` ("" if none), ``sni`` (lower case).
     """
@@ -29,17 +30,17 @@ class TLSInfo:
 class TLSParameters:
     """The parameters of TLS on a connection.
 
-    ``creator`` provides IOpenSSLServerConnectionCreator or IOpenSSLClientConnectionCreator, as
-    ``server_side`` says.  It may have two more methods:
+    ``creator`` provides IOpenSSLServerConnectionCreator if ``server_side`` is true, else
+    IOpenSSLClientConnectionCreator. It may have two more methods:
 
     ``connection_for_socket(socket) -> OpenSSL.SSL.Connection``
-        A connection on that non-blocking socket, in accept or connect state, with SNI set and
-        verification built into its context (verify callback), without read-ahead.  TLS then runs on
-        the socket itself where the network can do that.  Without this method, and for bytes already
-        read, TLS runs through a memory BIO.
+        Return a connection on that non-blocking socket, in accept or connect state, with SNI set
+        and verification built into its context (verify callback), without read-ahead. TLS then
+        runs on the socket itself if the network supports that. Without this method, and for bytes
+        already read, TLS runs through a memory BIO.
 
     ``problem(connection) -> str``
-        Why its verification failed, "" if it did not.
+        Return why its verification failed, "" if it did not.
     """
 
     creator: Any

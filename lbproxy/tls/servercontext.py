@@ -1,4 +1,4 @@
-"""DATA. TLS towards clients: which certificate for which name, which protocols, which groups."""
+"""DATA. TLS towards clients: certificates by server name, application protocols and groups."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["NoCommonProtocol", "ServerContextFactory"]
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerContextFactory:
-    """TLS towards clients: one certificate or several chosen by the name the client asks for.
+    """TLS parameters for clients, with one certificate or several chosen by server name.
 
-    ``pairs``: the first is the default for clients that name no or another host. Several pairs of
-    one name whose keys are of different kinds (RSA and ECDSA) serve it together: each client gets
-    the one it supports. ``unused``: pairs that no client can get, because others before them have
+    ``pairs``: the first is the default for clients that send no name or an unknown one. Several
+    pairs of one name with keys of different kinds (RSA and ECDSA) serve it together: each client
+    gets the one it supports. ``unused``: pairs that no client can get, because earlier pairs have
     all of their names. ``alpn``: protocols offered, best first; empty: none. A client that offers
     only others is refused. ``ciphers``: OpenSSL list for TLS 1.2. ``groups``: for key exchange,
-    best first; empty: OpenSSL's choice. ``plain_reply``: what a client gets that speaks plain HTTP
+    best first; empty: OpenSSL's choice. ``plain_reply``: reply to a client that speaks plain HTTP
     to this listener.
     """
 
@@ -53,9 +53,10 @@ class ServerContextFactory:
         self.replace(pairs)
 
     def replace(self, pairs: Sequence[KeyPair]) -> None:
-        """Use these for handshakes that begin from now on; those under way end with the old ones.
+        """Use these pairs for new handshakes. Running handshakes complete with the old ones.
 
-        Raises :class:`CertificateError`, and then nothing has changed."""
+        Raises :class:`CertificateError` without changing anything.
+        """
         if not pairs:
             raise CertificateError("a TLS listener needs a certificate")
         choices = _choices(pairs)
@@ -64,7 +65,7 @@ class ServerContextFactory:
         table = NameTable(
             [((name,), contexts[pairs_of]) for name, pairs_of in choices.items()], contexts[first]
         )
-        if len(contexts) > 1:  # one context needs no callback in its handshakes
+        if len(contexts) > 1:  # a single context needs no callback in its handshakes
             contexts[first].set_tlsext_servername_callback(_name_chooser(table))
         self._table = table
         self.pairs = tuple(pairs)
@@ -72,8 +73,8 @@ class ServerContextFactory:
         self.unused = tuple(pair for pair in pairs if id(pair) not in used)
 
     def demand_client(self, ca: str) -> None:
-        """Only clients with a certificate of an authority in ``ca`` (PEM file or folder) get
-        through a handshake.
+        """Require a client certificate of an authority in ``ca`` (PEM file or folder) in each
+        handshake.
 
         Raises :class:`CertificateError`.
         """
@@ -82,18 +83,20 @@ class ServerContextFactory:
 
     @property
     def fingerprint(self) -> tuple[Any, ...]:
-        """Equal for factories that do the same: a reload then keeps the old one, and its session
-        tickets.
+        """Return a value that is equal for equivalent factories. A reload then keeps the old
+        factory and its session tickets.
         """
         return self._options, tuple(pair.fingerprint for pair in self.pairs)
 
     @property
     def context(self) -> SSL.Context:
-        """The context new connections begin with; the name callback may move them to another."""
+        """Return the context that new connections start with. The callback for the server name may
+        select another one.
+        """
         return self._table.default
 
     def connection_for_socket(self, socket: Any = None) -> SSL.Connection:
-        """A connection in accept state: on ``socket``, or in memory without one."""
+        """Return a connection in accept state, on ``socket`` or in memory."""
         connection = SSL.Connection(self._table.default, socket)
         connection.set_accept_state()
         return connection
@@ -119,7 +122,7 @@ class ServerContextFactory:
 
 
 def _choices(pairs: Sequence[KeyPair]) -> dict[str, tuple[KeyPair, ...]]:
-    """Each name with its pairs: of each kind of key the first that claims it."""
+    """Return the pairs for each name: for each kind of key, the first pair with that name."""
     claims: dict[str, dict[type, KeyPair]] = {}
     for pair in pairs:
         for name in pair.names:
@@ -141,7 +144,9 @@ def _restrict(context: SSL.Context, groups: Sequence[str]) -> None:
 
 def _name_chooser(table: NameTable[SSL.Context]) -> Any:
     def choose(connection: SSL.Connection) -> None:
-        """Runs inside the handshake; whatever it raised would be lost, so it does not."""
+        """Select the context by server name. It never raises, because an exception inside the
+        handshake would be lost.
+        """
         name = connection.get_servername()
         if name is not None:
             context = table.choose(name.decode("ascii", "replace"))
@@ -153,8 +158,8 @@ def _name_chooser(table: NameTable[SSL.Context]) -> Any:
 
 def _protocol_chooser(offered: list[bytes]) -> Any:
     def choose(connection: SSL.Connection, wanted: list[bytes]) -> Any:
-        """Choose the listener's first protocol that the client offers; without a common one the
-        handshake ends with the alert no_application_protocol (RFC 7301 section 3.2).
+        """Return the listener's first protocol that the client offers. Without a common protocol
+        the handshake ends with the alert no_application_protocol (RFC 7301 section 3.2).
         """
         for name in offered:
             if name in wanted:
@@ -165,8 +170,8 @@ def _protocol_chooser(offered: list[bytes]) -> Any:
 
 
 class NoCommonProtocol(SSL.Error):
-    """The client offers protocols by ALPN, and none of ours; raised in the callback and by the
-    handshake.
+    """The client offers protocols by ALPN, but none that the listener offers. Raised in the
+    callback and by the handshake.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,7 @@
 """DATA. Selection by server name: exact name, then wildcard, then the default.
 
-:class:`lbproxy.tls.contexts.ServerContextFactory` uses it for each handshake; O(1), no Twisted.
+:class:`lbproxy.tls.contexts.ServerContextFactory` uses it for each handshake. O(1), without
+Twisted.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ T = TypeVar("T")
 
 
 class NameTable(Generic[T]):
-    """Immutable map from names and ``*.`` wildcards to things.
+    """Immutable map from names and ``*.`` wildcards to values.
 
-    ``entries``: (names, thing); where two claim a name, the first has it.
-    ``default``: what names nobody claims select.
+    ``entries``: (names, value) pairs; the first pair with a name wins. ``default``: value for
+    unknown names.
     """
 
     __slots__ = ("_exact", "_wild", "default")
@@ -25,7 +26,7 @@ class NameTable(Generic[T]):
     def __init__(self, entries: Iterable[tuple[Iterable[str], T]], default: T) -> None:
         self.default = default
         self._exact: dict[str, T] = {}
-        self._wild: dict[str, T] = {}  # key: what follows the star, ".example.com"
+        self._wild: dict[str, T] = {}  # key: the part after the star, ".example.com"
         for names, thing in entries:
             for name in names:
                 clean = name.lower().rstrip(".")
@@ -35,9 +36,10 @@ class NameTable(Generic[T]):
                     self._exact.setdefault(clean, thing)
 
     def choose(self, name: str) -> T:
-        """The thing for ``name``, in any case, "" when the client sent none.
+        """Return the value for ``name`` in any case; "" means that the client sent no name.
 
-        A wildcard stands for exactly one label (RFC 6125 §6.4.3)."""
+        A wildcard stands for exactly one label (RFC 6125 §6.4.3).
+        """
         name = name.lower().rstrip(".")
         found = self._exact.get(name)
         if found is not None:

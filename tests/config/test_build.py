@@ -252,7 +252,7 @@ SINGLE = [
     (FRONT + BACK + "passive = erors=3\n", 6, "did you mean 'errors'?"),
     (FRONT + BACK + "passive = max_ejected=150%\n", 6, "between 0% and 100%"),
     (FRONT + BACK + "passive = eject=10m\n", 6, "eject_max must not be shorter than eject"),
-    (FRONT + BACK + "passive = errors=0\n", 6, "nothing to judge by"),
+    (FRONT + BACK + "passive = errors=0\n", 6, "no criterion is set"),
     (FRONT + BACK + "passive = count=6xx\n", 6, "did you mean '5xx'?"),
     (FRONT + BACK + "passive =\n", 6, "has no value"),
     (FRONT + BACK + "panic = 30\n", 6, "not a share"),

@@ -17,7 +17,7 @@ TCP = WEB.replace("listen", "mode = tcp\nlisten")
         ("cookie", "name is missing"),
         ("cookie a;b", "'a;b' is not the name of a cookie"),
         ("cookie LB path=x", "path 'x' does not begin with '/'"),
-        ('cookie LB path="/a;b"', "holds a ';'"),
+        ('cookie LB path="/a;b"', "contains a ';'"),
         ('cookie LB domain="a b"', "domain 'a b' is not a domain"),
         ("cookie LB samesite=none secure=no", "samesite=none needs secure"),
         ("cookie LB samesite=lux", "'lux' is not a choice"),

@@ -357,7 +357,7 @@ def test_peer_leaves_during_the_handshake(
     world.dial(tls=tls[1])
     world.reactor.pump()
     assert world.kinds() == [Kind.SERVER_TLS]
-    assert "left during the handshake" in world.errors[0].detail
+    assert "closed the connection during the handshake" in world.errors[0].detail
 
 
 def test_start_tls_deadline_and_silence(

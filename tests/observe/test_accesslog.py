@@ -151,9 +151,9 @@ def test_custom_format() -> None:
         ("%{status}\n", "http", "control character"),
         ("%{status}\x1b[0m", "http", "control character"),
         ("%{status}" + "x" * 9000, "http", "longer than"),
-        ("common", "tcp", "json or one of your own"),
-        ("%{status}", "tcp", "none in tcp mode"),
-        ("%{request.Host}", "tcp", "none in tcp mode"),
+        ("common", "tcp", "json or a custom format"),
+        ("%{status}", "tcp", "not in tcp mode"),
+        ("%{request.Host}", "tcp", "not in tcp mode"),
     ],
 )
 def test_formats_refused(format: str, mode: str, words: str) -> None:

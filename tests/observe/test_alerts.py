@@ -241,7 +241,9 @@ def test_too_few_servers() -> None:
 
 
 ONE_SAMPLE: list[tuple[str, dict[str, Any], str]] = [
-    ("queue", backend(waiting=51, queue=100), "backend app: 51 wait in its queue of 100"),
+    ("queue", backend(waiting=51, queue=100),
+     "backend app: 51 of 100 places in "
+        "the queue are taken"),
     ("connections", {"active": 91, "maxconn": 100}, "lbproxy has 91 of at most 100 connections"),
     (
         "connections",
@@ -252,7 +254,7 @@ ONE_SAMPLE: list[tuple[str, dict[str, Any], str]] = [
         "certificate x.org expires in 2.0 days"),
     ("certificate", {"certificates": {"x.org": -1.0}}, "certificate x.org has expired"),
     ("list", {"lists": {"bad": "line 3"}}, "list bad is not up to date: line 3"),
-    ("lag", {"lag": 0.75}, "lbproxy is 750 ms late: it has more to do than it can"),
+    ("lag", {"lag": 0.75}, "the reactor of lbproxy is 750 ms late: the process is overloaded"),
 ]  # fmt: skip
 
 
@@ -290,7 +292,7 @@ def test_sums_over_a_minute() -> None:
     world.step(100, lambda now: {**backend(sent_away=8), "logs": {"a.log": 9}})
     assert [row for row in world.log if row[1]] == [
         (6.0, True, "sent_away",
-            "backend app sent 3 away in the last minute: its servers and its queue are full"),
+            "backend app rejected 3 requests in the last minute: its servers and queue are full"),
         (6.0, True, "log_drops", "access log a.log lost 2 lines in the last minute"),
     ]  # fmt: skip
     assert sorted(fired for _, fired in world.said) == [False, False, True, True]

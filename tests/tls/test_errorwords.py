@@ -37,7 +37,7 @@ def test_who_leaves_is_said_to_have_left() -> None:
         SSL.Error([]),
         OSError("x"),
     ):
-        assert tls_error_text(gone) == "the peer left during the handshake"
+        assert tls_error_text(gone) == "the peer closed the connection during the handshake"
     assert tls_error_text(error("no shared cipher")) == "no cipher in common"
 
 
