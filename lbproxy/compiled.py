@@ -66,6 +66,7 @@ MODULES = (
     "balance/server.py",
     "balance/sticky.py",
     "balance/stickycookie.py",
+    "cache/ownrequest.py",
     "cache/ready.py",
     "cache/vary.py",
     "logs/sink.py",

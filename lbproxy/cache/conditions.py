@@ -11,12 +11,7 @@ from lbproxy.cache.stored import Stored
 from lbproxy.cache.targeted import Fields
 from lbproxy.http.message import ResponseHead
 
-__all__ = ["VALIDATING", "entity_tags", "is_not_modified", "range_allowed", "weak_match"]
-
-VALIDATING: Final = frozenset(
-    {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"}
-)
-"""Fields that make a request conditional."""
+__all__ = ["entity_tags", "is_not_modified", "range_allowed", "weak_match"]
 
 _TAG: Final = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 ANY: Final = b"*"

@@ -166,10 +166,11 @@ def _headers(response: ResponseHead, control: Control, policy: Policy, received:
     gone |= {b"content-length", b"age"}
     if policy.set_cookie is not SetCookie.STORE:  # a line of ttl with ``force`` stores it else
         gone |= {b"set-cookie"}
-    kept = [(name, value) for name, value in response.headers if name.lower() not in gone]
+    lines = response.pairs()  # not its list, which would be scanned when it is sent
+    kept = [(name, value) for name, value in lines if name.lower() not in gone]
     if response.header(b"date") is None:
         kept.append((b"Date", formatdate(received, usegmt=True).encode()))
-    return kept + [pair for pair in response.headers if pair[0].lower() == b"age"]
+    return kept + [pair for pair in lines if pair[0].lower() == b"age"]
 
 
 def _tags(response: ResponseHead) -> frozenset[bytes]:

@@ -8,33 +8,18 @@ from typing import Final
 from attrs import evolve
 
 from lbproxy.cache.asked import Asked
-from lbproxy.cache.conditions import VALIDATING, weak_match
+from lbproxy.cache.conditions import weak_match
 from lbproxy.cache.policy import Policy
 from lbproxy.cache.stored import Stored, first_value, without
 from lbproxy.cache.storing import store, stored_fields
 from lbproxy.http.message import Headers, RequestHead, ResponseHead
 
-__all__ = ["answered", "conditional", "head_agrees", "is_same", "updated", "validated"]
+__all__ = ["answered", "head_agrees", "is_same", "updated", "validated"]
 
 _KEPT: Final = frozenset(
     {b"content-length", b"content-encoding", b"content-range", b"content-type"}
 )
 """Fields of the stored body that an update leaves alone (RFC 9111 §3.2)."""
-
-
-def conditional(request: RequestHead, stored: Stored) -> Headers:
-    """Return the headers of the request that validates ``stored`` (RFC 9111 §4.3.1).
-
-    Conditions and Range of the client are left out: the cache answers them from the response.
-    """
-    headers = without(request.pairs(), VALIDATING | {b"range"})
-    etag = stored.header(b"etag")
-    changed = stored.header(b"last-modified")
-    if etag is not None:
-        headers.append((b"If-None-Match", etag))
-    if changed is not None:
-        headers.append((b"If-Modified-Since", changed))
-    return headers
 
 
 def is_same(stored: Stored, response: ResponseHead) -> bool:

@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from lbproxy.http.message import Headers, RequestHead
+from lbproxy.http.message import RequestHead
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
-__all__ = ["traffic_like", "unconditional"]
-
-_CLIENT_CONDITIONS: Final = frozenset(
-    {
-        b"if-match",
-        b"if-none-match",
-        b"if-modified-since",
-        b"if-unmodified-since",
-        b"if-range",
-        b"range",
-    }
-)
+__all__ = ["traffic_like"]
 
 
-def unconditional(request: RequestHead) -> Headers:
-    """Return the headers of ``request`` for a whole response: no conditions, no range."""
-    return [pair for pair in request.pairs() if pair[0].lower() not in _CLIENT_CONDITIONS]
-
-
-def traffic_like(
-    original: HTTPTraffic, headers: Headers, target: bytes, length: int
-) -> HTTPTraffic:
+def traffic_like(original: HTTPTraffic, head: RequestHead) -> HTTPTraffic:
     """Return the traffic of a request of the cache's own, on behalf of ``original``."""
-    asked = original.request
-    head = RequestHead(
-        b"POST" if asked.method == b"POST" else b"GET",
-        target,
-        headers,
-        asked.version,
-        asked.host,
-        asked.scheme,
-        length,
-        nominated=asked.nominated,
-    )
     frontend = original.frontend
     traffic = HTTPTraffic(frontend, original.info, head, frontend.now(), -1.0)
     traffic.client_ip, traffic.client_port = original.client_ip, original.client_port

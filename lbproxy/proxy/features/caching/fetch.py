@@ -25,15 +25,16 @@ from __future__ import annotations
 from typing import Any
 
 from lbproxy.cache.asked import Asked
-from lbproxy.cache.key import Key, sent_headers, sent_target
+from lbproxy.cache.key import Key
 from lbproxy.cache.memory import Entry
+from lbproxy.cache.ownrequest import own_request
 from lbproxy.cache.serving import usable_on_error
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.storing import Refusal
-from lbproxy.cache.updating import answered, conditional, is_same, updated
+from lbproxy.cache.updating import answered, is_same, updated
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.http.message import END, End, Headers, Reply, ResponseHead
-from lbproxy.proxy.features.caching.asking import traffic_like, unconditional
+from lbproxy.http.message import END, End, Reply, ResponseHead
+from lbproxy.proxy.features.caching.asking import traffic_like
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.disk.claims import Claim
 from lbproxy.proxy.features.caching.fanout import Fanout
@@ -95,15 +96,9 @@ class Fetch(Fanout):
         super().__init__(self._traffic(original), FetchBody(cache))
 
     def _traffic(self, original: HTTPTraffic) -> HTTPTraffic:
-        target = sent_target(self._request, self.cache.policy)
-        return traffic_like(original, self._headers(), target, len(self._body))
-
-    def _headers(self) -> Headers:
-        if self.entry is not None:
-            headers = conditional(self._request, self.entry.stored)
-        else:
-            headers = unconditional(self._request)
-        return sent_headers(headers, self.cache.policy)
+        validated = None if self.entry is None else self.entry.stored
+        head = own_request(self._request, self.cache.policy, len(self._body), validated)
+        return traffic_like(original, head)
 
     def start(self, source: Source) -> None:
         """Send the request to ``source``, which may answer before this returns."""
