@@ -45,6 +45,7 @@ __all__ = [
     "declare_keys",
     "features_of",
     "forget_installed",
+    "kind_of",
 ]
 
 Kind = type["Feature[Any]"]
@@ -127,6 +128,11 @@ def declarations() -> dict[str, type[Declaration]]:
 def all_features() -> tuple[Kind, ...]:
     """:data:`FEATURES`, and those of installed packages."""
     return (*(built_in.load() for built_in in FEATURES), *_installed())
+
+
+def kind_of(name: str) -> Kind:
+    """Return the feature of this name.  KeyError."""
+    return {kind.name: kind for kind in all_features()}[name]
 
 
 def features_of(owner: str) -> tuple[Kind, ...]:

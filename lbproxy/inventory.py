@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -25,8 +26,6 @@ from lbproxy.logs.sink import LogSink
 from lbproxy.operate.drain import SessionView, session_id, sessions_of
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature
-from lbproxy.proxy.features.caching.cache import Cache
-from lbproxy.proxy.features.caching.feature import Caching
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.routeowner import RouteOwner
 from lbproxy.tls.certificates import KeyPair
@@ -67,11 +66,6 @@ class Inventory(MultiService):
     def listeners(self) -> list[Listener]:
         """In configuration order."""
         return self.generation.listeners
-
-    @property
-    def caches(self) -> dict[str, Cache[Any]]:
-        """The caches that routes use, by name."""
-        return {one.cache.name: one.cache for one in Caching.among(self.routes).values()}
 
     def warnings(self) -> list[str]:
         """Settings that are valid and probably mistakes, and files with secrets that all
@@ -115,6 +109,18 @@ class Inventory(MultiService):
             "route": self.routes,
         }
         return owners[kind]
+
+    def all_features(self) -> Iterator[Feature[Any]]:
+        """Yield the features of all frontends, backends and routes."""
+        for owners in (self.frontends, self.backends, self.routes):
+            for owner in owners.values():
+                yield from owner.features.values()
+
+    def together(self, kind: type[Feature[Any]]) -> Mapping[str, Any]:
+        """Return what the owners of a feature share (:class:`Together`), by name."""
+        assert kind.together is not None
+        features = kind.among(self._owners(kind.owner))
+        return kind.together.find(features) if features else {}
 
     def feature(self, owner: str, name: str, feature: str) -> Feature[Any]:
         """Return the feature of a "backend", "frontend" or "route".

@@ -11,24 +11,21 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from lbproxy.balance.server import OPERATOR, AdminState, ServerState
-from lbproxy.balance.stickytable import StickyEntry
 from lbproxy.config.errors import ConfigError, ConfigErrors
+from lbproxy.featuremethods import FeatureMethods
 from lbproxy.generation.guarding import judge_of, server_reason
-from lbproxy.inventory import Inventory
 from lbproxy.operate.changing import Changing
 from lbproxy.operate.drain import (
     Drains,
     DrainStatus,
     status_of,
 )
-from lbproxy.proxy.features.mirror import Mirror, MirrorDifference
-from lbproxy.proxy.features.rebalancer import Rebalance, Rebalancer
 from lbproxy.registry import parse_server_line
 
 __all__ = ["Runtime"]
 
 
-class Runtime(Inventory):
+class Runtime(FeatureMethods):
     """See the module."""
 
     changing: Changing
@@ -111,20 +108,6 @@ class Runtime(Inventory):
         owner = self.backends[backend]
         return self._drains.wait(owner, owner.group.servers[name], timeout)
 
-    def rebalance(self, backend: str) -> Rebalance:
-        """Begin to move long-lived sessions to where there is room, as after a change of servers,
-        and say how many.
-
-        KeyError; ValueError for a backend without ``rebalance``. See ``docs/rebalancing.rst``.
-        """
-        return self._rebalancer(backend).run()
-
-    def _rebalancer(self, backend: str) -> Rebalancer:
-        rebalancer = Rebalancer.of(self.backends[backend])
-        if rebalancer is None:
-            raise ValueError(f"backend {backend!r} has no rebalance in its configuration")
-        return rebalancer
-
     def operate(
         self, owner: str, name: str, feature: str, operation: str, arguments: dict[str, Any]
     ) -> Any:
@@ -136,32 +119,6 @@ class Runtime(Inventory):
         """
         found = self.feature(owner, name, feature)
         return found.operation(operation).run(found, **arguments)
-
-    def sticky_entries(self, backend: str, limit: int = 1000) -> list[StickyEntry]:
-        """Return which client belongs to which server, the most recent first. Raises KeyError.
-
-        Empty for a backend without ``sticky``, or whose ``sticky`` has no table.
-        """
-        sticky = self.backends[backend].sticky
-        return [] if sticky is None else list(sticky.entries(limit))
-
-    def mirror_differences(self, backend: str) -> list[MirrorDifference]:
-        """The last requests whose copy was answered differently, the oldest first.  KeyError."""
-        mirror = Mirror.of(self.backends[backend])
-        return [] if mirror is None else list(mirror.last)
-
-    def clear_sticky(self, backend: str, name: str = "") -> int:
-        """Forget who belongs to a server, or ("") everybody; how many table entries that were.
-
-        KeyError.
-
-        Cookies that clients hold stay good: put the server in maint to void them.
-        """
-        owner = self.backends[backend]
-        if name:
-            owner.group.servers[name]  # KeyError
-        sticky = owner.sticky
-        return 0 if sticky is None or sticky.table is None else sticky.table.clear(name)
 
     def maint(self, backend: str, name: str) -> None:
         """Stop new traffic and checks of a server. Raises KeyError."""

@@ -34,7 +34,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "nodes",
     ),
     (
-        *("pluginload", "registry", "twistedplugins", "inventory", "runtime", "ending", "service"),
+        *(
+            "pluginload",
+            "registry",
+            "twistedplugins",
+            "inventory",
+            "featuremethods",
+            "runtime",
+            "ending",
+            "service",
+        ),
         *("configsource", "testing", "decide", "workers"),
     ),
     ("tap", "cli", "__main__"),
@@ -92,11 +101,12 @@ CROSS: dict[str, tuple[str, ...]] = {
     "configsource": ("registry",),
     "decide": ("registry",),
     "registry": ("pluginload", "twistedplugins"),
-    "runtime": ("inventory", "registry"),
+    "featuremethods": ("inventory",),
+    "runtime": ("featuremethods", "registry"),
     "ending": ("runtime",),
     "service": ("configsource", "ending", "registry"),
     "testing": ("registry", "service"),
-    "workers": ("registry", "service"),
+    "workers": ("featuremethods", "registry", "service"),
     "__main__": ("cli",),
 }
 

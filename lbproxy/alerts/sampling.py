@@ -14,13 +14,14 @@ from lbproxy.balance.server import AdminState
 from lbproxy.config.model import Config
 from lbproxy.errors import MEANING, Kind
 from lbproxy.guard.connections import ConnectionTotal
-from lbproxy.observe.alerts import BackendSample, CacheSample, FrontendSample, Sample
+from lbproxy.observe.alerts import BackendSample, FrontendSample, Sample
 from lbproxy.observe.events import Event
 from lbproxy.observe.offenders import Offenders
+from lbproxy.observe.samples import FEATURE_FIELDS
 from lbproxy.proxy.backend import Backend
-from lbproxy.proxy.features.caching.counters import CacheCounters
-from lbproxy.proxy.features.listing.feature import Listing
+from lbproxy.proxy.feature import Feature
 from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.guarding import guard
 
 __all__ = ["AlertSampler", "SampledBalancer"]
 
@@ -98,9 +99,8 @@ class AlertSampler:
             logs={sink.path: sink.dropped for sink in balancer.log_sinks()},
             lag=max(lag, self._balancer.worker_lag),
             happened=dict(self._happened),
-            caches={name: _cache(one.counters) for name, one in balancer.caches.items()},
             shared_error=_shared_error(balancer.nodes),
-            lists=_list_errors(balancer.frontends.values()),
+            **_of_features(balancer.all_features()),
         )
 
 
@@ -111,19 +111,20 @@ def _shared_error(nodes: Any) -> str:
     return str(nodes.error) or f"{nodes.processes_down} workers cannot reach it"
 
 
-def _list_errors(frontends: Iterable[Frontend]) -> dict[str, str]:
-    """Return why the last version of each list was not taken."""
-    features = (Listing.of(one) for one in frontends)
-    return {
-        name: source.error
-        for feature in features
-        if feature is not None
-        for name, source in feature.sources.items()
-    }
+def _of_features(features: Iterable[Feature[Any]]) -> dict[str, dict[str, Any]]:
+    """Return the samples of features: by field of :class:`Sample`, and by name."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in features:
+        if one.has_sample():
+            guard(_add_sample, found, one)
+    return found
 
 
-def _cache(counters: CacheCounters) -> CacheSample:
-    return CacheSample(counters.asked(), counters.hits + counters.collapsed)
+def _add_sample(found: dict[str, dict[str, Any]], feature: Feature[Any]) -> None:
+    for name, values in feature.sample().items():
+        if name not in FEATURE_FIELDS:
+            raise ValueError(f"feature {feature.name}: no rule of alerts reads {name!r}")
+        found.setdefault(name, {}).update(values)
 
 
 def _frontend(frontend: Frontend) -> FrontendSample:

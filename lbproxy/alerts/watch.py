@@ -19,8 +19,10 @@ from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.errors import Kind
 from lbproxy.observe.events import Burst, EventKind, Events, EventSeverity
 from lbproxy.proxy.backend import Backend
-from lbproxy.proxy.features.caching.cache import Cache
+from lbproxy.proxy.feature import Feature
 from lbproxy.proxy.frontend import Frontend
+from lbproxy.proxy.guarding import guard
+from lbproxy.proxy.together import Growth
 from lbproxy.tls.certificates import KeyPair
 
 __all__ = ["EVERY", "EXPIRY_DAYS", "Watch", "WatchTarget", "follow"]
@@ -103,9 +105,8 @@ class WatchTarget(Protocol):
     def backends(self) -> Mapping[str, Backend]:
         """The backends by name."""
 
-    @property
-    def caches(self) -> Mapping[str, Cache[Any]]:
-        """The caches by name."""
+    def all_features(self) -> Iterable[Feature[Any]]:
+        """The features of frontends, backends and routes."""
 
     def key_pairs(self) -> Iterable[KeyPair]:
         """The certificates in use."""
@@ -173,9 +174,6 @@ class Watch(Service):
                 total = frontend.counters.closes.get(kind, 0)
                 if total:
                     yield f"f {frontend.name} {kind.value}", total, self._refused(frontend, kind)
-            bans = getattr(frontend.counts.get("bans"), "bans", 0)
-            if bans:
-                yield f"b {frontend.name}", bans, self._banned(frontend)
         for backend in self._watched.backends.values():
             total = backend.counters.queue_full
             if total:
@@ -183,10 +181,12 @@ class Watch(Service):
         for sink in self._watched.log_sinks():
             if sink.dropped:
                 yield f"l {sink.path}", sink.dropped, self._log_dropped(sink.path)
-        for name, cache in self._watched.caches.items():
-            total = cache.counters.purge_requests
-            if total:
-                yield f"c {name}", total, self._cache_purged(name)
+        grown: dict[str, Growth] = {}
+        for one in self._watched.all_features():
+            if one.has_growths():
+                guard(_add_growths, grown, one)
+        for key, growth in grown.items():
+            yield key, growth.total, self._grown(growth)
 
     def _refused(self, frontend: Frontend, kind: Kind) -> Callable[[int], None]:
         def report(count: int) -> None:
@@ -197,19 +197,6 @@ class Watch(Service):
                 EventSeverity.WARNING,
                 frontend=frontend.name,
                 reason=kind.value,
-                count=count,
-            )
-
-        return report
-
-    def _banned(self, frontend: Frontend) -> Callable[[int], None]:
-        def report(count: int) -> None:
-            self._events.add(
-                EventKind.CLIENTS_BANNED,
-                frontend.name,
-                f"frontend {frontend.name} banned {count} address{'' if count == 1 else 'es'}",
-                EventSeverity.WARNING,
-                frontend=frontend.name,
                 count=count,
             )
 
@@ -241,15 +228,11 @@ class Watch(Service):
 
         return report
 
-    def _cache_purged(self, name: str) -> Callable[[int], None]:
+    def _grown(self, growth: Growth) -> Callable[[int], None]:
         def report(count: int) -> None:
-            self._events.add(
-                EventKind.CACHE_PURGED,
-                name,
-                f"cache {name}: {count} with the method PURGE",
-                cache=name,
-                count=count,
-            )
+            facts = {**growth.facts, "count": count}
+            text = growth.words(count)
+            self._events.add(growth.kind, growth.subject, text, growth.severity, **facts)
 
         return report
 
@@ -280,6 +263,12 @@ class Watch(Service):
             expires=pair.expires,
             days=round(days, 2),
         )
+
+
+def _add_growths(found: dict[str, Growth], feature: Feature[Any]) -> None:
+    """Add the growths of a feature; those of an object that owners share are one."""
+    for growth in feature.growths():
+        found[f"{feature.name} {growth.key} {growth.subject}"] = growth
 
 
 def _span(days: float) -> str:

@@ -15,6 +15,7 @@ from lbproxy.config.masking import masked
 from lbproxy.config.model import BackendSpec, FrontendSpec, RouteSpec, Where
 from lbproxy.features import Kind, features_of
 from lbproxy.http.filter import Phases
+from lbproxy.model.base import BACKEND_MODES
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import FeatureSet, Given
 from lbproxy.proxy.frontend import Frontend
@@ -102,10 +103,8 @@ def _prepare(kind: Kind, spec: Any, before: RouteOwner | None, given: Given) -> 
 
 
 def _routes(spec: FrontendSpec) -> Sequence[RouteSpec]:
-    """The routes, and the key ``backend`` or the mode ``corsproxy`` as one that takes
-    everything.
-    """
-    if not spec.backend and spec.mode != "corsproxy":
+    """Return the routes, and ``backend`` or a mode without backends as one that takes all."""
+    if not spec.backend and spec.mode in BACKEND_MODES:
         return spec.routes
     cls = LINES["route"].options
     assert cls is not None

@@ -5,12 +5,13 @@ plugins.
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 from attrs import field, frozen
 
 __all__ = [
+    "BACKEND_MODES",
     "NOWHERE",
     "Address",
     "Condition",
@@ -41,6 +42,9 @@ class ListName:
 
 Mode = Literal["tcp", "http"]
 FrontendMode = Literal["tcp", "http", "corsproxy"]
+
+BACKEND_MODES = get_args(Mode)
+"""Modes whose traffic goes to backends; in every other one a feature answers."""
 Condition = tuple[str, tuple[str, ...], bool]
 """Verb, arguments, and whether ``not`` precedes the verb."""
 

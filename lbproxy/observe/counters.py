@@ -31,6 +31,7 @@ __all__ = [
     "dump_counters",
     "load_counters",
     "merge",
+    "setter",
     "show",
 ]
 
@@ -126,6 +127,18 @@ def show(table: Table, owner: Any, report: Report) -> None:
         found = report.get(kind, {})
         for name, part in parts(owner).items():
             show(inner, part, found.get(name, {}))
+
+
+def setter(path: str) -> Callable[[Any, Any], None]:
+    """Return a function that sets the attribute at ``path``, such as ``limits.active``."""
+    *owners, name = path.split(".")
+
+    def write(owner: Any, value: Any) -> None:
+        for one in owners:
+            owner = getattr(owner, one)
+        setattr(owner, name, value)
+
+    return write
 
 
 def counters(name: str, get: Callable[[Any], Any], but: Collection[str] = ()) -> Value:

@@ -9,7 +9,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from attrs import define, field, frozen
+from attrs import define, field, fields, frozen
 
 __all__ = [
     "LONG",
@@ -80,6 +80,9 @@ class CacheSample:
     answered: int = 0
 
 
+_OF_FEATURES = {"features": True}
+
+
 @frozen
 class Sample:
     """The counters at one moment.
@@ -101,9 +104,13 @@ class Sample:
     logs: Mapping[str, int] = field(factory=dict)
     lag: float = 0.0
     happened: Mapping[str, int] = field(factory=dict)
-    caches: Mapping[str, CacheSample] = field(factory=dict)
+    caches: Mapping[str, CacheSample] = field(factory=dict, metadata=_OF_FEATURES)
     shared_error: str = ""
-    lists: Mapping[str, str] = field(factory=dict)
+    lists: Mapping[str, str] = field(factory=dict, metadata=_OF_FEATURES)
+
+
+FEATURE_FIELDS = frozenset(one.name for one in fields(Sample) if "features" in one.metadata)
+"""Fields of :class:`Sample` that features fill; a feature may add names to them."""
 
 
 class History:

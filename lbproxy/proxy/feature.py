@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from lbproxy.net.endpoints import Network
     from lbproxy.proxy.adminpart import AdminPart, Operation
     from lbproxy.proxy.http.source import Source
+    from lbproxy.proxy.together import Growth, Together
     from lbproxy.sharing.contracts import Nodes, Replicated, Shared
 
 __all__ = [
@@ -128,7 +129,8 @@ class Feature(Declaration, Generic[OwnerT]):
     ``name``: in the API and in :attr:`Owner.features`.  ``keys``: the configuration keys it reads;
     a mistake that :meth:`prepare` raises is reported at the first.  ``Counters``: an attrs class of
     :func:`counted` fields.  ``part``: its place on the admin side.  ``answers``: of a frontend's
-    feature, its source answers what no route takes, without a backend.
+    feature, its source answers what no route takes, without a backend.  ``together``: the objects
+    that its owners share.
 
     A feature of a ``route`` has one object for each route that asks for it.  Its keys are keys of
     the frontend, too: they hold for all its routes that have no such option.  ``spec`` is the route
@@ -141,6 +143,7 @@ class Feature(Declaration, Generic[OwnerT]):
     Counters: ClassVar[type[Any] | None] = None
     part: ClassVar[AdminPart | None] = None
     answers: ClassVar[bool] = False
+    together: ClassVar[Together | None] = None
 
     counters: Any = None
     """The owner's object of class :attr:`Counters`, from :meth:`attach` on.
@@ -178,6 +181,16 @@ class Feature(Declaration, Generic[OwnerT]):
     def has_snapshot(cls) -> bool:
         """Return whether it is shown as an object of its own, and not as fields of its owner."""
         return cls.snapshot is not Feature.snapshot
+
+    @classmethod
+    def has_growths(cls) -> bool:
+        """Return whether it has counters whose growth is an event."""
+        return cls.growths is not Feature.growths
+
+    @classmethod
+    def has_sample(cls) -> bool:
+        """Return whether rules of alerts read something of it."""
+        return cls.sample is not Feature.sample
 
     @classmethod
     def operation(cls, key: str) -> Operation:
@@ -263,6 +276,16 @@ class Feature(Declaration, Generic[OwnerT]):
 
     def show_gauges(self, total: dict[str, Any]) -> None:
         """In the master: the sum of :meth:`gauges` of all workers, {} while there is none."""
+
+    def growths(self) -> Sequence[Growth]:
+        """Return the counters above 0 whose growth is an event.  Called once a second."""
+        return ()
+
+    def sample(self) -> dict[str, dict[str, Any]]:
+        """Return what the rules of alerts read: for fields of
+        :class:`lbproxy.observe.samples.Sample`, values by name.  Called once a second.
+        """
+        return {}
 
     def take_records(self) -> list[dict[str, Any]]:
         """In a worker: the records since the last call, as JSON types."""

@@ -1,15 +1,17 @@
 """CONTROL. The report of a worker each second, and the sums in the master.
 
-:data:`PROCESS` is the table of everything that is reported (:mod:`lbproxy.observe.counters`). A
-worker reports :func:`report_of` its load balancer. The master's :class:`Totals` writes the sums
-into its own objects, so metrics, dashboard and API read the same attributes with workers as
-without.
+:func:`process_table` lists everything that is reported (:mod:`lbproxy.observe.counters`), the
+objects that features declare (:class:`lbproxy.proxy.together.Together`) included. A worker reports
+:func:`report_of` its load balancer. The master's :class:`Totals` writes the sums into its own
+objects, so metrics, dashboard and API read the same attributes with workers as without.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from lbproxy.features import Kind, all_features
 from lbproxy.observe.counters import (
     Lifetime,
     Report,
@@ -20,27 +22,15 @@ from lbproxy.observe.counters import (
     dump_counters,
     load_counters,
     merge,
+    setter,
     show,
 )
-from lbproxy.proxy.features.caching.shown import merge_top, top_of
 from lbproxy.proxy.guarding import ask, guard
 
-__all__ = ["PROCESS", "Totals", "report_of"]
+__all__ = ["Totals", "process_table", "report_of"]
 
 _OFFENDERS = 20  # addresses with the most refusals that each worker reports
 _MASTER_COUNTS = ("probes_ok", "probes_failed", "downs")  # the master runs the checks
-
-
-def _set(path: str) -> Any:
-    """Return a function that sets the attribute at ``path``, such as ``limits.active``."""
-    *owners, name = path.split(".")
-
-    def write(owner: Any, value: Any) -> None:
-        for one in owners:
-            owner = getattr(owner, one)
-        setattr(owner, name, value)
-
-    return write
 
 
 def _show_offenders(frontend: Any, found: dict[str, int]) -> None:
@@ -108,16 +98,6 @@ def _show_drops(balancer: Any, found: dict[str, int]) -> None:
         sink.set_remote_dropped(found.get(sink.path, 0))
 
 
-def _show_cache_counters(cache: Any, total: dict[str, Any]) -> None:
-    load_counters(cache.counters, total)
-    if cache.nodes is not None and total:
-        cache.counters.shared_failures += cache.nodes.tier.failures  # the master purges, too
-
-
-def _show_store(cache: Any, total: dict[str, int]) -> None:
-    cache.store.show_totals(total)
-
-
 def _read_shared(balancer: Any) -> dict[str, float] | None:
     return None if balancer.nodes is None else balancer.nodes.totals()
 
@@ -146,9 +126,9 @@ FEATURES = (
 FRONTEND = Table(
     (
         counters("counters", lambda one: one.counters),
-        Value("refused", lambda one: one.limits.refused, _set("limits.refused"), Lifetime.TOTAL),
-        Value("active", lambda one: one.limits.active, _set("limits.active")),
-        Value("clients", lambda one: len(one.clients), _set("lineage.remote_clients")),
+        Value("refused", lambda one: one.limits.refused, setter("limits.refused"), Lifetime.TOTAL),
+        Value("active", lambda one: one.limits.active, setter("limits.active")),
+        Value("clients", lambda one: len(one.clients), setter("lineage.remote_clients")),
         Value(
             "offenders",
             lambda one: None if one.offenders is None else one.offenders.most(_OFFENDERS),
@@ -162,15 +142,15 @@ FRONTEND = Table(
 SERVER = Table(
     (
         counters("counters", lambda one: one.counters, but=_MASTER_COUNTS),
-        Value("active", lambda one: one.active - one.remote_active, _set("active")),
-        Value("sessions", lambda one: len(one.sessions), _set("remote_sessions")),
+        Value("active", lambda one: one.active - one.remote_active, setter("active")),
+        Value("sessions", lambda one: len(one.sessions), setter("remote_sessions")),
     )
 )
 
 BACKEND = Table(
     (
         counters("counters", lambda one: one.counters),
-        Value("queue", lambda one: len(one.queue), _set("queue.remote")),
+        Value("queue", lambda one: len(one.queue), setter("queue.remote")),
         Value(
             "active",
             lambda one: sum(
@@ -183,40 +163,18 @@ BACKEND = Table(
     {"servers": (lambda one: one.group.servers, SERVER)},
 )
 
-CACHE = Table(
-    (
-        Value(
-            "counters",
-            lambda one: dump_counters(one.counters),
-            _show_cache_counters,
-            Lifetime.TOTAL,
-            empty={},
-        ),
-        Value("fetching", lambda one: one.fetching_count, _set("remote_fetching")),
-        Value("store", lambda one: one.store.totals(), _show_store, Lifetime.TOTAL, empty={}),
-        Value("memory", lambda one: one.memory.bytes, _set("remote_bytes")),
-        Value("waiting", lambda one: one.waiting_count, _set("remote_waiting")),
-        Value(
-            "reasons",
-            lambda one: one.reasons.dump(),
-            lambda one, total: one.reasons.load(total),
-            Lifetime.TOTAL,
-            empty={},
-        ),
-        Value("top", top_of, _set("remote_top"), combine=merge_top, empty={}),
-    )
-)
-
 PROCESS = Table(
     (
-        Value("connections", lambda one: one.total.active, _set("total.active")),
-        Value("handshakes", lambda one: one.handshakes.active, _set("handshakes.active")),
-        Value("handshakes_waiting", lambda one: one.handshakes.waiting, _set("handshakes.waiting")),
-        Value("lag", lambda one: one.worker_lag, _set("worker_lag"), combine=max, empty=0.0),
+        Value("connections", lambda one: one.total.active, setter("total.active")),
+        Value("handshakes", lambda one: one.handshakes.active, setter("handshakes.active")),
+        Value(
+            "handshakes_waiting", lambda one: one.handshakes.waiting, setter("handshakes.waiting")
+        ),
+        Value("lag", lambda one: one.worker_lag, setter("worker_lag"), combine=max, empty=0.0),
         Value(
             "lag_max",
             lambda one: one.worker_lag_max,
-            _set("worker_lag_max"),
+            setter("worker_lag_max"),
             combine=max,
             empty=0.0,
         ),
@@ -227,15 +185,28 @@ PROCESS = Table(
     {
         "frontends": (lambda one: one.frontends, FRONTEND),
         "backends": (lambda one: one.backends, BACKEND),
-        "caches": (lambda one: one.caches, CACHE),
         "routes": (lambda one: one.routes, Table(FEATURES)),
     },
 )
 
 
+def process_table() -> Table:
+    """Return the table of a process: :data:`PROCESS`, and what features have together."""
+    shared = {
+        kind.together.name: (partial(_together, kind), kind.together.table)
+        for kind in all_features()
+        if kind.together is not None
+    }
+    return Table(PROCESS.values, {**PROCESS.parts, **shared})
+
+
+def _together(kind: Kind, balancer: Any) -> Any:
+    return balancer.together(kind)
+
+
 def report_of(balancer: Any) -> Report:
     """Return what this process has to report; values that are reported once are taken out."""
-    return collect(PROCESS, balancer)
+    return collect(process_table(), balancer)
 
 
 class Totals:
@@ -243,6 +214,7 @@ class Totals:
 
     def __init__(self, balancer: Any) -> None:
         self._balancer = balancer
+        self._table = process_table()
         self._latest: dict[int, Report] = {}  # by slot
         self._ended: list[Report] = []  # of processes that have ended: one report at most
         self._once: list[Report] = []  # since the last :meth:`write`
@@ -250,19 +222,19 @@ class Totals:
     def received(self, slot: int, report: Report) -> None:
         """Take a worker's latest report."""
         self._latest[slot] = report
-        self._once.append(merge(PROCESS, [report], {Lifetime.ONCE}))
+        self._once.append(merge(self._table, [report], {Lifetime.ONCE}))
         if len(self._once) > 1:
-            self._once = [merge(PROCESS, self._once, {Lifetime.ONCE})]
+            self._once = [merge(self._table, self._once, {Lifetime.ONCE})]
 
     def ended(self, slot: int) -> None:
         """The process in this slot has ended; what it had counted stays."""
         last = self._latest.pop(slot, None)
         if last is not None:
-            self._ended = [merge(PROCESS, [*self._ended, last], {Lifetime.TOTAL})]
+            self._ended = [merge(self._table, [*self._ended, last], {Lifetime.TOTAL})]
 
     def write(self) -> None:
         """Bring the master's objects up to date."""
-        latest = merge(PROCESS, self._latest.values(), {Lifetime.TOTAL, Lifetime.NOW})
+        latest = merge(self._table, self._latest.values(), {Lifetime.TOTAL, Lifetime.NOW})
         parts = [latest, *self._ended, *self._once]
-        show(PROCESS, self._balancer, merge(PROCESS, parts, set(Lifetime)))
+        show(self._table, self._balancer, merge(self._table, parts, set(Lifetime)))
         self._once.clear()

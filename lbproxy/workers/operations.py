@@ -16,6 +16,7 @@ import attrs
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from lbproxy.featuremethods import EVERYWHERE
 from lbproxy.operate.drain import SessionView
 from lbproxy.service import LoadBalancer
 
@@ -96,8 +97,10 @@ def _owner(arguments: Arguments) -> tuple[int, Arguments]:
 
 OPERATIONS: tuple[SpreadOperation, ...] = (
     SpreadOperation("kill_sessions", LoadBalancer.kill_sessions, master=_session_count),
-    SpreadOperation("rebalance", LoadBalancer.rebalance, master=LoadBalancer.rebalance),
-    SpreadOperation("clear_sticky", LoadBalancer.clear_sticky, master=LoadBalancer.clear_sticky),
+    *(
+        SpreadOperation(name, getattr(LoadBalancer, name), master=getattr(LoadBalancer, name))
+        for name in EVERYWHERE
+    ),
     SpreadOperation("reopen_logs", LoadBalancer.reopen_logs, master=LoadBalancer.reopen_logs),
     SpreadOperation("hurry", LoadBalancer.hurry, master=LoadBalancer.hurry),
     SpreadOperation("hand_over", LoadBalancer.hand_over, master=LoadBalancer.hand_over),

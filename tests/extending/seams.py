@@ -93,4 +93,6 @@ class Bad(Feature):
     def show_gauges(self, total): self.called("show_gauges", None)
     def take_records(self): return self.called("take_records", [{"a": 1}])
     def add_records(self, records): self.called("add_records", None)
+    def growths(self): return self.called("growths", ())
+    def sample(self): return self.called("sample", {})
 """

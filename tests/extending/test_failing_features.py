@@ -12,6 +12,7 @@ from tests.extending.seams import FEATURE, TEXT, every, start
 FEATURE_METHODS = [
     ("around", 500), ("source", 500), ("services", 200), ("sync", 200), ("snapshot", 200),
     ("gauges", 200), ("show_gauges", 200), ("take_records", 200), ("add_records", 200),
+    ("growths", 200), ("sample", 200),
 ]  # fmt: skip
 
 
@@ -34,6 +35,8 @@ def test_features(
     assert report["backends"]["app"]["counters"]
     totals.received(0, report)
     totals.write()
+    lb.advance(2.0)
+    lb.service.alerter._sampler.sample(0.0)
     own = {"RuntimeError"} if status == 500 else set()  # one for each request, where it fails
     assert set(failures) == {error} | own
     assert lb.service.reload(TEXT.format(web="", app="")).ok

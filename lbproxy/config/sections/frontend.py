@@ -9,6 +9,7 @@ from lbproxy.config.section import Judge, Section
 from lbproxy.config.units import dump
 from lbproxy.http.condition import path_key
 from lbproxy.model import Condition, FrontendSpec, ListName, Where
+from lbproxy.model.base import BACKEND_MODES
 
 __all__ = ["FRONTEND"]
 
@@ -24,7 +25,7 @@ def _check(draft: Draft, judge: Judge) -> None:
     if "listen" not in draft.broken and not draft.get("listen"):
         judge.wrong(draft, draft.line("listen"), "listen", "the frontend has no listener")
     keys = ("backend", "routes")
-    routed = draft.get("mode") == "corsproxy" or any(draft.get(key) for key in keys)
+    routed = draft.get("mode", "http") not in BACKEND_MODES or any(draft.get(key) for key in keys)
     if not routed and not draft.broken.intersection((*keys, "mode")):
         message = "the frontend has neither a backend nor routes; traffic has nowhere to go"
         judge.wrong(draft, draft.where, "", message)

@@ -25,6 +25,7 @@ from lbproxy.lists.access import Members
 from lbproxy.net.silence import DroppedConnection, Silence, may_repair
 from lbproxy.proxy.feature import Feature, Given, counted
 from lbproxy.proxy.features.banning.book import BanBook
+from lbproxy.proxy.features.banning.growth import new_bans
 from lbproxy.proxy.features.banning.spec import BanDeclaration, BanSpec
 from lbproxy.proxy.features.conduct import is_error, is_glitch, is_handshake
 from lbproxy.proxy.features.holding import HELD, hold
@@ -33,6 +34,7 @@ from lbproxy.proxy.ratelog import Quiet
 
 if TYPE_CHECKING:
     from lbproxy.proxy.frontend import Frontend
+    from lbproxy.proxy.together import Growth
 
 __all__ = ["Banning"]
 
@@ -154,6 +156,11 @@ class Banning(BanDeclaration, Feature["Frontend"]):
         if found is None or found[0].spec.action.kind not in _AT_ACCEPT:
             return None
         return self._refused(*found)
+
+    def growths(self) -> Sequence[Growth]:
+        """See :class:`Feature`."""
+        total = self.counters.bans
+        return (new_bans(self._owner.name, total),) if total and self._owner is not None else ()
 
     def farewell(self, ip: str, announced: bool) -> IProtocol | None:
         """See :class:`lbproxy.proxy.roles.BanJudge`."""

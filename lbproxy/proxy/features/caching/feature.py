@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from lbproxy.observe.events import EventKind
+from lbproxy.observe.samples import CacheSample
 from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.hits import HitSource
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.place import Placement
+from lbproxy.proxy.features.caching.reported import CACHES
 from lbproxy.proxy.features.caching.source import CacheSource
 from lbproxy.proxy.features.caching.spec import CacheDeclaration, CacheSpec
 from lbproxy.proxy.http.source import Source
 from lbproxy.proxy.routeowner import RouteOwner
+from lbproxy.proxy.together import Growth
 
 if TYPE_CHECKING:
     from lbproxy.proxy.features.caching.nodes.tier import RedisWay
@@ -28,6 +33,7 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
 
     name = "cache"
     keys = ("cache",)
+    together = CACHES
 
     def __init__(self, cache: Cache[Fetch], spec: CacheSpec, mac: bytes) -> None:
         self.cache = cache
@@ -82,6 +88,22 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
 
             return inner.cached_by(lambda one: NodesCacheSource(self.cache, one))
         return inner.cached_by(lambda one: HitSource(self.cache, CacheSource(self.cache, one)))
+
+    def growths(self) -> Sequence[Growth]:
+        """See :class:`Feature`: requests with the method PURGE."""
+        name, total = self.cache.name, self.cache.counters.purge_requests
+        if not total:
+            return ()
+        words = f"cache {name}: {{}} with the method PURGE".format
+        return (
+            Growth("purged", total, EventKind.CACHE_PURGED, name, words, facts={"cache": name}),
+        )
+
+    def sample(self) -> dict[str, dict[str, Any]]:
+        """See :class:`Feature`."""
+        counters = self.cache.counters
+        sample = CacheSample(counters.asked(), counters.hits + counters.collapsed)
+        return {"caches": {self.cache.name: sample}}
 
 
 def _reach(spec: CacheSpec, given: Given) -> RedisWay | None:

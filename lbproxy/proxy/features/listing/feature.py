@@ -88,6 +88,10 @@ class Listing(ListDeclaration, Feature["Frontend"]):
             source.list.changed.remove(self._changed)
             source.release()
 
+    def sample(self) -> dict[str, dict[str, Any]]:
+        """See :class:`Feature`: why the last version of each list was not taken."""
+        return {"lists": {name: source.error for name, source in self.sources.items()}}
+
     def _changed(self) -> None:
         """Close the connections of clients that the lists no longer admit."""
         owner = self._owner

@@ -1,0 +1,49 @@
+"""PURE. Objects that several owners of a feature share, such as one cache of many routes, as data.
+
+:attr:`lbproxy.proxy.feature.Feature.together` declares it.  Inventory, workers and alerts read the
+declaration, so that none of them knows the feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from lbproxy.observe.counters import Table
+from lbproxy.observe.events import EventKind, EventSeverity
+
+__all__ = ["Growth", "Together"]
+
+
+@frozen
+class Growth:
+    """A counter whose growth is an event (:class:`lbproxy.alerts.watch.Watch`).
+
+    ``key`` names the counter among those of ``subject``, ``total`` is its value since the start.
+    ``words(count)`` is the text of an event for ``count`` more.  ``facts`` are its facts besides
+    ``count``.
+    """
+
+    key: str
+    total: int
+    kind: EventKind
+    subject: str
+    words: Callable[[int], str]
+    severity: EventSeverity = EventSeverity.INFO
+    facts: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen
+class Together:
+    """Objects that owners of one feature share.
+
+    ``name``: of the kind of object, in the reports of workers.  ``find(features)`` returns the
+    objects by their names, for the features by the names of their owners.  ``table``: what workers
+    report of each object, how reports are added up, and how the master shows the sums.
+    """
+
+    name: str
+    find: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    table: Table
