@@ -211,6 +211,54 @@ def test_3_3_partial_responses_are_marked(world: World) -> None:
     assert (part.status, part.body, world.count) == (206, b"234", 1)
 
 
+def ranges(request: Request) -> Answer:
+    """Answer with the part of ten bytes that Range asks for, or with all of them."""
+    first, _, last = request.header("Range").removeprefix("bytes=").partition("-")
+    head = {"Cache-Control": "max-age=60", "ETag": '"1"'}
+    if not last:
+        return Answer(200, b"0123456789", head)
+    part = {"Content-Range": f"bytes {first}-{last}/10"}
+    return Answer(206, b"0123456789"[int(first) : int(last) + 1], {**head, **part})
+
+
+def test_3_3_parts_answer_what_lies_within_them(world: World) -> None:
+    world.answer = ranges
+    world.ask(Range="bytes=2-6")
+    part = world.ask(Range="bytes=3-4")
+    assert (part.status, part.body, world.count) == (206, b"34", 1)
+    assert world.ask(Range="bytes=3-7").body == b"34567"
+    assert world.ask().body == b"0123456789"
+    assert world.count == 3
+
+
+def test_3_4_parts_with_one_strong_validator_are_combined(world: World) -> None:
+    world.answer = ranges
+    world.fetches({"Range": "bytes=0-4"}, {"Range": "bytes=5-9"})
+    whole = world.ask()
+    assert (whole.status, whole.body, world.count) == (200, b"0123456789", 2)
+
+
+@pytest.mark.parametrize("tag", ['"2"', 'W/"1"'])
+def test_3_4_parts_with_other_validators_are_not(world: World, tag: str) -> None:
+    world.answer = ranges
+    world.ask(Range="bytes=0-4")
+    fields = {"Cache_Control": "max-age=60", "Content_Range": "bytes 5-9/10"}
+    world.answer = answers(206, b"fghij", ETag=tag, **fields)
+    world.ask(Range="bytes=5-9")
+    world.answer = answers(body=b"abcdefghij")
+    assert world.ask().body == b"abcdefghij"
+
+
+def test_3_4_a_combined_response_has_the_head_of_the_latest_part(world: World) -> None:
+    world.answer = ranges
+    world.ask(Range="bytes=0-4")
+    world.lb.advance(50)
+    world.ask(Range="bytes=5-9")
+    world.lb.advance(50)
+    whole = world.ask()
+    assert (whole.header("Age"), whole.header("Content-Range"), world.count) == ("50", "", 2)
+
+
 def test_3_3_partial_responses_are_not_stored(world: World) -> None:
     world.answer = answers(206, b"23", Cache_Control="max-age=60", Content_Range="bytes 2-3/10")
     assert world.fetches({"Range": "bytes=2-3"}, {"Range": "bytes=2-3"}) == 2

@@ -106,6 +106,23 @@ def test_what_one_node_has_stored_serves_the_other(world: World) -> None:
     assert len(world.redis.seen) == asked, "the second hit comes from memory"
 
 
+def test_a_part_that_one_node_has_stored_serves_the_other(world: World) -> None:
+    whole = bytes(range(100))
+
+    def handle(request: Request) -> Answer:
+        first, _, last = request.header("Range").removeprefix("bytes=").partition("-")
+        part = {"Content-Range": f"bytes {first}-{last}/100"}
+        return Answer(206, whole[int(first) : int(last) + 1], {**MINUTE, "ETag": '"1"', **part})
+
+    world.origin.handler = handle
+    world.ask(ONE, Range="bytes=0-49")
+    found = world.ask(TWO, Range="bytes=10-19")
+    assert (found.status, found.body, world.fetches) == (206, whole[10:20], 1)
+    world.ask(TWO, Range="bytes=50-99")
+    found = world.ask(TWO)
+    assert (found.status, found.body, world.fetches) == (200, whole, 2)
+
+
 PURGES: tuple[tuple[PurgeKind, bytes], ...] = (
     ("url", b"http://h:8000/a"),
     ("prefix", b"http://h:8000/"),

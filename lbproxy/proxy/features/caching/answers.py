@@ -13,7 +13,7 @@ from lbproxy.cache.stored import Stored
 from lbproxy.http.message import Headers, RequestHead, ResponseHead
 from lbproxy.http.reasons import reason_phrase
 
-__all__ = ["Said", "StoredFile", "answer", "fresh_head", "not_modified"]
+__all__ = ["PIECE", "Said", "StoredFile", "answer", "fresh_head", "not_modified", "planned"]
 
 PIECE: Final = 64 * 1024
 """Bytes of a stored body that are given at a time."""
@@ -71,7 +71,7 @@ def answer(
 
     A file is closed at the end of the body, or here if nothing of it is sent."""
     size = len(body) if isinstance(body, bytes) else body.size
-    head, plan = _plan(stored, size, request, said, now)
+    head, plan = planned(stored, size, request, said, now)
     if isinstance(body, bytes):
         if plan == [Span(0, size - 1)] and size <= PIECE:
             return head, body
@@ -82,7 +82,7 @@ def answer(
     return head, body.pieces(plan, PIECE)
 
 
-def _plan(
+def planned(
     stored: Stored, size: int, request: RequestHead, said: Said, now: float
 ) -> tuple[ResponseHead, list[bytes | Span]]:
     """Return the head, and what the body consists of: bytes, and spans of the stored one."""

@@ -14,6 +14,7 @@ from lbproxy.cache.codec import key_digest
 from lbproxy.cache.hints import Hints
 from lbproxy.cache.key import Key, normal_prefix, normal_url
 from lbproxy.cache.memory import Entry
+from lbproxy.cache.parts import is_part
 from lbproxy.cache.purge import Purge, in_other_scheme
 from lbproxy.cache.search import SearchRules, applies, reduced, search_rule
 from lbproxy.cache.stored import Stored
@@ -26,6 +27,7 @@ from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.elsewhere import Elsewhere
 from lbproxy.proxy.features.caching.holds import Holds
 from lbproxy.proxy.features.caching.jobs import Jobs
+from lbproxy.proxy.features.caching.keepparts import keep_part, keep_part_file
 from lbproxy.proxy.features.caching.place import Placement
 from lbproxy.proxy.features.caching.running import Running, RunningT
 from lbproxy.proxy.features.caching.spec import CacheSpec, hit_rules_of, policy_of
@@ -195,6 +197,8 @@ class Cache(Generic[RunningT]):
         self._passing.pop(hash(fetch.key), None)
         self._refused.pop(hash(fetch.url), None)
         stored = fetch.stored
+        if is_part(stored):
+            return keep_part(self.store, fetch.own_key, stored, body)
         if stored.length != len(body):
             stored = evolve(stored, length=len(body))
         release = _take_claim(fetch)
@@ -255,6 +259,9 @@ class Cache(Generic[RunningT]):
         assert fetch.stored is not None
         self._passing.pop(hash(fetch.key), None)
         self._refused.pop(hash(fetch.url), None)
+        if is_part(fetch.stored):
+            keep_part_file(self.store, fetch.own_key, fetch.stored, spool, digest, done)
+            return
         stored = evolve(fetch.stored, length=spool.size)
         key = self._place(fetch, stored)
         if key is None:

@@ -64,6 +64,9 @@ class Fetch(Fanout):
     in reactor time.
     """
 
+    ranged = False
+    """Whether it asks for a part."""
+
     def __init__(
         self,
         cache: Cache[Fetch],

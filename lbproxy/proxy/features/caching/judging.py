@@ -7,10 +7,12 @@ from typing import Any, Final, Protocol
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.key import Key, sent_fields
 from lbproxy.cache.memory import Entry
+from lbproxy.cache.parts import is_part, selection_of, store_part
 from lbproxy.cache.serving import usable_on_error
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.storing import Refusal, store
-from lbproxy.cache.vary import matching
+from lbproxy.cache.targeted import Fields
+from lbproxy.cache.vary import matching, selects
 from lbproxy.http.message import RequestHead, ResponseHead
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetchstate import BETTER, PURGED, TOO_FEW, TOO_LARGE
@@ -30,6 +32,7 @@ class Judged(Protocol):
     asked: Asked
     stored: Stored | None
     outdated: bool
+    ranged: bool
 
     @property
     def personal(self) -> bool: ...
@@ -43,7 +46,8 @@ def stored_or_refused(
     ``times``: when the request was sent and the head came; ``worth``: it has had ``min_uses``,
     which a response that is there already has shown."""
     policy = fetch.cache.policy
-    found = store(fetch.url, request, fetch.asked, head, policy, times)
+    rules = store_part if fetch.ranged and head.status == 206 else store
+    found = rules(fetch.url, request, fetch.asked, head, policy, times)
     if head.status in FAILURES and _has_good(fetch, request, times[1]):
         return BETTER
     if isinstance(found, Refusal):
@@ -66,7 +70,11 @@ def _has_good(fetch: Judged, request: RequestHead, now: float) -> bool:
 def _known(fetch: Judged, request: RequestHead) -> Entry | None:
     """Return the stored response that the request selects."""
     entries = fetch.cache.store.select(fetch.key) or []
-    fields = sent_fields(request, fetch.cache.policy)
+    return _matching(entries, sent_fields(request, fetch.cache.policy))
+
+
+def _matching(entries: list[Entry], fields: Fields) -> Entry | None:
+    """Return the one of the stored responses of a key that ``fields`` select."""
     known = matching([one.stored for one in entries], fields)
     return next((one for one in entries if one.stored is known), None)
 
@@ -80,12 +88,20 @@ def supersedes(fetch: Judged, status: int) -> bool:
 
 
 def remove_older(fetch: Judged, request: RequestHead, sent: float) -> None:
-    """Remove the stored response that the one of ``fetch`` replaces (RFC 9111 §4.3.3).
+    """Remove the stored response that the one of ``fetch`` replaces (RFC 9111 §4.3.3), and its
+    parts.
 
     The store itself replaces one that is selected by the same fields. ``sent``: when the request
     was sent."""
-    known, stored = _known(fetch, request), fetch.stored
-    if known is None or known.stored.asked > sent:
+    cache, stored = fetch.cache, fetch.stored
+    entries = cache.store.select(fetch.key)
+    if not entries or (stored is not None and is_part(stored)):
         return
-    if stored is None or known.stored.selected != stored.selected:
-        fetch.cache.store.remove(known)
+    fields = sent_fields(request, cache.policy)
+    known = _matching(entries, fields)
+    other = known is not None and (stored is None or known.stored.selected != stored.selected)
+    if known is not None and other and known.stored.asked <= sent:
+        cache.store.remove(known)
+    for one in [one for one in entries if is_part(one.stored) and one.stored.asked <= sent]:
+        if selects(selection_of(one.stored), fields):
+            cache.store.remove(one)

@@ -12,6 +12,7 @@ from lbproxy.cache.control import Control
 from lbproxy.cache.freshness import current_age
 from lbproxy.cache.key import key_of, sent_fields, url_of
 from lbproxy.cache.memory import Entry
+from lbproxy.cache.parts import is_part, selection_of
 from lbproxy.cache.popular import SHOWN
 from lbproxy.cache.search import applies, reduced, search_rule
 from lbproxy.cache.serving import decide
@@ -106,7 +107,7 @@ def entry_facts(entry: Entry, now: float) -> dict[str, Any]:
         "backend": entry.key[0].decode("latin-1"),
         "vary": {
             name.decode("latin-1"): None if value is None else value.decode("latin-1")
-            for name, value in stored.selected
+            for name, value in selection_of(stored)
         },
         "tags": _texts(stored.tags),
     }
@@ -178,10 +179,13 @@ def _why(cache: Cache[Any], entry: Entry, head: RequestHead, asked: Asked) -> di
             "reason": "a cookie or the query of the key",
             "by": "key",
         }
-    names = (name for name, _ in stored.selected)
+    names = (name for name, _ in selection_of(stored))
     for name, value in selected_by(names, sent_fields(head, cache.policy)):
         if (name, value) not in stored.selected:
             reason = f"{name.decode('latin-1')} differs"
             return {**facts, "use": "other variant", "reason": reason, "by": "RFC 9111 §4.1"}
+    if is_part(stored):
+        part = (stored.header(b"content-range") or b"").decode("latin-1")
+        return {**facts, "use": "part", "reason": part, "by": "RFC 9111 §3.3"}
     found = decide(stored, asked, cache.policy, cache.wall())
     return {**facts, "use": found.use.value, "reason": found.reason, "by": found.rule}

@@ -13,6 +13,7 @@ from lbproxy.cache.key import (
     key_of,
 )
 from lbproxy.cache.memory import Entry
+from lbproxy.cache.parts import asks_part
 from lbproxy.cache.search import SearchRule, applies, is_reduced, search_rule
 from lbproxy.cache.serving import Decision, Use, decide
 from lbproxy.cache.stored import Stored
@@ -32,6 +33,8 @@ from lbproxy.proxy.features.caching.ownreplies import (
     answer_purge,
     send_hints,
 )
+from lbproxy.proxy.features.caching.partfetch import PartFetch
+from lbproxy.proxy.features.caching.parts import MISSES, answer_parts, miss_reason
 from lbproxy.proxy.features.caching.postbody import begin_held, body_of
 from lbproxy.proxy.features.caching.reader import Reader
 from lbproxy.proxy.features.caching.reading import FileReading
@@ -159,13 +162,16 @@ class CacheSource(Source):
         self, entries: list[Entry], key: Key, asked: Asked, sink: Asking, waited: bool = False
     ) -> SourceStream:
         """Answer by one of the stored responses of ``key``, or by a fetch."""
-        entry = selected(entries, sink.traffic.request, self.cache)
-        if entry is not None and is_reduced(key) and not same_url(self.cache, entry.stored, sink):
+        cache = self.cache
+        entry = selected(entries, sink.traffic.request, cache)
+        if entry is not None and is_reduced(key) and not same_url(cache, entry.stored, sink):
             return self._look_up_own(self._key(sink), asked, sink, waited)
         if entry is None:
-            reason = "vary-miss" if entries else "uri-miss"
-            return self._fetch(key, asked, sink, None, reason, waited)
-        decision = decide(entry.stored, asked, self.cache.policy, self.cache.wall())
+            parts = answer_parts(cache, entries, asked, sink) if entries else None
+            if parts is not None:
+                return parts
+            return self._fetch(key, asked, sink, None, miss_reason(entries), waited)
+        decision = decide(entry.stored, asked, cache.policy, cache.wall())
         return self._use(entry, decision, key, asked, sink, waited)
 
     def _passes(self, asked: Asked, traffic: HTTPTraffic) -> bool:
@@ -270,6 +276,8 @@ class CacheSource(Source):
         if asked.control.only_if_cached:
             return answer_only_cached(self.cache, sink)
         ranged = head.header(b"range") is not None and asked.method != b"POST"
+        if ranged and entry is None and reason in MISSES and asks_part(head):
+            return self._begin_fetch(key, asked, sink, None, reason, shared=False, made=PartFetch)
         if head.method == b"HEAD" or (ranged and entry is None):
             return self._bypass.begin(head, b"", None, sink, reason, "", key, asked)
         shared = self._may_share(asked, entry) and cache.collapses(key)
@@ -314,12 +322,13 @@ class CacheSource(Source):
         reason: str,
         shared: bool,
         claim: Claim | None = None,
+        made: type[Fetch] = Fetch,
     ) -> SourceStream:
         cache = self.cache
         cache.counters.misses += 1
         Reasons.count(cache.reasons.misses, reason)
         sink.traffic.cached = CacheNote("miss", reason)
-        fetch = self._new_fetch(key, asked, sink, entry)
+        fetch = self._new_fetch(key, asked, sink, entry, made)
         fetch.reason, fetch.claim = reason, claim
         cache.fetching(fetch, shared)
         if cache.spec.early_hints:
@@ -328,9 +337,11 @@ class CacheSource(Source):
         fetch.start(self.inner)
         return reader
 
-    def _new_fetch(self, key: Key, asked: Asked, sink: Asking, entry: Entry | None) -> Fetch:
+    def _new_fetch(
+        self, key: Key, asked: Asked, sink: Asking, entry: Entry | None, made: type[Fetch] = Fetch
+    ) -> Fetch:
         url, body = public_url(sink, self.cache), body_of(sink)
-        fetch = Fetch(self.cache, key, url, asked, sink.traffic, entry, body)
+        fetch = made(self.cache, key, url, asked, sink.traffic, entry, body)
         if self.cache.searches:
             fetch.own_key = self._key(sink)
         return fetch

@@ -9,6 +9,7 @@ from lbproxy.cache.search import is_reduced
 from lbproxy.cache.serving import Use, decide
 from lbproxy.proxy.features.caching.bypass import selected
 from lbproxy.proxy.features.caching.opening import Opening
+from lbproxy.proxy.features.caching.parts import answer_parts
 from lbproxy.proxy.features.caching.sharing import same_url
 from lbproxy.proxy.features.caching.source import CacheSource
 from lbproxy.proxy.http.sink import Asking
@@ -61,6 +62,10 @@ class NodesCacheSource(CacheSource):
         other = selected(found, sink.traffic.request, cache)
         if other is not None and is_reduced(key) and not same_url(cache, other.stored, sink):
             other = None
+        if other is None and found:
+            parts = answer_parts(cache, cache.store.memory.lookup(key), asked, sink)
+            if parts is not None:
+                return parts
         if other is not None:
             decision = decide(other.stored, asked, cache.policy, cache.wall())
             if decision.use in (Use.SERVE, Use.SERVE_AND_REFRESH):

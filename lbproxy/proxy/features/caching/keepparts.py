@@ -1,0 +1,88 @@
+"""DATA. New parts of a response beside those that are stored.
+
+Small parts become one body at once. Others stay bodies of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from lbproxy.cache.key import Key
+from lbproxy.cache.memory import Entry
+from lbproxy.cache.parts import (
+    MOST_PARTS,
+    combines,
+    completed,
+    is_part,
+    merged,
+    replaced_by,
+    whole,
+)
+from lbproxy.cache.stored import Stored
+
+if TYPE_CHECKING:
+    from lbproxy.proxy.features.caching.disk.spool import Spool
+    from lbproxy.proxy.features.caching.store import ResponseStore
+
+__all__ = ["keep_part", "keep_part_file"]
+
+SMALL: Final = 256 * 1024
+"""Bytes of the largest body that parts become at once."""
+
+
+def keep_part(store: ResponseStore, key: Key, stored: Stored, body: bytes) -> Entry | None:
+    """Store a part that has come in.  Return its entry unless it is stored with others, or not."""
+    if stored.length != len(body) or _is_late(store, key, stored):
+        return None
+    known = _make_room(store, key, stored)
+    head, joined = _joined(store, known, stored, body)
+    entry = store.add(key, completed(head) or head, joined)
+    return entry if joined is body else None
+
+
+def keep_part_file(
+    store: ResponseStore, key: Key, stored: Stored, spool: Spool, digest: bytes,
+    done: Callable[[], None],
+) -> None:  # fmt: skip
+    """Store a part whose body is in a file; ``done()`` is called at the end."""
+    if stored.length != spool.size or _is_late(store, key, stored):
+        store.discard_spooled(spool)
+        done()
+        return
+    _make_room(store, key, stored)
+    store.add_spooled(key, completed(stored) or stored, spool, digest, done)
+
+
+def _is_late(store: ResponseStore, key: Key, stored: Stored) -> bool:
+    """Whether the whole response, or the same part, is stored that was asked for later."""
+    return store.has_later(key, stored) or store.has_later(key, whole(stored))
+
+
+def _make_room(store: ResponseStore, key: Key, stored: Stored) -> list[Entry]:
+    """Remove the parts that a new one replaces; return the others."""
+    known = [one for one in store.select(key) or () if is_part(one.stored)]
+    most = min(MOST_PARTS, max(1, store.memory.variants // 2))
+    for entry in replaced_by(stored, known, most):
+        store.remove(entry)
+        known.remove(entry)
+    return known
+
+
+def _joined(
+    store: ResponseStore, known: list[Entry], stored: Stored, body: bytes
+) -> tuple[Stored, bytes]:
+    """Join small stored parts to a new one, as long as one of them touches it."""
+    left = [one for one in known if combines(one.stored, stored)]
+    touched = True
+    while touched:
+        touched = False
+        for entry in list(left):
+            small = entry.size + len(body) <= SMALL
+            before = store.read(entry) if small else None
+            joined = None if before is None else merged(stored, body, entry.stored, before)
+            if joined is not None:
+                stored, body = joined
+                store.remove(entry)
+                left.remove(entry)
+                touched = True
+    return stored, body
