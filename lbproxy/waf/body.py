@@ -220,13 +220,19 @@ def _json(data: bytes) -> list[Part]:
                         found.append((f"ARGS_NAMES:{name[:100]}", text))
                     else:
                         more.append(text)
-        elif isinstance(one, list):
-            todo += [(label, item) for item in one]
-        elif isinstance(one, str) and one:
-            if len(found) < MOST_LEAVES:
-                found += [(f"ARGS:{label}", line) for line in spellings(_utf8(one))]
+            continue
+        argument = f"ARGS:{label}"
+        for item in one if isinstance(one, list) else (one,):
+            if isinstance(item, _Members | list):
+                todo.append((label, item))
+            elif not item or not isinstance(item, str):
+                continue
+            elif len(found) >= MOST_LEAVES:
+                more.append(_bytes(item))
+            elif "\n" in item:
+                found += [(argument, line) for line in spellings(_utf8(item))]
             else:
-                more.append(_bytes(one))
+                found.append((argument, _utf8(item)))
     if more:
         found.append(("BODY", b"\n".join(more)))
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -21,6 +22,9 @@ ROUNDS: Final = 3
 MANY: Final = 2000
 """Percent signs from which on codes are replaced one kind after the other, which is faster."""
 
+LONGEST_COMMAND: Final = 1000
+"""Bytes of a second line that are judged as a command; rules look at its beginning."""
+
 _CODE: Final = re.compile(rb"%([0-9a-fA-F]{2})")
 _BLANKS: Final = bytes.maketrans(b"\t\r\v\f", b"    ")
 _LINE: Final = bytes.maketrans(b"\n", b" ")
@@ -29,7 +33,6 @@ _NUMBER: Final = re.compile(rb"&#(?:x0*([0-9a-f]{1,6})|0*([0-9]{1,7}));?")
 _ESCAPE: Final = re.compile(rb"\\u(?:([0-9a-f]{4})|\{0*([0-9a-f]{1,6})\})|\\x([0-9a-f]{2})")
 _PERCENT_U: Final = re.compile(rb"%u([0-9a-f]{4})")
 _COMMENT: Final = re.compile(rb"/\*(?:!\d*)?|\*/")
-_LINE_COMMENT: Final = re.compile(rb"(?:--|#)[^\n]*\n")
 _HOST: Final = re.compile(rb"[\d.:]*|[\w-]+(?:\.[\w-]+)+")
 """The first line of a value whose second line may be a command."""
 
@@ -85,12 +88,22 @@ def spellings(value: bytes) -> list[bytes]:
     found = [one_line(value)]
     if b"\n" in value:
         if b"--" in value or b"#" in value:
-            found.append(one_line(_LINE_COMMENT.sub(b" ", value)))
-        first, *more = [line.strip() for line in value.split(b"\n", 5)]
-        more = [line for line in more if line]
-        if len(more) == 1 and _HOST.fullmatch(first):
-            found.append(first + b";" + more[0].translate(_LINE))
+            found.append(_without_comments(value))
+        first = value.partition(b"\n")[0].strip()
+        if _HOST.fullmatch(first):
+            more = [line for one in value.split(b"\n", 5)[1:] if (line := one.strip())]
+            if len(more) == 1:
+                found.append(first + b";" + more[0][:LONGEST_COMMAND].translate(_LINE))
     return found
+
+
+def _without_comments(value: bytes) -> bytes:
+    """Return a value as one line, without the comments that its lines end with.
+
+    No pattern: it would search each mark of a last line for the end of a comment again."""
+    lines = value.split(b"\n")
+    ended = [line.partition(b"#")[0].partition(b"--")[0] for line in lines[:-1]]
+    return b" ".join((*ended, lines[-1]))
 
 
 def decoded(text: bytes) -> bytes:
@@ -145,15 +158,16 @@ def _unended(found: re.Match[bytes]) -> bytes:
 
 def _numbered(found: re.Match[bytes]) -> bytes:
     digits = found[1]
-    return _letter(int(digits, 16) if digits is not None else int(found[2]))
+    return _letter(digits, 16) if digits is not None else _letter(found[2], 10)
 
 
 def _escaped(found: re.Match[bytes]) -> bytes:
-    groups = found.groups()
-    return _letter(int(next(one for one in groups if one is not None), 16))
+    return _letter(found[found.lastindex or 0], 16)
 
 
-def _letter(number: int) -> bytes:
+@lru_cache(maxsize=4096)
+def _letter(digits: bytes, base: int) -> bytes:
+    number = int(digits, base)
     if number == 10:
         return b" "
     return chr(number).encode("utf-8", "replace") if number < 0x110000 else b"?"
@@ -171,7 +185,11 @@ def _plain_letters(text: bytes) -> bytes:
 
 def _short(found: re.Match[bytes]) -> bytes:
     """Return the letter of ASCII that an overlong form of UTF-8 stands for."""
-    form = found[0]
+    return _ascii(found[0])
+
+
+@lru_cache(maxsize=512)
+def _ascii(form: bytes) -> bytes:
     letter = (form[-2] & 1) << 6 | form[-1] & 63
     return b" " if letter == 10 else bytes((letter,)).lower()
 

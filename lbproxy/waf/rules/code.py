@@ -28,7 +28,8 @@ CODE: tuple[Rule, ...] = (
         r"|move_uploaded_file|array_map|assert_options|posix_\w+|php_uname|getallheaders) ?\("
         r"|\b(?:system|exec|eval|assert|popen|include|require)(?:_once)? ?\(? ?['\"$(](?:id|ls"
         r"|cat |whoami"
-        r"|uname|_|base64|phpinfo|chr|wget|curl|dir|ping|/etc|http)|\$_(?:get|post|request|server"
+        r"|uname|_|base64|phpinfo|chr|wget|curl|dir|ping|/etc|http)"
+        r"|(?:^|[(){}@`;.'\",\[$!]) ?\$_(?:get|post|request|server"
         r"|cookie"
         r"|files|session|env)\b|\$\{ ?_(?:get|post)|\$globals\[|\$\{@?print|\bdie ?\( ?(?:@?md5"
         r"|phpinfo)"
@@ -45,7 +46,7 @@ CODE: tuple[Rule, ...] = (
             ),
         ),
         ("phpinfo()", "system('id')", "$_GET['x']", "eval(base64_decode('x'))"),
-        ("the system (new)", "eval (later)", "include 'a'"),
+        ("the system (new)", "eval (later)", "include 'a'", "$id = $_GET['id'] ?? 1;"),
     ),
     Rule(
         933120,
@@ -158,7 +159,8 @@ CODE: tuple[Rule, ...] = (
         944100,
         "code",
         "class of Java",
-        r"java\.lang\.(?:runtime|processbuilder|class|system|reflect|thread)\b|\bgetruntime ?\("
+        r"java\.lang\.(?:runtime|processbuilder)\b|\bgetruntime ?\("
+        r"|(?:^|[^ /]|(?:^|[^t]) )java\.lang\.(?:class|system|reflect|thread)\b"
         r"|\bprocessbuilder\b ?\(|javax\.(?:naming|script)\.|\bognl\b|#_?memberaccess|@java\.lang"
         r"|xwork"
         r"|#context\[|class\.module\.classloader|class\.classloader|com\.sun\.rowset|jndirmi"
@@ -177,7 +179,10 @@ CODE: tuple[Rule, ...] = (
             ),
         ),
         ("java.lang.Runtime", "%{(#a=@java.lang.Runtime)}", "class.module.classLoader.resources"),
-        ("java.lang.RuntimeException", "java.util.List"),
+        (
+            *("java.lang.RuntimeException", "java.util.List"),
+            *("at java.lang.Thread.run(Thread.java:9)", "at java.base/java.lang.Class.forName0(N)"),
+        ),
     ),
     Rule(
         944150,

@@ -12,9 +12,21 @@ _SENSITIVE = (
     r"|mysql|apache2?|httpd|nginx|ssh|ssl|php\d?)|proc/(?:self|version|cmdline|mounts|net|\d+)"
     r"|var/(?:log|www|lib|run|mail|spool)/|usr/(?:local|lib|share)/|root/\.|home/\w+/\.|opt/"
     r"|windows/|winnt|winnt/|boot\.ini|win\.ini|system32|inetpub|web-inf|meta-inf"
-    r"|wp-config|\.env|\.git|\.ssh|\.aws|\.htaccess|\.htpasswd|\.bash|id_rsa|config\.php"
+    r"|wp-config|appsettings|\.env|\.git|\.ssh|\.aws|\.htaccess|\.htpasswd|\.bash|id_rsa"
+    r"|config\.php"
     r"|autoexec|program files|apache/|xampp|dev/(?:fd|tcp|random|null))"
 )
+
+_SERVED = (
+    r"(?:[^ \n]*/)?(?:[^ ./\n]*$|\.[^ /\n]|[^ /\n]*(?:[%;?&\0:~]|\.(?:php\d?|phtml|inc|asp|aspx|jsp"
+    r"|do|cgi|p[yl]|rb|sh|bat|exe|dll|ini|conf|config|cfg|cnf|properties|ya?ml|json|xml|toml|log"
+    r"|passwd|env|key|pem|crt|sql|db|sqlite\d?|bak|old|txt|csv|zip|gz|tar|jar|war)(?:$|[^\w])))"
+)
+"""A file two folders up that a link in source code or a document does not name: without extension,
+hidden, or of configuration, data or programs."""
+
+_WHOLE = r"[^ \n]*(?:$| [^a-z])"
+"""The rest of a path that no prose follows: a system would take the prose for part of the name."""
 
 FILES: tuple[Rule, ...] = (
     Rule(
@@ -36,27 +48,31 @@ FILES: tuple[Rule, ...] = (
         930110,
         "traversal",
         "steps to parent folders",
-        rf"^[^ \n]*\.\.+/(?:[^ \n]*/)?\.\.+/|(?:^|[/=:;,\"'("
-        rf"| ])(?:\.{{2,}}/)+(?:[^ \n]*/)?{_SENSITIVE}"
-        r"|(?:^|/)\.\.$|^\.\./[^ \n]*\.(?:ini|conf|config|cfg|log|passwd|env|key|pem|sql|bak)$"
+        rf"^[^ \n]*(?:\.\.+/){{3}}|^[^ \n]*[^./ \n][^ \n]*\.\.+/(?:[^ \n]*/)?\.\.+/"
+        rf"|^[^ \n]*\.\.+/[^ \n]*[^./ \n][^ \n]*/\.\.+/|^\.*/*(?:\.\.+/){{2}}{_SERVED}"
+        rf"|(?:^|[/=:;,\"'(| ])(?:\.{{2,}}/)+(?:[^ \n]*/)?{_SENSITIVE}"
+        r"|/\.\.$|^\.\./[^ \n]*\.(?:ini|conf|config|cfg|log|passwd|env|key|pem|sql|bak)$"
         r"|^/\.\./|\.{4,}/|^/[^/ \n]*/\.\./|(?:^|/)\.\.;/",
         ("..",),
         ("../../../etc/passwd", "..\\..\\windows\\win.ini", "....//....//etc/hosts", "/img/../a"),
-        ("import a from '../../b'", "see ../b", "wait... and/or"),
+        (
+            *("import a from '../../b'", "see ../b", "wait... and/or"),
+            *("../../lib/util.js", "../../docs/a.md#b", "../logo.svg"),
+        ),
         _FILE,
     ),
     Rule(
         930120,
         "traversal",
         "system file",
-        r"\betc/(?:passwd|shadow|gshadow|master\.passwd)\b|^[^ \n]*(?:^|[/=:,\"'({])(?:etc/(?:group"
+        r"\betc/(?:passwd|shadow|gshadow|master\.passwd)\b"
+        r"|(?:^/?|^[^ \n]*(?:[=:,\"'({]/?|\./))etc/(?:group"
         r"|hosts|issue|sudoers|crontab|fstab|motd|resolv\.conf)(?:$|[^\w. ])"
-        r"|etc/(?:mysql|apache2?|httpd|nginx|ssh|php)/"
+        r"|^[^ \n]*(?:^|[/=:,\"'({])(?:etc/(?:mysql|apache2?|httpd|nginx|ssh|php)/"
         r"|proc/(?:self|version|cmdline|mounts|net|cpuinfo|\d+/)|windows/(?:win\.ini|system32"
         r"|system\.ini|repair)|winnt/|boot\.ini|web-inf/|\.ssh/|\.aws/credentials|\.kube/config"
-        r"|\.bash_history|id_rsa|var/log/|var/lib/|root/\.)"
-        r"|\bc:/(?:windows/(?:win\.ini|sys|repair|panther)|winnt|boot\.ini"
-        r"|inetpub)",
+        rf"|\.bash_history|id_rsa|var/log/|var/lib/|root/\.){_WHOLE}"
+        rf"|\bc:/(?:windows/(?:win\.ini|sys|repair|panther)|winnt|boot\.ini|inetpub){_WHOLE}",
         *(
             (
                 *("etc/", "proc/", "windows", "winnt", "boot.ini", "web-inf", ".ssh", ".aws"),
@@ -64,7 +80,10 @@ FILES: tuple[Rule, ...] = (
             ),
         ),
         ("/etc/passwd", "file=/proc/self/environ", "C:\\Windows\\win.ini"),
-        ("edit the file /var/log/syslog", "windows/doors"),
+        (
+            *("edit the file /var/log/syslog", "windows/doors", "/proc/cpuinfo shows 8 cores"),
+            *("C:\\Windows\\System32\\drivers is a folder", "/docs/etc/hosts"),
+        ),
         _FILE,
     ),
     Rule(

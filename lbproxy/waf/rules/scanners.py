@@ -69,7 +69,7 @@ SCANNERS: tuple[Rule, ...] = (
         r"|setup\.cgi|dana-na|\+cscoe\+|tmui|mgmt/tm|wls-wsat|_async/|axis2|struts2?-\w+|jolokia"
         r"|nacos"
         r"|druid/index|solr/(?:admin|\w+/(?:select|config|dataimport))|telescope/requests|_profiler"
-        r"|elmah\.axd|trace\.axd|__debug__|_cat/|debug/(?:pprof|default|vars)|console/(?:css"
+        r"|elmah\.axd|trace\.axd|__debug__|_cat/|debug/(?:pprof|default|vars$)|console/(?:css"
         r"|login|j_sec)"
         r"|geoserver|owa/auth/\w+\.js|ecp/|remote/(?:fgt_lang|login|logincheck)|vpn/\.\.|api/jsonws"
         r"|eval-stdin\.php|wp-content/[^ \n]*\.php|wp-includes/[^ \n]*\.php|xampp|fckeditor"

@@ -17,6 +17,11 @@ _STATEMENT = (
     r"|grant all|use master|copy (?:\w+|\([^\n]{0,80}\)) (?:from|to)|attach database"
     r"|load_extension)"
 )
+_VALUE = (
+    r"(?:[^b ;\n][^ ;\n]*|b(?:e(?:gi?)?)?"
+    r"|b(?:[^e ;\n]|e[^g ;\n]|eg[^i ;\n]|egi[^n ;\n]|egin[^ ;\n])[^ ;\n]*)?"
+)
+"""A word other than BEGIN, with which a whole script begins: no query has it behind a value."""
 
 SQL: tuple[Rule, ...] = (
     Rule(
@@ -25,7 +30,7 @@ SQL: tuple[Rule, ...] = (
         "SQL comparison after a quote",
         r"""['"`] ?\)* ?(?:or|and|\|\||&&|xor|having|where) ?\(*(?:not |!)?\(*(?:"""
         r"""['"]?\d+['"]? ?(?:=|<|>|!=|like|rlike|in ?\(|between)"""
-        r"""|['"][^'"\n]*['"] ?(?:=|<|>|!=|like|in ?\(|is ) ?\(?['"\d]|['"]\w*['"] ?<>"""
+        r"""|['"][^'"\n]*['"] ?\)* ?(?:=|<|>|!=|like|in ?\(|is ) ?\(*['"\d]|['"]\w*['"] ?<>"""
         r"""|\d+(?: ?[-+*/%] ?\d+)+ ?[=<>] ?\d|['"]\d+$"""
         r"""|(?:true|false|1|null)(?:$| ?(?:--|#|;|\)|/\*))|\w+ (?:is (?:not )?null"""
         r"""|like ['"%])"""
@@ -74,10 +79,13 @@ SQL: tuple[Rule, ...] = (
         942130,
         "sqli",
         "second SQL statement",
-        rf"^[^ ;\n]* ?['\")]* ?; ?{_STATEMENT}|['\"]\)* ?; ?{_STATEMENT}[^\n]*(?:--|#)",
+        rf"^{_VALUE} ?['\")]* ?; ?{_STATEMENT}|['\"]\)* ?; ?{_STATEMENT}[^\n]*(?:--|#)",
         (";",),
         ("1; drop table users", "x'; DELETE FROM a--", "1;exec xp_cmdshell('dir')"),
-        ("Buy milk; update the list", "a;b;c", "red; select your size"),
+        (
+            *("Buy milk; update the list", "a;b;c", "red; select your size"),
+            "BEGIN; UPDATE a SET b = 1; COMMIT;",
+        ),
         _SQL,
     ),
     Rule(
@@ -115,12 +123,14 @@ SQL: tuple[Rule, ...] = (
         r"|\bsp_(?:executesql|oacreate|password)\b|\butl_(?:http|inaddr|file)\b"
         r"|\bctxsys\.drithsx|\bexp ?\( ?~|\bgtid_subset ?\(|procedure analyse ?\("
         r"|\blo_(?:import|export) ?\(|\bpg_read_file ?\(|\bname_const ?\(|\bopenrowset ?\("
+        r"|^[^ \n]{0,20}@@(?:version|datadir|basedir|hostname|servername|global)\b"
+        r"|\b(?:convert|cast) ?\([^\n]{0,40}@@\w"
         r"|floor ?\( ?rand ?\( ?[0-9]|make_set ?\( ?\d|elt ?\( ?\d+ ?=",
         *(
             (
                 *("extractvalue", "updatexml", "load_file", "xp_", "outfile", "dumpfile", "sp_"),
                 *("utl_", "drithsx", "exp", "gtid_subset", "analyse", "lo_", "pg_read_file"),
-                *("name_const", "openrowset", "rand", "make_set", "elt"),
+                *("name_const", "openrowset", "rand", "make_set", "elt", "@@"),
             ),
         ),
         ("extractvalue(1,concat(0x7e,version()))", "' into outfile '/var/www/a'", "exp(~1)"),
@@ -131,8 +141,8 @@ SQL: tuple[Rule, ...] = (
         942160,
         "sqli",
         "SQL expression after AND or OR",
-        r"(?:^|['\"\d)\s%])(?:and|or|\|\||&&|xor|not|where|having|by|,|=|-|\+|\*"
-        r"|/) ?\(*(?:not )?\(*"
+        r"(?:^|['\"\d)\s%])(?:and|or|\|\||&&|xor|not|where|having|by|rlike|regexp|div|,|=|-|\+"
+        r"|\*|/) ?\(*(?:not )?\(*"
         r"(?:\( ?select\b|exists ?\( ?select|(?:ascii|ord|length|len|char_length|hex|lower|upper"
         r"|unicode|bin) ?\( ?\(?(?:select|mid|substr\w*|database|user|version|current_user"
         r"|@@|password|username|load_file|cast)|(?:mid|substr|substring|left|right|lpad) ?\( ?\(?"
@@ -140,7 +150,25 @@ SQL: tuple[Rule, ...] = (
         r"|case when\b|(?:database|version|current_user|system_user|session_user) ?\( ?\) ?"
         r"(?:=|<|>|like|!|between|in|rlike)|@@\w+ ?(?:=|<|>|like)|iif ?\( ?\d|row ?\( ?\d"
         r"|if ?\( ?\(?(?:\d+ ?[=<>]|select|ascii|ord|length|substr|mid|now\(|user|database))",
-        ("and", "or", "||", "&&", "xor", "not", "where", "having", "by", ",", "=", "-", "+", "*"),
+        (
+            "and",
+            "or",
+            "||",
+            "&&",
+            "xor",
+            "not",
+            "where",
+            "having",
+            "by",
+            ",",
+            "=",
+            "-",
+            "+",
+            "*",
+            "rlike",
+            "regexp",
+            "div",
+        ),
         ("1 and ascii(substr((select 1),1,1))>64", "1 or (select 1)=1", "1-if(1=1,2,3)"),
         ("width and length (cm)", "and select one of them", "or user (admin)"),
         _SQL,
@@ -183,10 +211,15 @@ SQL: tuple[Rule, ...] = (
         r"""|limit \d|rlike |regexp |waitfor |exec |procedure |into |where [\w.]+ ?[=<]"""
         r"""|(?:and|or|\|\||&&) ?\(?(?:select|exists|ascii|substr|mid|sleep|length|updatexml"""
         r"""|extractvalue|benchmark|pg_sleep|if|case|row|@@|0x|\w+ ?\([^\n]*\) ?[=<>])"""
+        r"""|(?:[-^*/|&=]|<=?>|!=) ?['"]?\d+ ?(?:--|#|;$)|[-^*/|&=+]\d+[-^*/|&=+]['"]$"""
+        r"""|(?:<=?>|!=) ?['"]\w*$|[-^*|&+] ?\(+select ?\("""
         r"""|\|\| ?\(|; ?(?:insert|update|delete|drop|declare|shutdown) )""",
         ("'", '"'),
         ("x' order by 3", "1' or updatexml(1,2,3)", "a'||(select 1)||'", "'; shutdown "),
-        ("O'Brien", '"select" is a word', "d'or and more", '"drop table" is SQL'),
+        (
+            *("O'Brien", '"select" is a word', "d'or and more", '"drop table" is SQL'),
+            *("3'-4'", "f'=2x", "6'-2\""),
+        ),
         _SQL,
     ),
     Rule(
@@ -266,7 +299,8 @@ SQL: tuple[Rule, ...] = (
         942300,
         "sqli",
         "LDAP or XPath filter",
-        r"\)\( ?[|&!]?\(?[\w*]+ ?[~<>]?=|^\*\)+\(?|\(\|\(\w+=|\)\(\||^[^ \n]*\*\)\(\w+=\*"
+        r"\)\( ?[|&!]?\(?[\w*]+ ?[~<>]?=|^\*\)+\(?|\)\([&|]\)|\(\|\(\w+=|\)\(\|"
+        r"|^[^ \n]*\*\)\(\w+=\*"
         r"|['\"] ?\]? ?\| ?//?[*\w]|['\"]? ?or count\(/|//user\[|\]/?/?\* ?\| ?|/text\(\) ?\|"
         r"|(?:substring|string-length|name)\( ?//",
         (")(", "*)", "(|(", "|", "//", "count(/"),

@@ -20,10 +20,11 @@ XSS: tuple[Rule, ...] = (
         941100,
         "xss",
         "script element",
-        r"<[^a-z0-9<>\n]{0,5}script(?:[\s/>]|$)|</script|<script\b",
+        r"</script|<[^a-z0-9<>\n]{0,5}script(?:(?:[ /][^>\n]*)?$|[ /][^>\n]*=|[ />]*$"
+        r"|(?:[ /][^>\n]*)?>[^\n]*(?:[\w\])][(`]|=|//|/\*))",
         ("script",),
         ("<script>alert(1)</script>", "%3CScRiPt src=//x.example>", "&lt;script&gt;"),
-        ("a script for <b>film</b>", "<description>"),
+        ("a script for <b>film</b>", "<description>", "the <script> tag", "<script> (in HTML)"),
     ),
     Rule(
         941110,
@@ -97,13 +98,23 @@ XSS: tuple[Rule, ...] = (
         r"document|origin|/|['\"`]xss|string|location|window|self|top)|\balert (?:\(|`)\s?(?:/"
         r"|['\"`]xss|string\.|(?:document|location|window|self|top) ?[.\[]|origin ?[)`]"
         r"|\d+ ?[)`] ?[;<>\"'`/*+])|setinnerhtml"
-        r"|settimeout ?[`(] ?['\"`]?alert|\[\] ?\[ ?\( ?!\[\]|\+\[\]\)|location ?= ?['\"`]?"
-        r"(?:javascript|//|http)|fetch ?\( ?['\"`]//|\bimport ?\( ?['\"`](?://|data:)"
+        r"|set(?:timeout|interval) ?[`(] ?(?:['\"`]?alert|['\"`]\w*['\"`] ?\+)"
+        r"|\[\] ?\[ ?\( ?!\[\]|\+\[\]\)|location ?= ?['\"`]?(?:javascript|//|http)"
+        r"|fetch ?\( ?['\"`]//|\bimport ?\( ?['\"`](?://|data:)"
         r"|\(alert\)\(|\bonerror ?= ?(?:alert|eval)|(?:confirm|prompt) ?(?:\(|`) ?\d+ ?[)`]",
         *(
             (
                 *("document", "fromcharcode", "eval", "window", "self", "top", "constructor"),
-                *("atob", "alert", "setinnerhtml", "settimeout", "[]", "location", "fetch"),
+                *(
+                    "atob",
+                    "alert",
+                    "setinnerhtml",
+                    "settimeout",
+                    "setinterval",
+                    "[]",
+                    "location",
+                    "fetch",
+                ),
                 *("import", "confirm", "prompt", "onerror", "this", "parent"),
             ),
         ),
