@@ -1,8 +1,9 @@
 """CONTROL. Checks the counters once a second and notifies operators of problems.
 
-:mod:`lbproxy.service` owns one :class:`Alerter`; it works while the configuration has ``[alerts]``,
-and follows a reload. The rules are in :mod:`lbproxy.observe.alerts`, when to tell in
-:mod:`lbproxy.observe.notices`, how in :mod:`lbproxy.alerts.notify`.
+:mod:`lbproxy.service` owns one :class:`Alerter`. It works while the configuration has ``[alerts]``,
+and adapts after a reload. :mod:`lbproxy.observe.alerts` has the rules,
+:mod:`lbproxy.observe.notices` decides when to send notices, and :mod:`lbproxy.alerts.notify` sends
+them.
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -43,11 +44,11 @@ EVERY = 1.0
 """Seconds between two samples."""
 
 IN_FLIGHT = 20
-"""Most notices on their way at a time; what is over is dropped, and told in the log."""
+"""Maximum number of notices being sent at a time. Further ones are dropped and logged."""
 
 
 def limits_of(spec: AlertsSpec) -> dict[str, AlertLimits]:
-    """The rules' own limits, with what ``rules`` says otherwise."""
+    """Return the default limits of the rules with the changes in ``rules``."""
     limits = {name: rule.defaults for name, rule in RULES.items()}
     for one in spec.rules:
         rule = RULES[one.name]
@@ -65,7 +66,7 @@ def limits_of(spec: AlertsSpec) -> dict[str, AlertLimits]:
 def limits_for(config: Config) -> dict[str, AlertLimits]:
     """Return the limits of the rules that ``config`` needs.
 
-    Without ``[alerts]`` that is ``attack``, if a challenge begins with it.
+    Without ``[alerts]`` this is ``attack``, if it starts a challenge.
     """
     if config.alerts.on:
         return limits_of(config.alerts)
@@ -86,9 +87,10 @@ def manners_of(spec: AlertsSpec) -> Manners:
 
 
 class Alerter(Service):
-    """``reactor``: IReactorTime, and what the targets need.  ``now``: Unix time.
+    """Evaluates the alert rules and sends notices. ``reactor``: IReactorTime, and the interfaces
+    that the destinations need. ``now``: Unix time.
 
-    ``active``: the alerts that fire.  ``sent`` and ``failed`` count notices, one for each target.
+    ``active``: the firing alerts. ``sent`` and ``failed`` count notices, one for each destination.
     """
 
     name = "alerter"
@@ -124,19 +126,21 @@ class Alerter(Service):
         return self._alerts.active if self._alerts is not None else []
 
     def unix(self, moment: float) -> float:
-        """A moment of the reactor's clock as Unix time; the same however often it is asked."""
+        """Return a moment of the reactor's clock as Unix time. Repeated calls return the same
+        value.
+        """
         return self._epoch + moment
 
     # -- life -----------------------------------------------------------------------------------
 
     def startService(self) -> None:
-        """Begin, if the configuration says so."""
+        """Start if the configuration requires it."""
         super().startService()
         self._end = self._balancer.events.subscribe(self._event)
         self._configure()
 
     def stopService(self) -> None:
-        """Stop, and cancel notices that are being sent."""
+        """Stop, and cancel notices being sent."""
         super().stopService()
         self._end()
         self._stop_looking()
@@ -193,7 +197,7 @@ class Alerter(Service):
             self.tell(notice)
 
     def _sound(self, alerts: Alerts) -> None:
-        """Report to the frontends whether they are attacked."""
+        """Report to the frontends whether they are under attack."""
         # the subject is the frontend, or the frontend and an address
         attacked = {one.subject.partition(" ")[0] for one in alerts.active if one.name == "attack"}
         for name, frontend in self._balancer.frontends.items():
@@ -201,7 +205,7 @@ class Alerter(Service):
                 frontend.alarm(name in attacked)
 
     def _changed(self, change: AlertChange) -> None:
-        """An alert is an event too."""
+        """Add an event for an alert that starts or ends."""
         alert = change.alert
         finding = alert.finding
         text = finding.text if change.fired else f"over: {finding.text}"
@@ -217,13 +221,11 @@ class Alerter(Service):
         write("alert {name}: {text}", name=alert.name, text=text)
 
     def tell(self, notice: Notice) -> None:
-        """Send to every target, in the background."""
+        """Send a notice to every destination, in the background."""
         for target in self._targets:
             if len(self._sending) >= IN_FLIGHT:
                 self.failed += 1
-                _quiet.warn(
-                    "too many", "alerts: too many notices are on their way, one was dropped"
-                )
+                _quiet.warn("too many", "alerts: too many notices are being sent, one was dropped")
                 continue
             sending = ensureDeferred(self._deliver(target, notice))
             self._sending.add(sending)

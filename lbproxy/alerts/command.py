@@ -23,10 +23,11 @@ _GRACE = 0.2  # seconds
 
 
 class _Run(ProcessProtocol):
-    """The document on its standard input; what it says is kept in part, for the operators' log.
+    """Runs the program with the document on its standard input. The end of its output is kept for
+    the process log.
 
-    ``done`` fires when it has exited and said all, or :data:`_GRACE` after it has exited: what it
-    has left behind in the background may hold the pipes. Cancelling it kills.
+    ``done`` fires when the program has exited and its output is complete, or :data:`_GRACE` after
+    the exit, because background processes may hold the pipes. Cancelling it kills the program.
     """
 
     def __init__(self, data: bytes, reactor: Any) -> None:
@@ -37,7 +38,7 @@ class _Run(ProcessProtocol):
         self._grace: Any = None
 
     def connectionMade(self) -> None:
-        """The program runs."""
+        """Write the document to the running program."""
         assert self.transport is not None
         self.transport.write(self._data)
         self.transport.closeStdin()
@@ -49,7 +50,7 @@ class _Run(ProcessProtocol):
     errReceived = outReceived
 
     def processExited(self, reason: Failure) -> None:
-        """The program has ended. Output may still follow."""
+        """Note the end of the program. Output may still follow."""
         self._grace = self._reactor.callLater(_GRACE, self.processEnded, reason)
 
     def processEnded(self, reason: Failure) -> None:
@@ -73,10 +74,10 @@ class _Run(ProcessProtocol):
 
 
 class CommandTarget(Destination):
-    """See :class:`lbproxy.config.model.CommandSpec`.
+    """Sends notices to a program; see :class:`lbproxy.config.model.CommandSpec`.
 
-    The program gets the notice as JSON on standard input, and ``LBPROXY_TITLE``, ``LBPROXY_TEXT``
-    and ``LBPROXY_SEVERITY`` in its environment, which is otherwise only ``PATH``.
+    The program gets the notice as JSON on standard input. Its environment is ``PATH``,
+    ``LBPROXY_TITLE``, ``LBPROXY_TEXT`` and ``LBPROXY_SEVERITY``.
     """
 
     def __init__(self, spec: CommandSpec, reactor: Any) -> None:

@@ -1,6 +1,6 @@
 """CONTROL. The contract of destinations of notices: attempts with a deadline, and retries.
 
-One module for each kind: :mod:`lbproxy.alerts.webhook`, :mod:`lbproxy.alerts.mail` and
+Each kind has a module: :mod:`lbproxy.alerts.webhook`, :mod:`lbproxy.alerts.mail` and
 :mod:`lbproxy.alerts.command`.
 """
 
@@ -17,7 +17,7 @@ from lbproxy.observe.notices import Notice
 
 __all__ = ["Destination", "NotifyError", "document", "one_line", "words_of"]
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two tries
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before the first retry
 
 
 class NotifyError(Exception):
@@ -35,10 +35,12 @@ class Destination(ABC):
 
     @abstractmethod
     async def send(self, notice: Notice) -> None:
-        """Make one attempt. Raises :class:`NotifyError` within the target's ``timeout``."""
+        """Make one attempt. Raises :class:`NotifyError` within the destination's ``timeout``."""
 
     async def deliver(self, notice: Notice) -> None:
-        """Try until it is delivered or ``retries`` are used up; raises what the last try raised."""
+        """Try until the notice is delivered or ``retries`` are used up. Raises the exception of the
+        last attempt.
+        """
         pause = _FIRST_PAUSE
         for left in range(self.retries, -1, -1):
             try:

@@ -20,13 +20,13 @@ from lbproxy.observe.notices import Notice
 __all__ = ["MailTarget"]
 
 _LITERAL = "[127.0.0.1]"
-"""What EHLO says if this machine has no name with a domain (RFC 5321 section 4.1.3)."""
+"""Name in EHLO if this machine has no name with a domain (RFC 5321 section 4.1.3)."""
 
 
 class MailTarget(Destination):
-    """See :class:`lbproxy.config.model.MailSpec`.
+    """Sends notices by mail; see :class:`lbproxy.config.model.MailSpec`.
 
-    The talk runs in a thread of the reactor's pool.
+    The SMTP dialogue runs in a thread of the reactor's pool.
     """
 
     def __init__(self, spec: MailSpec, reactor: Any) -> None:
@@ -44,8 +44,8 @@ class MailTarget(Destination):
         message["Date"] = formatdate(localtime=True)
         message["Message-ID"] = make_msgid(domain=self._spec.sender.rpartition("@")[2] or None)
         message.set_content(f"lbproxy on {socket.gethostname()}\n\n{notice.text}\n")
-        # The name is set in the thread: looking it up may ask DNS.  The timeout is that of each
-        # answer; the deadline of all of them is below.
+        # The name is set in the thread, because its look-up may query DNS. The timeout applies to
+        # each answer; the deadline of all of them is below.
         smtp = smtplib.SMTP(local_hostname=_LITERAL, timeout=self._spec.timeout)
         talk: Deferred[Any] = deferToThreadPool(
             self._reactor, self._reactor.getThreadPool(), self._talk, smtp, message
@@ -58,7 +58,7 @@ class MailTarget(Destination):
         except (smtplib.SMTPException, OSError) as error:
             raise NotifyError(words_of(error)) from None
         finally:
-            if smtp.sock is not None:  # given up: let the thread go back to the pool
+            if smtp.sock is not None:  # cancelled: return the thread to the pool
                 with suppress(OSError):
                     smtp.sock.shutdown(socket.SHUT_RDWR)
 
@@ -72,7 +72,8 @@ class MailTarget(Destination):
             smtp.ehlo()
             if spec.tls == "always" or (spec.tls == "auto" and smtp.has_extn("starttls")):
                 context = ssl.create_default_context()
-                if spec.tls == "auto":  # better than in the clear; who wants more says always
+                # opportunistic: better than clear text; ``always`` requires verification
+                if spec.tls == "auto":
                     context.check_hostname = False
                     context.verify_mode = ssl.CERT_NONE
                 smtp.starttls(context=context)

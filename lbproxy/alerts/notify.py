@@ -1,4 +1,4 @@
-"""CONTROL. Delivery of notices to operators: the destinations in ``[alerts]``.
+"""CONTROL. The destinations of notices in ``[alerts]``.
 
 :mod:`lbproxy.alerts.alerter` and ``lbproxy alert test`` use them.
 """

@@ -1,7 +1,7 @@
-"""CONTROL. Reads what the rules of alerts look at: counters, servers, certificates and logs.
+"""CONTROL. Collects the input of the alert rules: counters, servers, certificates and logs.
 
-:class:`lbproxy.alerts.alerter.Alerter` asks once a second.  Values that rarely change are read less
-often.
+:class:`lbproxy.alerts.alerter.Alerter` calls it once a second. Values that rarely change are read
+less often.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lbproxy.proxy.guarding import guard
 
 __all__ = ["AlertSampler", "SampledBalancer"]
 
-_SERVERS_EVERY = 5.0  # how often the servers of each backend are counted
+_SERVERS_EVERY = 5.0  # interval for counting the servers of each backend
 _CERTIFICATES_EVERY = 60.0
 _HALF_MINUTE = 30.0
 
@@ -39,11 +39,11 @@ _FAILURES = frozenset(kind for kind, meaning in MEANING.items() if meaning.side 
 
 
 class SampledBalancer(WatchTarget, Protocol):
-    """The observed object: :class:`lbproxy.service.LoadBalancer`."""
+    """The interface of :class:`lbproxy.service.LoadBalancer` that is sampled."""
 
     @property
     def total(self) -> ConnectionTotal:
-        """Limits of the whole process."""
+        """The connection limits of the whole process."""
 
     @property
     def config(self) -> Config:
@@ -54,7 +54,7 @@ class SampledBalancer(WatchTarget, Protocol):
 
 
 class AlertSampler:
-    """``now``: Unix time."""
+    """Collects samples. ``now``: Unix time."""
 
     def __init__(self, balancer: SampledBalancer, now: Callable[[], float]) -> None:
         self._balancer = balancer
@@ -69,7 +69,7 @@ class AlertSampler:
         self._happened[event.kind.value] = self._happened.get(event.kind.value, 0) + 1
 
     def sample(self, now: float, lag: float = 0.0) -> Sample:
-        """Return everything that the rules read at ``now``, in the reactor's clock."""
+        """Return the input of the rules at ``now``, in the reactor's clock."""
         balancer = self._balancer
         if now - self._certificates_at >= _CERTIFICATES_EVERY:
             self._certificates_at = now
@@ -105,7 +105,7 @@ class AlertSampler:
 
 
 def _shared_error(nodes: Any) -> str:
-    """Return why the shared store does not answer here or in a worker."""
+    """Return why the shared store does not respond here or in a worker."""
     if nodes is None or (nodes.up and not nodes.processes_down):
         return ""
     return str(nodes.error) or f"{nodes.processes_down} workers cannot reach it"
@@ -171,7 +171,7 @@ def _backend(backend: Backend, servers: tuple[int, int]) -> BackendSample:
 
 
 def _wanted(backend: Backend) -> tuple[int, int]:
-    """Servers that should be up, and those of them that are."""
+    """Return the number of servers that should be up, and of those that are."""
     wanted = up = 0
     for server in backend.group.servers.values():
         if server.admin is AdminState.READY and not server.spec.backup:

@@ -1,7 +1,7 @@
-"""CONTROL. Looks at the load balancer once a second and writes down what operators want to know.
+"""CONTROL. Observes the load balancer once a second and adds events for operators.
 
-Server states are told as they change (:func:`follow`); what is counted on the data path (refused
-clients, full queues, lost log lines) is read here, so that it costs traffic nothing.
+Changes of server states are reported at once (:func:`follow`). Counters of the data path (refused
+clients, full queues, lost log lines) are read here, which adds no cost to traffic.
 :mod:`lbproxy.service` owns one :class:`Watch`.
 """
 
@@ -28,10 +28,10 @@ from lbproxy.tls.certificates import KeyPair
 __all__ = ["EVERY", "EXPIRY_DAYS", "Watch", "WatchTarget", "follow"]
 
 EVERY = 1.0
-"""Seconds between two looks."""
+"""Seconds between two observations."""
 
 EXPIRY_DAYS = (14, 7, 3, 1, 0)
-"""A certificate is told of when it has fewer days left than each of these."""
+"""A certificate causes an event when it has fewer days left than each of these."""
 
 _CERTIFICATES_EVERY = 3600.0
 _REFUSALS = (
@@ -49,7 +49,7 @@ _STATES = {
 
 
 def follow(backend: Backend, events: Events) -> None:
-    """Write down what becomes of its servers.  Once for each backend."""
+    """Add events for the servers of a backend. Call it once for each backend."""
     backend.group.on_state(_Servers(backend, events).moved)
 
 
@@ -57,7 +57,7 @@ class _Servers:
     def __init__(self, backend: Backend, events: Events) -> None:
         self._backend = backend
         self._events = events
-        self._empty = False  # as told
+        self._empty = False  # last reported state
 
     def moved(self, server: ServerState, old: State, new: State) -> None:
         backend = self._backend
@@ -65,7 +65,7 @@ class _Servers:
         subject = f"{backend.name}/{server.name}"
         note = server.note if server.admin is AdminState.READY else ""
         if new is State.DOWN and not server.addresses:
-            note = "it has no address"
+            note = "the server has no address"
         self._events.add(
             kind,
             subject,
@@ -84,18 +84,18 @@ class _Servers:
             self._events.add(
                 EventKind.BACKEND_EMPTY,
                 backend.name,
-                f"backend {backend.name} has no server left",
+                f"backend {backend.name} has no usable server",
                 EventSeverity.ERROR,
                 backend=backend.name,
             )
 
 
 class WatchTarget(Protocol):
-    """The observed object: :class:`lbproxy.service.LoadBalancer`."""
+    """The interface of :class:`lbproxy.service.LoadBalancer` that is observed."""
 
     @property
     def events(self) -> Events:
-        """The list that events are added to."""
+        """The event list."""
 
     @property
     def frontends(self) -> Mapping[str, Frontend]:
@@ -116,7 +116,7 @@ class WatchTarget(Protocol):
 
 
 class Watch(Service):
-    """``reactor``: IReactorTime.  ``now``: Unix time, for certificates."""
+    """Observes the counters. ``reactor``: IReactorTime. ``now``: Unix time, for certificates."""
 
     name = "watch"
 
@@ -128,13 +128,13 @@ class Watch(Service):
         self._reactor = reactor
         self._now = now
         self._call: Any = None
-        self._seen: dict[str, int] = {}  # counters as last read
+        self._seen: dict[str, int] = {}  # counters at the last observation
         self._bursts: dict[str, Burst] = {}
-        self._told: dict[str, float] = {}  # certificate -> days it was last told of
+        self._told: dict[str, float] = {}  # certificate -> number of days in its last event
         self._certificates_at = float("-inf")
 
     def startService(self) -> None:
-        """Begin; what was counted before is not reported."""
+        """Start. Earlier counts are not reported."""
         super().startService()
         for key, value, _ in self._counted():
             self._seen[key] = value
@@ -168,7 +168,9 @@ class Watch(Service):
             self._certificates()
 
     def _counted(self) -> Iterable[tuple[str, int, Callable[[int], None]]]:
-        """Yield a key, the total, and the event for its growth, for each counter elsewhere."""
+        """Yield a key, the total, and the event for its growth, for each counter of another
+        module.
+        """
         for frontend in self._watched.frontends.values():
             for kind in _REFUSALS:
                 total = frontend.counters.closes.get(kind, 0)
@@ -207,7 +209,7 @@ class Watch(Service):
             self._events.add(
                 EventKind.QUEUE_FULL,
                 backend.name,
-                f"backend {backend.name} sent {count} away: its queue was full",
+                f"backend {backend.name} rejected {count} requests: its queue was full",
                 EventSeverity.WARNING,
                 backend=backend.name,
                 count=count,

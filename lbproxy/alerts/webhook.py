@@ -22,7 +22,7 @@ from lbproxy.observe.notices import Notice
 
 __all__ = ["WebhookTarget"]
 
-_DISCARD = 64 * 1024  # most that is read of an answer
+_DISCARD = 64 * 1024  # maximum number of response bytes that are read
 
 
 @implementer(IBodyProducer)
@@ -49,9 +49,9 @@ class _Body:
 
 
 class _Discard(Protocol):
-    """Reads what is left of an answer, within reason, so that the connection ends well.
+    """Reads the rest of a response, up to a limit, so that the connection ends cleanly.
 
-    Cancelling ``done`` ends the connection.
+    Cancelling ``done`` closes the connection.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class _Discard(Protocol):
             self._end()
 
     def connectionLost(self, reason: Any = None) -> None:
-        """The response is complete."""
+        """Note that the response is complete."""
         if not self.done.called:
             self.done.callback(None)
 
@@ -75,13 +75,13 @@ class _Discard(Protocol):
 
 
 class WebhookTarget(Destination):
-    """See :class:`lbproxy.config.model.WebhookSpec`."""
+    """Sends notices to a URL; see :class:`lbproxy.config.model.WebhookSpec`."""
 
     def __init__(self, spec: WebhookSpec, reactor: Any, agent: Any = None) -> None:
         super().__init__(reactor)
         self._spec = spec
         self.retries = spec.retries
-        where = urlsplit(spec.url)  # chats have the secret in the path
+        where = urlsplit(spec.url)  # chat services put the secret into the path
         line = f" (line {spec.where.line})" if spec.where.line else ""
         self.name = f"webhook {where.scheme}://{where.netloc.rpartition('@')[2][:60]}{line}"
         policy = BrowserLikePolicyForHTTPS()
@@ -116,7 +116,7 @@ class WebhookTarget(Destination):
 
 
 def _late(result: Any, seconds: float) -> Any:
-    """Return the error of a timeout, whatever the cancelled operation raised."""
+    """Return the error of a timeout, regardless of the exception of the cancelled operation."""
     raise TimeoutError(seconds)
 
 

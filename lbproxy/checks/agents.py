@@ -1,14 +1,13 @@
-"""CONTROL. Agents: programs beside the servers that say how much work they want.
+"""CONTROL. Agents: programs beside the servers that report their capacity.
 
-:class:`AgentChecker` asks each server's agent on schedule, as checks are made.  The rules, of which
-:attr:`lbproxy.balance.server.ServerState.state` holds the first three:
+:class:`AgentChecker` queries each server's agent periodically, like a check. The rules follow;
+:attr:`lbproxy.balance.server.ServerState.state` implements the first three:
 
-1. The operator's ``drain`` and ``maint`` stand, whatever an agent says; an agent takes back only
-   its own.
+1. The operator's ``drain`` and ``maint`` override any agent. An agent only ends its own states.
 2. A server is up if both its checks and its agent say so.
-3. An agent's ``maint`` stops the checks, but not the agent, who alone can end it.
-4. A percentage is of the weight that is configured or that the operator has set; ``maxconn`` takes
-   the place of the configured one.
+3. An agent's ``maint`` stops the checks, but not the agent, because only the agent can end it.
+4. A percentage applies to the weight that is configured or set by the operator; ``maxconn``
+   replaces the configured one.
 5. Values that a line omits stay unchanged. An agent that cannot be reached, or sends an invalid
    line, changes nothing, and is logged once.
 """
@@ -43,7 +42,7 @@ __all__ = ["AgentChecker", "AgentState", "Agents"]
 
 _log = Logger()
 
-_limits: WeakKeyDictionary[ServerState, int] = WeakKeyDictionary()  # ``maxconn`` as agents said
+_limits: WeakKeyDictionary[ServerState, int] = WeakKeyDictionary()  # ``maxconn`` from agents
 
 
 class AgentChecker(Checker):
@@ -68,7 +67,7 @@ class AgentChecker(Checker):
         self._silent: WeakKeyDictionary[ServerState, bool] = WeakKeyDictionary()
 
     def wants(self, server: ServerState) -> bool:
-        """Return True: servers that are not checked have agents too."""
+        """Return True: servers without checks have agents too."""
         return True
 
     def rests(self, server: ServerState) -> bool:
@@ -80,7 +79,7 @@ class AgentChecker(Checker):
         return server.spec.agent_address
 
     def judged(self, check: ServerCheck, result: Result, transition: Transition | None) -> None:
-        """An agent was asked."""
+        """Process the answer of an agent."""
         server = check.server
         if self._group.servers.get(server.name) is not server:
             return
@@ -93,14 +92,16 @@ class AgentChecker(Checker):
             self._unheard(server, result.note)
             return
         if self._silent.pop(server, False):
-            _log.info("{server} has an agent again", server=f"{self.backend_name}/{server.name}")
+            _log.info(
+                "the agent of {server} answers again", server=f"{self.backend_name}/{server.name}"
+            )
         self._apply(server, advice)
 
     def _unheard(self, server: ServerState, note: str) -> None:
         if not self._silent.get(server):
             self._silent[server] = True
             _log.warn(
-                "the agent of {server} is not heard, and nothing changes: {note}",
+                "no valid answer from the agent of {server}; its last values stay: {note}",
                 server=f"{self.backend_name}/{server.name}",
                 note=note,
             )
@@ -113,9 +114,9 @@ class AgentChecker(Checker):
         said.take(advice)
         state = said.state
         if state is not server.agent:
-            note = advice.note or f"its agent says {state.value}"
+            note = advice.note or f"its agent reports {state.value}"
             _log.info(
-                "the agent of {server} says {state}{note}",
+                "the agent of {server} reports {state}{note}",
                 server=f"{self.backend_name}/{server.name}",
                 state=state.value,
                 note=f": {advice.note}" if advice.note else "",
@@ -131,7 +132,7 @@ class AgentChecker(Checker):
 
 @define
 class AgentState:
-    """The last words of an agent. A line keeps the values that it omits."""
+    """The last values of an agent. A line keeps the values that it omits."""
 
     wish: str = "ready"
     well: bool = True
@@ -150,14 +151,14 @@ class AgentState:
 
     @property
     def state(self) -> State:
-        """The strictest of it; UP for no wish at all."""
+        """The strictest requested state; UP if none is requested."""
         if self.wish != "ready":
             return State(self.wish)
         return State.UP if self.well else State.DOWN
 
 
 class Agents(Feature["Backend"]):
-    """``agent``: see the module."""
+    """The feature for agents. ``agent``: the configuration; see the module."""
 
     name = "agent"
     keys = ("agent",)
@@ -183,7 +184,7 @@ class Agents(Feature["Backend"]):
         )
 
     def detach(self) -> None:
-        """Forget what the agents wanted, unless other ones are asked from now on."""
+        """Drop the values of the agents, unless the new configuration queries agents too."""
         if self._owner.spec.agent is None:
             _forget(self._owner.group)
 
@@ -202,5 +203,5 @@ def _forget(group: ServerGroup) -> None:
             group.set_agent(server, State.UP)
         group.set_agent_share(server, 1.0)
         limit = _limits.pop(server, None)
-        if limit is not None and limit == server.maxconn:  # nobody has set another one since
+        if limit is not None and limit == server.maxconn:  # still the value that an agent has set
             group.set_maxconn(server.name, server.spec.maxconn)

@@ -2,8 +2,8 @@
 group.
 
 :mod:`lbproxy.service` runs one :class:`Checker` per backend that has a ``check``. Servers in maint,
-without an address yet, or marked ``no_check`` are left alone. Checks are spread over the interval,
-never overlap for one server, and end at their timeout whatever the probe does.
+without an address yet, or with ``no_check`` are skipped. Checks are spread over the interval, never
+overlap for one server, and end at their timeout regardless of the probe.
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -35,15 +35,17 @@ __all__ = ["Checker"]
 
 _log = Logger()
 
-_JITTER = 0.1  # of the interval, at most, added to the first check
-_PART = 0.9  # of the timeout, for each of several addresses: the others have answered by then
+_JITTER = 0.1  # maximum random delay of the first check, as a part of the interval
+# part of the timeout for each of several addresses, so that a slow one leaves the others their
+# results
+_PART = 0.9
 
 
 class Checker(Service):
     """Keeps the health of one backend's servers up to date; see the module.
 
-    ``tls_for(server)``: how traffic speaks TLS with it, or None. Call :meth:`sync` after servers
-    were added or removed, or their admin state changed. ``checks``: by server.
+    ``tls_for(server)``: TLS parameters of its traffic, or None. Call :meth:`sync` after servers
+    were added or removed, or after their admin state changed. ``checks``: by server.
     """
 
     each_address = True
@@ -83,14 +85,14 @@ class Checker(Service):
         self.sync()
 
     def stopService(self) -> None:
-        """Cancel everything; verdicts stay."""
+        """Cancel all checks. The last results stay."""
         super().stopService()
         for check in self.checks.values():
             check.stop()
         self.checks.clear()
 
     def sync(self) -> None:
-        """Follow the group: servers added, removed, put into maint or back."""
+        """Update the checks after servers were added, removed, put into maint or taken back."""
         if not self.running:
             return
         wanted = [server for server in self._group.servers.values() if self.wants(server)]
@@ -121,7 +123,7 @@ class Checker(Service):
     # -- for ServerCheck ------------------------------------------------------------------------
 
     async def check_once(self, check: ServerCheck) -> Result:
-        """Run the probe on every address of the server. Exceptions of the probe pass."""
+        """Run the probe on every address of the server. Exceptions of the probe propagate."""
         server = check.server
         wanted = self.elsewhere(server)
         places = await places_of(server, wanted, self.spec.port, self._env.reactor)
@@ -152,7 +154,9 @@ class Checker(Service):
     async def _probe_all(
         self, server: ServerState, places: Sequence[tuple[str, Address]]
     ) -> dict[str, Result]:
-        """Run the probe on several addresses at once; a failure of one is its result."""
+        """Run the probe on several addresses at once. An exception for one address is its
+        result.
+        """
         clock, limit = self._env.reactor, self.spec.timeout * _PART
         running = [
             ensureDeferred(self._probe(server, address)).addTimeout(limit, clock)
@@ -165,7 +169,7 @@ class Checker(Service):
         return results
 
     def judged(self, check: ServerCheck, result: Result, transition: Transition | None) -> None:
-        """Count a check, and report its changes to the group and the log."""
+        """Process the result of a check, and report changes to the group and the log."""
         server = check.server
         if result.ok:
             server.counters.probes_ok += 1
@@ -181,7 +185,7 @@ class Checker(Service):
             self._group.set_health(server, check.state.healthy, result.note)
         if result.drain and result.ok and not server.leaving:
             _log.info(
-                "server {backend}/{server} wants no new work: {note}",
+                "server {backend}/{server} accepts no new work: {note}",
                 backend=self.backend_name,
                 server=server.name,
                 note=result.note,
@@ -203,7 +207,7 @@ class Checker(Service):
         )
 
     def probe_failed(self, failure: Failure) -> None:
-        """Log the traceback of a probe that raised, once; notes have the later ones."""
+        """Log the traceback of a probe that raised, once. Later exceptions appear in notes only."""
         if not self._probe_broken:
             self._probe_broken = True
             _log.failure(
@@ -214,7 +218,7 @@ class Checker(Service):
 
 
 def _failed(failure: Failure, limit: float) -> Result:
-    """The result of a probe that raised, or took longer than ``limit`` seconds."""
+    """Return the result of a probe that raised, or took longer than ``limit`` seconds."""
     late = failure.check(TimeoutError) is not None
     note = f"no answer in {limit:g} s" if late else failure.getErrorMessage()[:200]
     return Result(False, shorten(note), limit if late else 0.0)

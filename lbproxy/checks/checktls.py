@@ -1,13 +1,13 @@
 """CONTROL. The TLS settings for the checks of one backend.
 
-Made by :mod:`lbproxy.service`, asked by :class:`lbproxy.checks.checker.Checker` before each check.
-The rules:
+:mod:`lbproxy.service` creates it, and :class:`lbproxy.checks.checker.Checker` calls it before each
+check. The rules:
 
 1. ``no_tls``: never.
-2. TLS is spoken if the server's line says ``tls``, if the check does, or if there is no such check
-   without it (:attr:`lbproxy.probes.base.Probe.secure`).
-3. ``sni``, ``ca`` and ``verify`` of the check come before those of the server's line. Where the
-   check says none of them and traffic speaks TLS too, traffic's own context is used, without
+2. TLS is used if the server's line has ``tls``, if the check has it, or if this kind of check
+   always needs it (:attr:`lbproxy.probes.base.Probe.secure`).
+3. ``sni``, ``ca`` and ``verify`` of the check take precedence over those of the server's line. If
+   the check sets none of them and traffic uses TLS too, traffic's own context is used, without
    resuming its sessions.
 """
 
@@ -31,7 +31,9 @@ TLSFor = Callable[[ServerState], TLSParameters | None]
 
 
 class CheckTLS:
-    """``traffic(server)`` is what its traffic speaks; ``probe`` the probe that asks."""
+    """The TLS parameters of checks. ``traffic(server)``: parameters of its traffic. ``probe``: the
+    probe of the checks.
+    """
 
     def __init__(
         self,
@@ -49,10 +51,9 @@ class CheckTLS:
         self._made: WeakKeyDictionary[ServerState, TLSParameters] = WeakKeyDictionary()
 
     def __call__(self, server: ServerState) -> TLSParameters | None:
-        """For one server, None in the clear.
+        """Return the parameters for one server, None without TLS.
 
-        The first time it reads files and may raise
-        :class:`lbproxy.tls.certificates.CertificateError`.
+        The first call reads files and may raise :class:`lbproxy.tls.certificates.CertificateError`.
         """
         if self._check.no_tls or not (self._secure or server.spec.tls):
             return None
@@ -67,7 +68,7 @@ class CheckTLS:
         check = self._check
         host = check.sni or server.sni
         if not host and server.check_address is not None and not server.tls:
-            host = server.check_address.host  # the name in the line that this check goes to
+            host = server.check_address.host  # the name in the server line that this check uses
         spec = evolve(
             server,
             sni=host,

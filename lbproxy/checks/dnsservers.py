@@ -1,11 +1,11 @@
-"""CONTROL. ``discover``: all addresses of a DNS name as servers of a backend.
+"""CONTROL. ``discover``: all addresses of a DNS name become servers of a backend.
 
 :class:`DNSServers` is the feature, :class:`LookUps` the service that looks names up. Workers get
 the servers from the master. The rules:
 
 1. An address keeps its server, with name, counters and state, as long as answers contain it.
-2. A new address takes the first free name of its line; without one it is not used, and a line in
-   the log says so once.
+2. A new address takes the first free name of its line. Without a free name it is not used, which is
+   logged once.
 3. A server whose address is gone is removed: it gets no new traffic, and its sessions continue.
 4. A look-up that fails, takes longer than :data:`DEADLINE` or finds nothing changes nothing.
 """
@@ -38,12 +38,12 @@ __all__ = ["ORIGIN", "DNSServers", "LookUps"]
 _log = Logger()
 
 ORIGIN: Final = "discovery:dns"
-"""Origin of the servers that were found (:class:`lbproxy.balance.server.ServerState`)."""
+"""Origin of the discovered servers (:class:`lbproxy.balance.server.ServerState`)."""
 
 DEADLINE = 5.0
-"""Longest wait for one look-up, in seconds."""
+"""Deadline of one look-up in seconds."""
 
-_FIRST_RETRY = 1.0  # after a failure; doubles up to the usual interval
+_FIRST_RETRY = 1.0  # pause after a failure; doubles up to the usual interval
 
 
 @define(eq=False)
@@ -51,7 +51,7 @@ class _Name:
     """The look-ups of one line."""
 
     spec: TemplateSpec
-    call: Any = None  # the next one
+    call: Any = None  # the next look-up
     running: Deferred[Any] | None = None
     pause: float = _FIRST_RETRY
     failing: bool = False
@@ -60,8 +60,9 @@ class _Name:
 class LookUps(Service):
     """Looks the names of ``specs`` up, at once and then every ``every`` seconds.
 
-    ``found(spec, hosts)`` gets each answer that has addresses. Call :meth:`sync` after ``specs`` or
-    ``every`` has been set."""
+    ``found(spec, hosts)`` is called with each answer that has addresses. Call :meth:`sync` after a
+    change of ``specs`` or ``every``.
+    """
 
     def __init__(
         self, backend: str, reactor: Any, found: Callable[[TemplateSpec, list[str]], None]
@@ -79,13 +80,13 @@ class LookUps(Service):
         self.sync()
 
     def stopService(self) -> None:
-        """Stop at once; servers stay."""
+        """Stop at once. Servers stay."""
         super().stopService()
         for text in list(self._names):
             self._drop(text)
 
     def sync(self) -> None:
-        """Follow ``specs``; a line that has changed is looked up at once."""
+        """Update after a change of ``specs``. A changed line is looked up at once."""
         if not self.running:
             return
         wanted = {spec.text: spec for spec in self.specs}
@@ -154,7 +155,7 @@ class LookUps(Service):
 
 
 class DNSServers(Feature["Backend"]):
-    """``discover``: see the module."""
+    """The feature for discovered servers. ``discover``: the lines; see the module."""
 
     name = "discover"
     keys = ("discover",)
@@ -162,8 +163,9 @@ class DNSServers(Feature["Backend"]):
     def __init__(self, given: Given) -> None:
         self._given = given
         self._owner: Backend
-        self._full: set[str] = set()  # lines that have had too few names
-        self._stale: set[str] = set()  # lines whose certificates may have changed since
+        self._full: set[str] = set()  # lines with fewer names than addresses
+        # lines whose certificates may have changed since the last look-up
+        self._stale: set[str] = set()
 
     @classmethod
     def prepare(cls, spec: Any, old: DNSServers | None, given: Given) -> DNSServers | None:
@@ -206,7 +208,7 @@ class DNSServers(Feature["Backend"]):
     # -- an answer ------------------------------------------------------------------------------
 
     def _found(self, spec: TemplateSpec, hosts: list[str]) -> None:
-        """Make the servers of ``spec`` those at ``hosts``."""
+        """Add and remove servers of ``spec``, so that they match ``hosts``."""
         owner = self._owner
         names = set(spec.names)
         present = {_host(one): one for one in self._mine() if one.name in names}
@@ -270,7 +272,7 @@ class DNSServers(Feature["Backend"]):
         elif spec.text not in self._full:
             self._full.add(spec.text)
             _log.warn(
-                "backend {backend}: {host} has {count} addresses more than {names} has names",
+                "backend {backend}: {host} has {count} more addresses than {names} has names",
                 backend=self._owner.name,
                 host=spec.address.host,
                 count=lacking,

@@ -19,8 +19,8 @@ async def places_of(
 ) -> list[tuple[str, Address]]:
     """Return the addresses of ``server`` as text, each with the address to check.
 
-    ``wanted``: the ``check_address``, or None; one of another host is checked alone, for the first
-    address. ``port``: of checks, or 0 for that of the server.
+    ``wanted``: the ``check_address``, or None. If it has another host, only that one is checked,
+    for the first address. ``port``: port of checks, or 0 for that of the server.
     """
     own = server.addresses
     if wanted is None:
@@ -40,7 +40,7 @@ def check_preamble(server: ServerState) -> bytes:
     """Return the PROXY header of the proxy's own connection (LOCAL, UNKNOWN), if the server expects
     one.
 
-    A ``check_address`` gets none: that is another listener.
+    A ``check_address`` gets none, because it is another listener.
     """
     if server.spec.check_address is not None or not server.spec.send_proxy:
         return b""

@@ -1,7 +1,7 @@
-"""CONTROL. Server names to addresses, at start and again every so often.
+"""CONTROL. Resolution of server names to addresses, at start and periodically.
 
-:mod:`lbproxy.service` runs one :class:`Resolver` per backend. The data path dials IP literals only;
-this is where they come from. A look-up that fails or takes too long changes nothing: the last good
+:mod:`lbproxy.service` runs one :class:`Resolver` per backend. The data path dials only IP literals,
+which this module provides. A look-up that fails or takes too long changes nothing: the last good
 answer stays.
 """
 
@@ -29,13 +29,13 @@ __all__ = ["Resolver"]
 _log = Logger()
 
 DEADLINE = 5.0
-"""Longest wait for one look-up, in seconds."""
+"""Deadline of one look-up in seconds."""
 
 CONCURRENT = 8
-"""Most look-ups of one backend at a time."""
+"""Maximum number of concurrent look-ups of one backend."""
 
-_GUARD = "guard: "  # begins the note of a server whose addresses are refused
-_FIRST_RETRY = 1.0  # after a failure; doubles up to the usual interval
+_GUARD = "guard: "  # start of the note of a server whose addresses are refused
+_FIRST_RETRY = 1.0  # pause after a failure; doubles up to the usual interval
 
 
 @define(eq=False)
@@ -55,9 +55,9 @@ class Resolver(Service):
 
     ``reactor``: IReactorTime and IReactorPluggableNameResolver. ``every``: seconds between look-ups
     of one name. ``slots`` bounds concurrent look-ups and may be shared. Call :meth:`sync` after
-    servers were added or removed; literals are set at once, in the constructor and there, names
-    only while running. ``judge``: decides about the addresses of names. If it refuses one of an
-    answer, the server gets none of them and is down.
+    servers were added or removed. Literals are set at once, in the constructor and in :meth:`sync`;
+    names only while running. ``judge`` checks the addresses of names. If it refuses one address of
+    an answer, the server gets none of them and is down.
     """
 
     def __init__(
@@ -81,18 +81,18 @@ class Resolver(Service):
         self._learn()
 
     def startService(self) -> None:
-        """Look every name up now, then regularly."""
+        """Look up every name now, then periodically."""
         super().startService()
         self.sync()
 
     def stopService(self) -> None:
-        """Stop at once; addresses stay as they are."""
+        """Stop at once. Addresses stay as they are."""
         super().stopService()
         for server in list(self._names):
             self._drop(server)
 
     def sync(self) -> None:
-        """Follow the group: servers added are resolved, servers removed forgotten."""
+        """Update after changes of the group: resolve added servers, drop removed ones."""
         self._learn()
         if not self.running:
             return
@@ -105,15 +105,15 @@ class Resolver(Service):
                 self._look(name)
 
     def _learn(self) -> None:
-        """Servers that are new; a literal is their address at once."""
+        """Register new servers. A literal is set as their address at once."""
         known, self._named = self._named, {}
         with self._group.changes():
             for server in self._group.servers.values():
                 self._named[server] = known[server] if server in known else self._name_of(server)
 
     def _name_of(self, server: ServerState) -> Address | None:
-        """The address of ``server`` if it is a name; literals are set, and an application
-        has none.
+        """Return the address of ``server`` if it is a name. Literals are set already, and an
+        application has no address.
         """
         wanted = server.spec.target.address
         if wanted is None:
@@ -159,7 +159,7 @@ class Resolver(Service):
         self._again(name, self._every)
 
     def _judged(self, judge: AddressJudge, name: _Name, hosts: list[str]) -> bool:
-        """Return whether all addresses are allowed; if not, the server loses those that it has."""
+        """Return whether all addresses are allowed. If not, the server loses its present ones."""
         server, note = name.server, ""
         try:
             judge.check(hosts, name.wanted.port)
@@ -196,7 +196,9 @@ class Resolver(Service):
                 server=server.name,
                 host=name.wanted.host,
                 reason=reason,
-                kept=f"keeping {_words(server.addresses)}" if server.addresses else "it is down",
+                kept=f"keeping {_words(server.addresses)}"
+                if server.addresses
+                else "the server is down",
             )
         self._again(name, min(name.pause, self._every))
         name.pause = min(name.pause * 2, self._every)
@@ -206,7 +208,9 @@ class Resolver(Service):
         name.call = self._reactor.callLater(delay, self._look, name)
 
     def _set(self, server: ServerState, wanted: Address, hosts: list[str]) -> None:
-        """New addresses, unless they are the old ones in another order (resolvers rotate them)."""
+        """Set new addresses, unless they are the old ones in another order (resolvers rotate
+        them).
+        """
         addresses = tuple(evolve(wanted, host=host) for host in hosts)
         if set(addresses) == set(server.addresses):
             return

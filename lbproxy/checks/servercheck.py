@@ -1,4 +1,4 @@
-"""CONTROL. The checks of one server: when they run, their deadline, and their verdicts."""
+"""CONTROL. The checks of one server: their schedule, deadline and results."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["NOTE", "CheckOwner", "ServerCheck"]
 _log = Logger()
 
 NOTE = 1100
-"""Characters of the longest note that is kept; an agent's line fits."""
+"""Maximum length of a stored note in characters, enough for an agent's line."""
 
-_SOON = 0.1  # a server that comes back from maint is checked after this long
+_SOON = 0.1  # delay before the check of a server that comes back from maint
 
 
 class CheckOwner(Protocol):
-    """The :class:`~lbproxy.checks.checker.Checker`, as the check of a server uses it."""
+    """The interface of :class:`~lbproxy.checks.checker.Checker` to the check of a server."""
 
     spec: CheckSpec
     dialler: Dialler
@@ -39,17 +39,17 @@ class CheckOwner(Protocol):
         """Return whether checks of ``server`` pause."""
 
     async def check_once(self, check: ServerCheck) -> Result:
-        """Run the probe on every address of the server.  Exceptions of the probe pass."""
+        """Run the probe on every address of the server. Exceptions of the probe propagate."""
 
     def judged(self, check: ServerCheck, result: Result, transition: Transition | None) -> None:
-        """Count a check and apply its verdict."""
+        """Process the result of a check."""
 
     def probe_failed(self, failure: Failure) -> None:
         """Log the traceback of a probe that raised."""
 
 
 class ServerCheck:
-    """The checks of one server; the admin side reads ``state``, ``last`` and ``last_at``."""
+    """The checks of one server. The admin API reads ``state``, ``last`` and ``last_at``."""
 
     def __init__(self, owner: CheckOwner, server: ServerState, delay: float) -> None:
         spec = owner.spec
@@ -62,7 +62,7 @@ class ServerCheck:
         self.last: Result | None = None
         self.last_at = -1.0
         self._owner = owner
-        self._idle = False  # in maint when last looked at
+        self._idle = False  # in maint at the last call of look()
         self._begun = 0.0
         self._running: Deferred[Any] | None = None
         self._next = owner.dialler.wheel.timer(self._start)
@@ -76,8 +76,8 @@ class ServerCheck:
         self._cancel()
 
     def look(self) -> None:
-        """The operator may have changed something: leave a server in maint alone, check one that
-        came back.
+        """Handle a change by the operator: pause the checks of a server in maint, resume those of
+        one that came back.
         """
         maint = self._owner.rests(self.server)
         if maint and not self._idle:
@@ -88,8 +88,8 @@ class ServerCheck:
             self._arm(min(_SOON, self._owner.spec.every))
 
     def _arm(self, wait: float) -> None:
-        """Check again ``wait`` after the last was due, not after it began: timers fire a little
-        late, and servers whose checks were spread would drift into one another.
+        """Schedule the next check ``wait`` after the last one was due, not after it started. Timers
+        fire a little late, and checks that were spread would otherwise drift together.
         """
         now = self._owner.dialler.wheel.now()
         self._due = max(now, self._due + wait)
@@ -135,7 +135,7 @@ class ServerCheck:
 
     def _over(self, running: Deferred[Any], found: Result | Failure) -> None:
         if self._running is not running:
-            return  # cancelled, or judged already
+            return  # cancelled, or decided already
         self._running = None
         self._deadline.clear()
         self._owner.turns.leave(self)
@@ -143,7 +143,7 @@ class ServerCheck:
 
     def _result(self, found: Any) -> Result:
         if isinstance(found, Result):
-            note = shorten(found.note, NOTE)  # a server's words may hold what a terminal obeys
+            note = shorten(found.note, NOTE)  # text from a server may contain terminal escapes
             return found if note == found.note else evolve(found, note=note)
         seconds = self._owner.dialler.wheel.now() - self._begun
         if isinstance(found, Failure):
@@ -164,7 +164,7 @@ class ServerCheck:
         self.last = result
         self.last_at = owner.dialler.wheel.now()
         transition = self.state.result(result)
-        # Armed before anybody is told: nothing that goes wrong there may end the checks.
+        # Scheduled before the observers are called, so that their exceptions cannot end the checks.
         wait = self.state.interval(spec.every, spec.fast, spec.down)
         self._arm(wait)
         owner.judged(self, result, transition)

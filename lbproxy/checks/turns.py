@@ -1,4 +1,4 @@
-"""CONTROL. A limit of checks at a time."""
+"""CONTROL. A limit of concurrent checks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ __all__ = ["CheckTurns", "LimitedCheck"]
 
 
 class LimitedCheck(Protocol):
-    """A check that may have to wait."""
+    """A check that may have to wait for its turn."""
 
     def go(self) -> None:
-        """Begin: there is room."""
+        """Start the check."""
 
 
 class CheckTurns:
-    """Runs at most ``limit`` checks at a time. Further checks wait in order of arrival, and
-    their deadlines have not started.
+    """Runs at most ``limit`` checks at a time. Further checks wait in order of arrival; their
+    deadlines have not started.
     """
 
     def __init__(self, limit: int) -> None:
@@ -25,7 +25,7 @@ class CheckTurns:
         self._waiting: dict[LimitedCheck, None] = {}
 
     def take(self, check: LimitedCheck) -> bool:
-        """Return whether a check may begin now; otherwise call its ``go`` later."""
+        """Return whether a check may start now. Otherwise its ``go`` is called later."""
         if not self._limit or check in self._at_work:
             return True
         if len(self._at_work) >= self._limit:
@@ -35,7 +35,7 @@ class CheckTurns:
         return True
 
     def leave(self, check: LimitedCheck) -> None:
-        """End or withdraw a check; harmless at any time."""
+        """End or withdraw a check. May be called at any time."""
         self._waiting.pop(check, None)
         if check not in self._at_work:
             return

@@ -42,7 +42,7 @@ def parse_path(text: str, base_dir: str) -> str:
     Raises :class:`Unfit`.
     """
     if "\0" in text:
-        raise Unfit(f"{_shown(text)} is not a path: it holds a NUL character")
+        raise Unfit(f"{_shown(text)} is not a path: it contains a NUL character")
     return os.path.normpath(os.path.join(base_dir, text)) if text else ""  # noqa: PTH118
 
 

@@ -202,7 +202,7 @@ class _Builder:
         else:
             found = section.kind
             self.problems.add(section.where, section.title, "", message, found=found, known=known)
-        # What names it is not wrong as well.
+        # A reference to it is not reported as another error.
         self.drafts.doubtful.add((nearest_word(section.kind, known), section.name))
 
     def _name_fits(self, section: IniSection) -> bool:
@@ -234,7 +234,7 @@ class _Builder:
         here = foreign_key(entry.key)
         if here and not homes:
             message, known = f"{message}; {here}", ()
-        if homes:  # the word is right, the place is not
+        if homes:  # the word exists, but in another place
             message, known = f"{message} here; it belongs in {' or '.join(homes)}", ()
         title = entry.section or section.title
         self.problems.add(entry.where, title, entry.key, message, found=entry.key, known=known)
@@ -254,16 +254,16 @@ class _Builder:
                 repeated.append(entry)
             else:
                 mine[entry.key] = entry
-        # Routes are judged by the frontend's mode, so that comes first.
+        # Routes depend on the frontend's mode, so that is read first.
         for key in sorted(mine, key=lambda k: k != "mode"):
             self._key(mine[key], fields[key], draft)
         aside = Draft(draft.kind, draft.name, draft.spec, draft.where, shown=draft.shown)
         aside.values["mode"] = draft.mode
-        for entry in repeated:  # for their own errors
+        for entry in repeated:  # to report their own errors
             self._key(entry, fields[entry.key], aside)
 
     def _key(self, entry: IniEntry, field: attrs.Attribute[Any], draft: Draft) -> None:
-        name = field.name  # of a key that is a word of Python, another one
+        name = field.name  # the label of a key whose name is reserved in Python
         draft.lines[name] = entry.where
         if entry.inherited:
             draft.inherited[name] = entry.inherited

@@ -23,9 +23,9 @@ Found = Callable[[str], Mapping[str, ServerSpec]]
 
 VERSION = 1
 _ADMIN = ("ready", "drain", "maint")
-_MOST = 100_000  # entries of one kind in a file
-_SORTED = 2000  # names that are sorted at once
-_LINE = 10_000  # characters of an added server's line
+_MOST = 100_000  # maximum entries of one kind in a file
+_SORTED = 2000  # number of names sorted at once
+_LINE = 10_000  # maximum length of an added server's line in characters
 
 
 @frozen
@@ -92,8 +92,8 @@ class Changes:
         return self.servers.get(backend, {}).get(server, ServerChange())
 
     def note(self, spec: ServerSpec, backend: str, what: str, value: Any) -> None:
-        """Record a change of ``weight``, ``maxconn`` or ``admin``; a value as in ``spec`` is no
-        change.
+        """Record a change of ``weight``, ``maxconn`` or ``admin``. A value equal to that in
+        ``spec`` is no change.
         """
         configured = getattr(spec, what)
         change = evolve(
@@ -143,7 +143,7 @@ class Changes:
             del table[backend]
 
     def copied(self) -> Changes:
-        """Return a copy that later changes leave alone; a few milliseconds for 100,000 servers."""
+        """Return an independent copy. It takes a few milliseconds for 100,000 servers."""
         return Changes(
             {backend: dict(servers) for backend, servers in self.servers.items()},
             {backend: dict(lines) for backend, lines in self.added.items()},
@@ -151,7 +151,7 @@ class Changes:
         )
 
     def names(self) -> list[tuple[str, str]]:
-        """Return (backend, server) of each server that differs from the configuration."""
+        """Return (backend, server) for each server that differs from the configuration."""
         tables: tuple[Any, ...] = (self.servers, self.added, self.removed)
         found = [
             (backend, name) for table in tables for backend in table for name in table[backend]
@@ -194,10 +194,10 @@ class Changes:
     # -- plain data -----------------------------------------------------------------------------
 
     def as_json(self, ordered: bool = False) -> dict[str, Any]:
-        """Return JSON types for the state file; ``ordered``: with all names in order.
+        """Return JSON types for the state file. ``ordered``: sort all names.
 
-        For a thread: no single call into C takes long with 100,000 servers, so the thread of the
-        reactor gets its turns.
+        Made for a thread: no single call into C takes long with 100,000 servers, so that the
+        reactor's thread can run.
         """
         backends: Callable[[Iterable[str]], list[str]] = sorted if ordered else list
         names: Callable[[Iterable[str]], Iterable[str]] = _in_order if ordered else iter
@@ -252,7 +252,7 @@ def _in_order(names: Iterable[str]) -> Iterator[str]:
 
 
 def _plain(change: ServerChange) -> dict[str, Any]:
-    """Return what has changed, by name in order."""
+    """Return the changed values, by name in order."""
     every = (("admin", change.admin), ("maxconn", change.maxconn), ("weight", change.weight))
     return {what: value for what, value in every if value is not None}
 
@@ -308,11 +308,11 @@ def _named(table: Any) -> dict[str, Any]:
 def _change(data: Any) -> ServerChange:
     known = {f.name for f in attrs.fields(ServerChange)}
     if not isinstance(data, dict) or not data or data.keys() - known:
-        raise ValueError("not what is changed of a server")
+        raise ValueError("not a table of changes of a server")
     for what in ("weight", "maxconn"):
         value = data.get(what, 0)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 10_000_000:
-            raise ValueError(f"{what} {value!r} is not a number that can be")
+            raise ValueError(f"{what} {value!r} is not an allowed number")
     if data.get("admin", "ready") not in _ADMIN:
-        raise ValueError(f"admin {data['admin']!r} is none of {', '.join(_ADMIN)}")
+        raise ValueError(f"admin {data['admin']!r} is not one of {', '.join(_ADMIN)}")
     return ServerChange(**data)

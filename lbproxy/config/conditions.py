@@ -49,7 +49,7 @@ def read_conditions(
         negated = words[at].is_bare and words[at].text == "not"
         at += negated
         if at >= len(words):
-            spot.wrong("'not' stands before nothing")
+            spot.wrong("no condition follows 'not'")
             break
         verb = words[at]
         if not (verb.is_bare and verb.text in VERBS):
@@ -105,7 +105,7 @@ def _lists(args: Sequence[str], spot: Spot, scope: Scope) -> None:
 
 def _track(args: Sequence[str], spot: Spot, scope: Scope) -> None:
     """Report a track that does not exist."""
-    with suppress(ValueError):  # reported
+    with suppress(ValueError):  # reported already
         name, known = track_of(args), scope.names("track")
         if name not in known:
             spot.wrong(f"there is no track {name!r}", found=name, known=sorted(known))
@@ -113,7 +113,7 @@ def _track(args: Sequence[str], spot: Spot, scope: Scope) -> None:
 
 def _unknown_verb(word: Word, spot: Spot) -> None:
     if word.is_bare and word.text == "default":
-        spot.wrong("'default' stands alone, without conditions")
+        spot.wrong("'default' cannot be combined with conditions")
         return
     message, here = f"unknown condition {word.text!r}", foreign_condition(word.text)
     if here:

@@ -1,7 +1,7 @@
 """PURE. The declaration of a feature: its keys and its sections, for the configuration.
 
 A feature with keys declares them in a module apart from its implementation, without Twisted, so
-that reading a configuration does not import the feature.  The implementation inherits the
+that reading a configuration does not import the feature. The implementation inherits the
 declaration (:class:`lbproxy.proxy.feature.Feature`).
 """
 
@@ -19,13 +19,13 @@ OwnerKind = Literal["frontend", "backend", "route"]
 
 
 class Declaration:
-    """``owner``: the kind of object that has the feature.
+    """The declaration of a feature. ``owner``: the kind of object that has the feature.
 
-    ``Keys``: an attrs class of :func:`lbproxy.config.model.option` fields, all with defaults, that
-    become keys of its owner's section; None if :mod:`lbproxy.model` has them.  ``workers=`` of an
-    option says how workers split it (:mod:`lbproxy.config.share`).  ``RouteKeys``: likewise options
-    of routes, for a feature of a frontend; None where a route has none.  ``sections``: kinds of
-    sections that belong to the feature.
+    ``Keys``: an attrs class of :func:`lbproxy.config.model.option` fields, all with defaults, which
+    become keys of its owner's section; None if :mod:`lbproxy.model` has them. ``workers=`` of an
+    option says how workers split it (:mod:`lbproxy.config.share`). ``RouteKeys``: the same for
+    options of routes, for a feature of a frontend; an option is None if the route does not set it.
+    ``sections``: kinds of sections that belong to the feature.
     """
 
     owner: ClassVar[OwnerKind] = "backend"
@@ -43,7 +43,9 @@ class Declaration:
 
     @classmethod
     def loses_at_restart(cls, config: Config) -> str:
-        """Name the state that a restart loses unless ``[lbproxy] state`` is set; "" for none."""
+        """Return the name of the state that a restart loses unless ``[lbproxy] state`` is set; ""
+        if none.
+        """
         return ""
 
 

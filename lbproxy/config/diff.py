@@ -39,9 +39,9 @@ class Effect(str, Enum):
 
     NOW = "at once"
     NEXT = "new connections and the next requests"
-    LISTEN = "bound or closed; what is connected stays"
-    SERVERS = "at once; what runs on a removed server may finish in timeout_drain"
-    DRAIN = "what is connected may finish in timeout_drain"
+    LISTEN = "bound or closed; open connections stay"
+    SERVERS = "at once; sessions on a removed server may finish in timeout_drain"
+    DRAIN = "open sessions may finish in timeout_drain"
     RESTART = "needs a restart; the old value stays"
 
 
@@ -224,7 +224,7 @@ def _lines(
     before, after, shown_before, shown_after = (
         tuple(value_kind(kind).parts(value)) for value in (old, new, shown_old, shown_new)
     )
-    if before == after:  # a plugin's code
+    if before == after:  # the code of a plugin
         pairs = zip(_items(old), _items(new), shown_before, strict=True)
         changed = tuple(line for a, b, line in pairs if a != b)
         return changed, changed

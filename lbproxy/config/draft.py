@@ -1,6 +1,6 @@
-"""PURE. A configuration in construction: sections with the keys read so far, and their errors.
+"""PURE. A configuration under construction: sections with the keys read so far, and their errors.
 
-:mod:`lbproxy.config.build` fills it, the checks of :mod:`lbproxy.config.sections` judge it.
+:mod:`lbproxy.config.build` fills it, and the checks of :mod:`lbproxy.config.sections` validate it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Draft:
     """One section. ``spec`` is its model class.
 
     ``values``: valid keys that were written, and the valid lines of keys with several lines.
-    ``lines``: position of each written key. ``broken``: written keys with an error; nothing is
-    judged by what they lack. ``inherited``: keys of a ``[defaults]``, with their mode or "any".
-    ``shown``: header under which it was written, if that is another one. ``elsewhere``: the same
-    for single lines.
+    ``lines``: position of each written key. ``broken``: written keys with an error; checks treat
+    them as unknown. ``inherited``: keys of a ``[defaults]``, with their mode or "any". ``shown``:
+    header under which it was written, if that is another one. ``elsewhere``: the same for single
+    lines.
     """
 
     kind: str

@@ -91,7 +91,7 @@ def _json(value: Any) -> Any:
     found = {
         label(f): _json(getattr(value, f.name))
         for f in attrs.fields(type(value))
-        if f.name != "where" and f.init  # what is made of the others says nothing new
+        if f.name != "where" and f.init  # the derived values of the others add nothing
     }
     if isinstance(value, LogSpec):
         del found["conditions"]

@@ -140,7 +140,7 @@ def _bare(text: str) -> Endpoint:
     host, colon, port = text.rpartition(":")
     if not colon or not host:
         raise Unfit(
-            f"{text!r} is not an address to listen at: write tcp:8080, tls:8443, unix:/path or "
+            f"{text!r} is not an address to listen on: write tcp:8080, tls:8443, unix:/path or "
             "IP:PORT"
         )
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
@@ -151,7 +151,7 @@ def _bare(text: str) -> Endpoint:
 def parse_endpoint(text: str, base_dir: str = "") -> Endpoint:
     """Parse an endpoint. Raises :class:`Unfit`."""
     if "\0" in text:
-        raise Unfit("an endpoint cannot hold a NUL character")
+        raise Unfit("an endpoint cannot contain a NUL character")
     found = _PREFIX.fullmatch(text)
     if not found:
         return _bare(text)

@@ -1,5 +1,5 @@
 """PURE. Sections, plugins, options and conditions of HAProxy, nginx, Traefik, Caddy and Apache,
-with their equivalents, for :mod:`lbproxy.config.foreign`.  Keys are in
+with their equivalents, for :mod:`lbproxy.config.foreign`. Keys are in
 :mod:`lbproxy.config.foreignkeys`.
 """
 
@@ -80,7 +80,7 @@ OPTIONS = {
     "rise": "'rise=2' in 'check'",
     "fall": "'fall=3' in 'check'",
     "port": "'port=' in 'check', or 'check_address' on the server",
-    "cookie": "'sticky = cookie NAME' in the backend; values are made from the names of servers",
+    "cookie": "'sticky = cookie NAME' in the backend; values are derived from the names of servers",
     "max_fails": "'passive = errors=5 eject=10s' in the backend",
     "fail_timeout": "'passive = errors=5 eject=10s' in the backend",
     "down": "'disabled'",
@@ -94,13 +94,13 @@ OPTIONS = {
     "minconn": "'maxconn=' alone",
     "slowstart": "'slow_start = 30s' in the backend",
     "slow_start": "'slow_start = 30s' in the backend, for all its servers",
-    "resolvers": "not needed: names are looked up, and again every 'resolve_every'",
+    "resolvers": "not needed: names are looked up at start, and again every 'resolve_every'",
     "default_server": "the listener or route that is written first",
-    "http2": "not needed: it is offered where it is supported",
+    "http2": "not needed: it is offered if it is supported",
 }
 
 CONDITIONS = {
-    "location": "'path /x/*', or 'path /x' for one path alone",
+    "location": "'path /x/*', or 'path /x' for this path only",
     "server_name": "'host NAME'",
     "hostname": "'host NAME'",
     "path_beg": "'path /x/*'",

@@ -1,21 +1,21 @@
-"""PURE. The INI text as sections, keys and lines, each with its place.
+"""PURE. Parses INI text into sections, keys and lines, each with its position.
 
-Called by :mod:`lbproxy.config.build`.
+:mod:`lbproxy.config.build` calls it.
 
-The grammar, one rule each:
+The grammar:
 
 1.  ``[kind]`` or ``[kind name]`` in the first column begins a section.
 2.  ``key = value`` in the first column; the key ends at the first ``=``.
-3.  A line that begins with white space is one more line of the key above it; blank lines and
-    comments between them change nothing. A key has as many items as it has lines with text.
-4.  A line whose first character (after white space) is ``#`` or ``;`` is a comment; so is the rest
+3.  A line that begins with white space is one more line of the key above it. Blank lines and
+    comments between them are ignored. A key has as many items as it has lines with text.
+4.  A line whose first character (after white space) is ``#`` or ``;`` is a comment. So is the rest
     of a line after white space and ``#``, outside of quotes. A quote that is not closed on its line
     does not hide a comment.
 5.  ``${NAME}`` and ``${NAME:-default}`` in a value are replaced from the environment; ``$${`` is a
     plain ``${``.
-6.  ``include = FILE`` (also a glob, also several lines) may stand before the first section only. It
-    is relative to the including file; its sections follow those of the including file. Every file
-    is read once; a cycle is an error.
+6.  ``include = FILE`` (also a glob, also several lines) is allowed only before the first section.
+    It is relative to the including file; its sections follow those of the including file. Every
+    file is read once; a cycle is an error.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _HEADER = re.compile(r"\[([^\]]*)\](.*)", re.DOTALL)
 class Item:
     """One line of a value, without comment and with variables replaced.
 
-    ``text`` is for splitting into words: a variable whose value has several words is quoted there.
+    ``text`` is split into words: in it, a variable whose value has several words is quoted.
     ``plain`` is the same line as one text, None if it begins with a quote. ``broken``: a variable
     could not be replaced, which has been reported; ``text`` is then as written. ``section``: the
     header under which it was written, if that is another one.
@@ -128,7 +128,7 @@ class _FileParser:
         self.block: IniEntry | None = None
         """The last key, if no value follows on its own line, as in ``servers =``."""
         self.loose = False
-        """Whether the last line was one of the block but not indented."""
+        """Whether the last line belonged to the block but was not indented."""
 
     def parse(self, text: str) -> None:
         for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
@@ -154,8 +154,7 @@ class _FileParser:
         if self.entry is None:
             self._wrong(
                 where,
-                f"{mask_text(line)!r} begins with white space but there is no key above it to "
-                "belong to; "
+                f"{mask_text(line)!r} begins with white space, but no key precedes it; "
                 "sections and keys begin in the first column" + _foreign(line),
             )
             return
@@ -164,8 +163,8 @@ class _FileParser:
 
     def _header(self, line: str, where: Where) -> None:
         self.entry = self.block = None
-        # A broken header still begins a section, nameless, so that its keys are not taken for the
-        # one above.
+        # An invalid header still begins a section without a name, so that its keys do not go to the
+        # previous one.
         self.section = IniSection("", "", where)
         found = _HEADER.fullmatch(strip_comment(line))
         if not found or found[2].strip():
@@ -204,10 +203,10 @@ class _FileParser:
             self.section.entries.append(self.entry)
 
     def _unindented(self, line: str, key: str, where: Where) -> bool:
-        """Report a line that should be indented, and take it as one of the block above.
+        """Report a line that should be indented, and add it to the block above.
 
-        No key contains white space. A line without ``=`` is one of the block if the block has no
-        lines yet, or only such ones. Words of other programs are left to :func:`_foreign`.
+        No key contains white space. A line without ``=`` belongs to the block if the block has no
+        lines yet, or only such lines. :func:`_foreign` handles words of other programs.
         """
         block = self.block
         if block is None or foreign_key(line):
@@ -216,7 +215,7 @@ class _FileParser:
             return False
         self.loose = True
         shown = mask_text(strip_comment(line))
-        self._wrong(where, f"{shown!r} is a line of {block.key!r} above: indent it", block.key)
+        self._wrong(where, f"{shown!r} belongs to {block.key!r} above: indent it", block.key)
         self.entry = block
         self._value(line, where)
         return True
@@ -239,7 +238,7 @@ class _FileParser:
 
 
 class _Loader:
-    """Follows includes."""
+    """Parses a file and its includes."""
 
     def __init__(self, reader: FileReader, env: Mapping[str, str], problems: Problems) -> None:
         self.reader, self.env, self.problems = reader, env, problems

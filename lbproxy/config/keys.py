@@ -1,8 +1,9 @@
 """PURE. Keys that features add to the sections and lines of the model.
 
-The model class of a section becomes a subclass with further fields, so that their keys are read,
-checked, dumped, compared and documented as any other.  :func:`lbproxy.features.declare_keys` calls
-this once for the features of each kind of section: making a class costs a millisecond.
+The model class of a section is replaced by a subclass with additional fields, so that the new keys
+are read, checked, dumped, compared and documented like all others.
+:func:`lbproxy.features.declare_keys` calls this once for the features of each kind of section,
+because creating a class costs a millisecond.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ Fields = Mapping[str, "Attribute[Any]"]
 
 
 def add_keys(kind: Literal["frontend", "backend", "route"] | str, *keys: type[Any]) -> None:
-    """Give the sections of ``kind`` the keys of ``keys``, attrs classes of
+    """Add the keys of ``keys`` to the sections of ``kind``. ``keys`` are attrs classes of
     :func:`lbproxy.config.model.option` fields, which all have defaults.
 
-    Keys of a ``route`` are keys of the frontend and options of its routes: an option of a route is
-    None where it is not written, and the key of the frontend holds.  Adding the same class again
-    does nothing; ValueError for a key that exists, or of a kind that an option cannot have.
+    Keys of a ``route`` become keys of the frontend and options of its routes. An option of a route
+    is None if it is not written, and the key of the frontend applies. Adding the same class again
+    does nothing. Raises ValueError for a key that exists already, or of a kind that options do not
+    support.
     """
     section = SECTIONS["frontend" if kind == "route" else kind]
     groups = [attrs.fields_dict(one) for one in keys]
@@ -38,8 +40,8 @@ def add_keys(kind: Literal["frontend", "backend", "route"] | str, *keys: type[An
 
 
 def add_route_options(*keys: type[Any], default_words: str = "none") -> None:
-    """Give routes the options of ``keys``, attrs classes as of :func:`add_keys`; an option is None
-    where it is not written.
+    """Add options to routes. ``keys`` are attrs classes as for :func:`add_keys`. An option is None
+    if it is not written.
     """
     spec = LINES["route"].options
     assert spec is not None
@@ -51,7 +53,7 @@ def add_route_options(*keys: type[Any], default_words: str = "none") -> None:
 
 
 def _extended(spec: type[Any], groups: Sequence[Fields], title: str) -> type[Any]:
-    """``spec`` with the fields of ``groups``; itself if it has all of them."""
+    """Return ``spec`` with the fields of ``groups``, or ``spec`` itself if it has all of them."""
     known = attrs.fields_dict(spec)
     added: dict[str, Attribute[Any]] = {}
     for group in groups:
@@ -77,7 +79,7 @@ def _extended(spec: type[Any], groups: Sequence[Fields], title: str) -> type[Any
 
 
 def _as_option(key: Attribute[Any], default_words: str) -> Attribute[Any]:
-    """A key as the option of a route, which may be absent."""
+    """Return a key as the option of a route, which may be absent."""
     kind = key.metadata["kind"]
     if kind.partition(":")[0] in ("line", "lines"):
         raise ValueError(f"{key.name}: a route cannot have an option of kind {kind!r}")

@@ -54,7 +54,7 @@ def substitute(text: str, env: Mapping[str, str]) -> str:
 def substitute_words(text: str, env: Mapping[str, str]) -> str:
     """Replace variables in a text that is split into words.
 
-    As :func:`substitute`, but a variable stays one word, or a part of one.
+    Like :func:`substitute`, but a variable stays one word, or a part of one.
     """
     out, around = "", ""
     for value, variable in _pieces(text, env):

@@ -24,7 +24,7 @@ from lbproxy.model.secrets import (
 __all__ = ["is_secret", "masked", "redact"]
 
 _LOGIN = re.compile(r"auth|pass", re.IGNORECASE)
-_SHORTEST = 6  # characters of a secret that are recognised within a message
+_SHORTEST = 6  # minimum length of a part of a secret that is recognised within a message
 
 
 def is_secret(f: attrs.Attribute[Any], names: Any, get: Callable[[str], Any]) -> bool:
@@ -37,7 +37,7 @@ def is_secret(f: attrs.Attribute[Any], names: Any, get: Callable[[str], Any]) ->
         return False
     if f.metadata.get("secret") or f.metadata.get("kind") == "secret" or secret_name(f.name):
         return True
-    if f.name == "value":  # of a header that a filter sets
+    if f.name == "value":  # the name of a header that a filter sets
         header = get("header")
         return isinstance(header, str) and secret_header(header)
     if f.name in ("header", "send") and isinstance(value, str) and "value" not in names:
@@ -66,7 +66,7 @@ def masked(value: Any) -> Any:
             shown: Any = MASK
         else:
             shown = masked(own)
-        object.__setattr__(made, f.name, shown)  # past the validators: nobody uses it
+        object.__setattr__(made, f.name, shown)  # bypasses the validators; the copy is only shown
     return made
 
 

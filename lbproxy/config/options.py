@@ -116,8 +116,8 @@ class _Reader:
         self.fields = fields
         self.foreign = foreign
         self.values: dict[str, Any] = {}
-        self.texts: dict[str, str] = {}  # the last one of each field
-        self.secret = ""  # the word before, if it set a secret option
+        self.texts: dict[str, str] = {}  # the last word of each field
+        self.secret = ""  # the previous word, if it set a secret option
 
     def read(self, words: Iterable[Word]) -> dict[str, Any]:
         for word in words:
@@ -135,7 +135,7 @@ class _Reader:
         pair = word.option()
         before, self.secret = self.secret, ""
         if before and pair is None and not self._is_flag(word.text):
-            self.spot.hide(word.text.lstrip("="))  # of "password x", or "password = x y"
+            self.spot.hide(word.text.lstrip("="))  # from "password x", or "password = x y"
             self.secret = before
         elif pair is None and word.is_bare and self._looks_secret(word.text):
             self.secret = word.text
@@ -151,7 +151,7 @@ class _Reader:
         elif self.slots:
             self._fill(word)
         elif before and pair is None and word.text != "=" and before in self.values:
-            self.spot.wrong(f"{before} has more than one word; text with spaces stands in quotes")
+            self.spot.wrong(f"{before} has more than one word; quote text with spaces")
         else:
             self._unknown(pair[0] if pair else word.text)
 

@@ -1,7 +1,7 @@
 """PURE. The part of a configuration that one of several worker processes serves.
 
-The options say it themselves: ``option(..., workers=RULE)`` in :mod:`lbproxy.model` and in the
-``Options`` of plugins.  Without a rule a worker gets the value as it is.
+The options declare it: ``option(..., workers=RULE)`` in :mod:`lbproxy.model` and in the ``Options``
+of plugins. Without a rule a worker gets the value as it is.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import attrs
 __all__ = ["MASTER", "SHARED", "SPLIT", "share_of"]
 
 SPLIT = "split"
-"""A limit: each worker gets an equal share, whole numbers rounded up so that 0 alone means no
+"""A limit. Each worker gets an equal share; whole numbers are rounded up, so that only 0 means no
 limit.
 """
 
 MASTER = "master"
-"""Only the master does this: workers get the default."""
+"""Only the master uses the option: workers get the default."""
 
 SHARED = "shared"
-"""The workers keep this limit together at run time, so they get it whole.  Nothing inside it is
+"""The workers enforce this limit together at run time, so they get all of it. Nested values are not
 split.
 """
 
@@ -30,10 +30,10 @@ T = TypeVar("T")
 
 
 def share_of(spec: T, workers: int) -> T:
-    """Return ``spec``, an attrs object, as one of ``workers`` processes serves it.
+    """Return the part of ``spec``, an attrs object, for one of ``workers`` processes.
 
-    Nested specs, and those in tuples, are treated alike.  An object without anything to change is
-    returned itself.
+    Nested specs, and those in tuples, are treated alike. If nothing changes, ``spec`` itself is
+    returned.
     """
     changes = {}
     for name, rule, default in _rules(cast("Any", type(spec))):
@@ -58,7 +58,7 @@ def _part(value: Any, rule: str, workers: int) -> Any:
 
 @cache
 def _rules(cls: Any) -> tuple[tuple[str, str, Any], ...]:
-    """Name, rule and default of each field that may be different in a worker."""
+    """Return name, rule and default of each field that may differ in a worker."""
     found = []
     for field in attrs.fields(cls):
         rule = field.metadata.get("workers", "")

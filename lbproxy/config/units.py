@@ -67,7 +67,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 
 
 def parse_span(text: str) -> tuple[int, int]:
-    """``22:00-06:00`` as minutes after midnight.  Raises :class:`Unfit`."""
+    """Return a period such as ``22:00-06:00`` in minutes after midnight. Raises :class:`Unfit`."""
     found = clock_span(text)
     if found is not None:
         return found
@@ -84,7 +84,7 @@ def _span(text: str, facts: Facts, base_dir: str) -> str:
 
 def _string(text: str, facts: Facts, base_dir: str) -> str:
     if "\0" in text:
-        raise Unfit(f"{shown(text)} holds a NUL character")
+        raise Unfit(f"{shown(text)} contains a NUL character")
     return text
 
 
@@ -96,7 +96,7 @@ def _choice(text: str, facts: Facts, base_dir: str) -> str:
 
 
 CAUSES = ("connect", "reset", "timeout", "junk")
-"""Causes of a failed attempt, in one word each; see :mod:`lbproxy.http.retry`."""
+"""Words for causes of a failed attempt; see :mod:`lbproxy.http.retry`."""
 
 
 def _retry(text: str, facts: Facts, base_dir: str) -> str:
@@ -118,12 +118,12 @@ def _method(text: str, facts: Facts, base_dir: str) -> str:
     if not _METHOD.fullmatch(text):
         raise Unfit(f"{shown(text)} is not a request method", found=text)
     if text.upper() in _METHODS and not text.isupper():
-        raise Unfit(f"{shown(text)}: this method is written in capitals, {text.upper()}")
+        raise Unfit(f"{shown(text)}: write this method in capitals, {text.upper()}")
     return text
 
 
 def _program(text: str, facts: Facts, base_dir: str) -> str:
-    """A path as any other if it has a slash; else a name to be looked for in PATH."""
+    """Read a path if it contains a slash, else a name to be looked up in PATH."""
     return _path(text, facts, base_dir) if "/" in text else _string(text, facts, base_dir)
 
 
@@ -140,7 +140,7 @@ def _pattern(text: str, facts: Facts, base_dir: str) -> str:
 
 
 SECRET_LENGTH = 16
-"""The fewest characters of a secret."""
+"""Minimum length of a secret in characters."""
 
 
 def _secret(text: str, facts: Facts, base_dir: str) -> str:
@@ -248,10 +248,10 @@ def _kind(kind: str) -> UnitKind:
 
 
 def parse(kind: str, text: str, facts: Facts, base_dir: str = "") -> Any:
-    """``text`` as a value of ``kind``; ``list:KIND`` gives a tuple.
+    """Return ``text`` as a value of ``kind``. ``list:KIND`` gives a tuple.
 
-    ``facts`` are a field's metadata (see :func:`lbproxy.model.option`).  Relative paths are taken
-    from ``base_dir``.  Raises :class:`Unfit`.
+    ``facts`` are a field's metadata (see :func:`lbproxy.model.option`). Relative paths are resolved
+    against ``base_dir``. Raises :class:`Unfit`.
     """
     one = _kind(kind)
     if kind.startswith("list:"):
@@ -260,7 +260,7 @@ def parse(kind: str, text: str, facts: Facts, base_dir: str = "") -> Any:
 
 
 def dump(kind: str, value: Any) -> str:
-    """The text that :func:`parse` makes ``value`` of."""
+    """Return the text that :func:`parse` reads as ``value``."""
     one = _kind(kind)
     if value is None:
         return one.none
@@ -270,7 +270,7 @@ def dump(kind: str, value: Any) -> str:
 
 
 def describe(kind: str, facts: Facts) -> str:
-    """The kind in words, bounds and choices included, for the reference."""
+    """Return the kind in words, including bounds and choices, for the reference."""
     one = _kind(kind)
     words = one.words
     if kind.removeprefix("list:") == "choice":
@@ -286,7 +286,7 @@ def describe(kind: str, facts: Facts) -> str:
 
 
 def describe_default(kind: str, value: Any) -> str:
-    """The default ``value`` in words, for the reference."""
+    """Return the default ``value`` in words, for the reference."""
     if kind.startswith("list:"):
         return dump(kind, value) if value else "empty"
     one = _kind(kind)

@@ -1,9 +1,9 @@
 """PURE. The value of a key: how it is read from its lines, written back and described.
 
-:func:`value_kind` gives the reader of a field's kind. There are four shapes: one word or text
+:func:`value_kind` returns the reader of a field's kind. There are four shapes: one word or text
 (``int``, ``duration`` and the other :data:`lbproxy.config.units.KINDS`), a list of them
 (``list:KIND``), one line (``line:NAME``) and several lines (``lines:NAME``) of a class in
-:data:`lbproxy.config.lines.LINES`. Nothing else in this package asks what kind a value is.
+:data:`lbproxy.config.lines.LINES`. Only this module distinguishes the shapes.
 """
 
 from __future__ import annotations
@@ -34,15 +34,17 @@ class ValueKind(ABC):
     """One shape of value."""
 
     separate = False
-    """Whether each line counts for itself, so that those without errors are checked further."""
+    """Whether each line is independent, so that valid lines are checked further if others have
+    errors.
+    """
 
     @abstractmethod
     def read(self, entry: IniEntry, facts: Facts, spot: Spot, scope: Scope) -> Any:
-        """The value of ``entry``; mistakes go to ``spot``, and the result is then worth nothing."""
+        """Return the value of ``entry``. Errors go to ``spot``; the result is then invalid."""
 
     @abstractmethod
     def dump(self, value: Any) -> list[str]:
-        """The lines that :meth:`read` makes ``value`` of."""
+        """Return the lines that :meth:`read` reads as ``value``."""
 
     def parts(self, value: Any) -> list[str]:
         """Return the lines as :meth:`dump`, but with one item of a list per line, for
@@ -52,11 +54,11 @@ class ValueKind(ABC):
 
     @abstractmethod
     def describe(self, facts: Facts) -> str:
-        """The kind in words, for the reference."""
+        """Return the kind in words, for the reference."""
 
     @abstractmethod
     def describe_default(self, value: Any) -> str:
-        """The default ``value`` of a key in words, for the reference."""
+        """Return the default ``value`` of a key in words, for the reference."""
 
 
 class _One(ValueKind):
@@ -78,11 +80,11 @@ class _One(ValueKind):
 
     @abstractmethod
     def read_item(self, item: Item, facts: Facts, spot: Spot, scope: Scope) -> Any:
-        """The value of the line ``item``."""
+        """Return the value of the line ``item``."""
 
 
 class _Plain(_One):
-    """A number, a duration, a path, a text."""
+    """A number, a duration, a path or a text."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -143,7 +145,7 @@ class _List(ValueKind):
 
 
 class _Line(_One):
-    """One line with a language of its own."""
+    """One line with its own syntax."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -184,7 +186,7 @@ class _Lines(ValueKind):
         empty = facts.get("empty")
         if empty is not None:
             if not entry.items:
-                spot.wrong(f"has no lines; write {empty} if that is meant")
+                spot.wrong(f"has no lines; write {empty} if that is intended")
             if [item.text for item in entry.items] == [empty]:
                 return ()
         for item in entry.items:
@@ -216,9 +218,9 @@ class _Lines(ValueKind):
 
 @cache
 def value_kind(kind: str) -> ValueKind:
-    """The reader of ``kind`` (see :func:`lbproxy.model.base.option`).
+    """Return the reader of ``kind`` (see :func:`lbproxy.model.base.option`).
 
-    KeyError for a line that does not exist.
+    Raises KeyError for an unknown class of line.
     """
     shape, _, name = kind.partition(":")
     if shape in ("line", "lines") and name not in LINES:
@@ -231,12 +233,12 @@ def value_kind(kind: str) -> ValueKind:
 
 
 def value_lines(kind: str, value: Any) -> list[str]:
-    """The lines of one value."""
+    """Return the lines of one value."""
     return value_kind(kind).dump(value)
 
 
 def read_words(text: str, spot: Spot) -> Sequence[Word] | None:
-    """The words of ``text``, or None with the mistake reported."""
+    """Return the words of ``text``, or None with the error reported."""
     try:
         return split(text)
     except Unfit as error:
@@ -245,7 +247,7 @@ def read_words(text: str, spot: Spot) -> Sequence[Word] | None:
 
 
 def _unquoted(text: str) -> str:
-    """A value that is one quoted word without its quotes; any other as it is."""
+    """Return a value that is one quoted word without its quotes, and any other value unchanged."""
     if text[0] not in "\"'":
         return text
     words = split(text)

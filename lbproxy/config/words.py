@@ -1,8 +1,8 @@
-r"""PURE. Splitting a value into words, and quoting words so that they split back.
+r"""PURE. Splits a value into words, and quotes words so that they split again.
 
-Used by the parsers of this package. The rules: white space separates; ``'...'`` is taken as it is;
-in ``"..."`` the escapes ``\" \\ \n \t \r`` stand for their character and any other backslash for
-itself; outside of quotes a backslash is an ordinary character, so that patterns need no doubling.
+White space separates words. ``'...'`` is literal. In ``"..."`` the escapes ``\" \\ \n \t \r`` stand
+for their character, and any other backslash for itself. Outside of quotes a backslash is an
+ordinary character, so that patterns need no doubling.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _OPTION = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)=")
 
 @frozen
 class Word:
-    """One word: ``text`` without its quotes, ``column`` from 1.
+    """One word. ``text``: without its quotes. ``column``: from 1.
 
-    ``bare`` is the part before the first quote: only there can ``key=`` or a keyword stand, so that
+    ``bare`` is the part before the first quote. Only there can ``key=`` or a keyword stand, so that
     quoting a word always makes it plain text.
     """
 
@@ -40,13 +40,13 @@ class Word:
         return self.bare == self.text
 
     def option(self) -> tuple[str, str] | None:
-        """(key, value) when it reads ``key=value`` with the key not quoted, else None."""
+        """Return (key, value) if the word is ``key=value`` with an unquoted key, else None."""
         found = _OPTION.match(self.bare)
         return (found[1], self.text[found.end() :]) if found else None
 
 
 def _quoted(text: str, start: int) -> tuple[str, int]:
-    """The content of the quotes that open at ``start``, and the index behind them."""
+    """Return the content of the quotes that open at ``start``, and the index after them."""
     mark, i = text[start], start + 1
     out: list[str] = []
     while i < len(text):
@@ -63,7 +63,8 @@ def _quoted(text: str, start: int) -> tuple[str, int]:
 
 
 def split(text: str, separators: str = "") -> list[Word]:
-    """The words of ``text``; ``separators`` are characters that separate besides white space.
+    """Return the words of ``text``. ``separators``: characters that separate words besides white
+    space.
 
     Raises :class:`Unfit` for a quote that is not closed.
     """
@@ -91,13 +92,15 @@ def split(text: str, separators: str = "") -> list[Word]:
 
 
 def comma_items(text: str) -> list[str]:
-    """The items of a list separated by commas, white space or both; ``""`` is an empty item."""
+    """Return the items of a list separated by commas, white space or both. ``""`` is an empty
+    item.
+    """
     return [word.text for word in split(text, ",")]
 
 
 def quote(text: str, *, force: bool = False) -> str:
-    """``text`` as one word that :func:`split` gives back; ``force``: with quotes even if it needs
-    none.
+    """Return ``text`` as one word that :func:`split` reads again. ``force``: add quotes even if
+    they are not needed.
     """
     if not force and _PLAIN.fullmatch(text):
         return text
@@ -105,5 +108,5 @@ def quote(text: str, *, force: bool = False) -> str:
 
 
 def join(items: Iterable[str], separator: str = " ") -> str:
-    """The items, quoted where needed, as a list that :func:`comma_items` gives back."""
+    """Return the items, quoted where necessary, as a list that :func:`comma_items` reads again."""
     return separator.join(quote(item) for item in items)

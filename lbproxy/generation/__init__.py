@@ -1,1 +1,3 @@
-"""CONTROL. A configuration at work: assembled, bound, replaced by the next one, retired."""
+"""CONTROL. The live objects of a configuration: their assembly, binding, replacement by a reload,
+and end.
+"""

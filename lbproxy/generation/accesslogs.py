@@ -58,7 +58,7 @@ class LogAssembly:
         return kind(log, self._run.ground.reactor)
 
     def _write_log(self, log: LogSpec, spec: FrontendSpec, old: Any) -> Any:
-        """``old``: the writer of the same log in the present generation, or None."""
+        """Write one log. ``old``: the writer of the same log in the present generation, or None."""
         sink = self._sink(log, spec)
         located = _is_located(self._run.config)
         if (
@@ -93,7 +93,7 @@ def _is_located(config: Config | None) -> bool:
 
 
 def _same_target(old: LogSpec, new: LogSpec) -> bool:
-    """Return whether two logs have the same output, whatever is written there."""
+    """Return whether two logs have the same output, regardless of their lines."""
     alike = evolve(
         old,
         format=new.format,

@@ -1,10 +1,10 @@
-"""CONTROL. Assembly: from a configuration to a :class:`~lbproxy.generation.plan.Plan` of all live
-objects.
+"""CONTROL. Creates a :class:`~lbproxy.generation.plan.Plan` of all live objects from a
+configuration.
 
 :mod:`lbproxy.service` calls it at start, and so do :mod:`lbproxy.generation.reload` and ``lbproxy
-check``. It reads keys and certificates, opens and binds nothing, and changes nothing that serves.
-Mistakes that only show here (a certificate, a filter that cannot be created) are all reported at
-once.
+check``. It reads keys and certificates, opens and binds nothing, and does not change objects in
+use. All errors that show only here (a certificate, a filter that cannot be created) are reported
+together.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log = Logger()
 def compile_config(config: Config, ground: Ground, old: Generation | None = None) -> Plan:
     """Return the objects that ``config`` needs, not started, with those of ``old`` that continue.
 
-    Raises ConfigErrors with everything wrong.
+    Raises ConfigErrors with all errors.
     """
     run = Assembly(config, ground, old or Generation(Config()))
     backends = BackendAssembly(run)

@@ -1,4 +1,4 @@
-"""CONTROL. The common state of an assembly: configuration, plan and the mistakes found.
+"""CONTROL. The common state of an assembly: configuration, plan and errors.
 
 :mod:`lbproxy.generation.assemble` uses it.
 """
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Assembly:
-    """One run from a configuration to a plan. ``old``: the generation that serves now.
+    """One run from a configuration to a plan. ``old``: the generation in use.
 
     ``hooks_changed``: frontends have to be compiled again.
     """
@@ -42,15 +42,15 @@ class Assembly:
         self._read_secret()
 
     def problem(self, where: Where, section: str, key: str, error: Exception) -> None:
-        """Collect a mistake; raise it at once after the run, when an operator adds a server."""
+        """Record an error. After the run, when an operator adds a server, raise it at once."""
         problems = self.problems or Problems()
         problems.add_exception(self.config.place(where, section, key), section, key, error)
         if self.problems is None:
             problems.raise_if_any()
 
     def make(self, plugin: PluginSpec, section: str, key: str, make: Callable[[], T]) -> T | None:
-        """Return what ``make``, the code of a plugin, returns; None after an exception, which is
-        collected.
+        """Return the result of ``make``, the code of a plugin. An exception is recorded, and the
+        result is None.
         """
         try:
             return make()
@@ -94,10 +94,10 @@ class Assembly:
         return filters
 
     def finish(self) -> Plan:
-        """End the run: return the plan, or raise ConfigErrors with all mistakes.
+        """End the run: return the plan, or raise ConfigErrors with all errors.
 
-        Backends keep this object, for the TLS of servers that are added later. So it forgets the
-        old generation: each one would keep the one before.
+        Backends keep this object for the TLS of servers that are added later. It therefore drops
+        the old generation; otherwise each generation would keep the previous one alive.
         """
         problems, self.problems = self.problems, None
         assert problems is not None
@@ -117,7 +117,7 @@ class Assembly:
 
 def _made_filter(plugin: PluginSpec, env: Any) -> Any:
     made = make_filter(plugin, env)
-    compile_phases([made])  # as frontends do: its mistakes are found now
+    compile_phases([made])  # as frontends do, to find errors now
     return made
 
 

@@ -1,6 +1,6 @@
 """CONTROL. The backends of a configuration, with their balancers, checks and TLS.
 
-New ones are created; old ones that continue are found.
+New backends are created, and old ones that continue are found.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ class BackendAssembly:
             server.name: self._old_tls(before, server, tls_for(server)) for server in spec.servers
         }
         for line in spec.discover:
-            tls_for(line.server_at(line.names[0], "192.0.2.1"))  # its mistakes are found now
+            tls_for(line.server_at(line.names[0], "192.0.2.1"))  # to find errors now
         if before is not None:
             backend = before
         elif balancer is None:
-            return  # the problem is collected already
+            return  # the error is recorded already
         else:
             first = self._made_first(spec, tls, tls_for)
             backend = Backend(
@@ -103,7 +103,7 @@ class BackendAssembly:
     def _balancer(self, spec: BackendSpec) -> Any:
         def make() -> Any:
             balancer = spec.balance.cls(spec.balance.options, self._run.env(spec.name))
-            frozenset(balancer.needs)  # frontends will ask
+            frozenset(balancer.needs)  # frontends need it
             return balancer
 
         return self._run.make(spec.balance, f"backend {spec.name}", "balance", make)
@@ -163,8 +163,8 @@ class BackendAssembly:
 
     @staticmethod
     def _made_first(spec: BackendSpec, tls: Mapping[str, Any], tls_for: TLSFor) -> TLSFor:
-        """Return the TLS parameters made for the servers of ``spec``; others are servers that are
-        added later.
+        """Return the TLS parameters for the servers of ``spec``, and for servers that are added
+        later.
         """
         ours = {id(server) for server in spec.servers}
 

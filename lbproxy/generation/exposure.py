@@ -18,7 +18,7 @@ __all__ = ["exposed_files", "exposed_keys", "is_exposed"]
 
 
 def is_exposed(path: str) -> bool:
-    """Return whether everybody on this machine can read the file: its mode, and those of its
+    """Return whether all users of this machine can read the file, by its mode and those of its
     folders.
     """
     file = Path(path).absolute()
@@ -31,9 +31,9 @@ def is_exposed(path: str) -> bool:
 
 
 def exposed_keys(owner: str, pairs: Iterable[KeyPair], config: Config) -> list[str]:
-    """A warning for each private key of a listener that everybody can read.
+    """Return a warning for each private key of a listener that all users can read.
 
-    Leaves out those of ``[certificate]``, which are in :func:`exposed_files`.
+    Excludes keys of ``[certificate]``, which :func:`exposed_files` checks.
     """
     known = {spec.key or spec.certificate for spec in config.certificates}
     files = dict.fromkeys(pair.key_file for pair in pairs if pair.key_file)
@@ -42,9 +42,10 @@ def exposed_keys(owner: str, pairs: Iterable[KeyPair], config: Config) -> list[s
 
 
 def exposed_files(config: Config) -> list[str]:
-    """A warning for each exposed file of ``[certificate]``, ``secret`` and the passwords of checks.
+    """Return a warning for each exposed file of ``[certificate]``, ``secret`` and passwords of
+    checks.
 
-    Keys of certificates that listeners name by path are found by :func:`exposed_keys`.
+    :func:`exposed_keys` checks the keys of certificates that listeners name by path.
     """
     found: dict[str, str] = {}
     for spec in config.certificates:
@@ -61,11 +62,11 @@ def exposed_files(config: Config) -> list[str]:
 
 
 def _warning(owner: str, what: str, file: str) -> str:
-    return f"{owner}: everybody on this machine can read {what} in {file}: chmod o-rwx {file}"
+    return f"{owner}: all users of this machine can read {what} in {file}: chmod o-rwx {file}"
 
 
 def _password_files(spec: Any) -> Iterator[str]:
-    """The values of all options named ``..._file`` below ``spec`` that hold a password."""
+    """Yield the values of all options named ``..._file`` below ``spec`` that contain a password."""
     for one in attrs.fields(type(spec)):
         value = getattr(spec, one.name)
         if one.metadata.get("kind") == "path" and one.name.endswith("password_file"):

@@ -1,6 +1,4 @@
-"""CONTROL. Prepares the features that a configuration asks for; part of
-:mod:`lbproxy.generation.assemble`.
-"""
+"""CONTROL. Prepares the features of a configuration, for :mod:`lbproxy.generation.assemble`."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ from lbproxy.proxy.routeowner import RouteOwner
 __all__ = ["prepare_features", "prepare_routes"]
 
 Report = Callable[[Where, str, str, Exception], None]
-"""``report(where, section, key, error)`` takes a mistake."""
+"""``report(where, section, key, error)`` records an error."""
 
 
 def prepare_features(
@@ -34,7 +32,7 @@ def prepare_features(
     given: Given,
     report: Report,
 ) -> FeatureSet:
-    """The features that a section asks for; each decides whether its old object continues."""
+    """Return the features of a section. Each one decides whether its old object continues."""
     found = {}
     for kind in features_of(owner):
         try:
@@ -54,11 +52,10 @@ def prepare_features(
 def prepare_routes(
     spec: FrontendSpec, old: Frontend | None, given: Callable[[str], Given], report: Report
 ) -> Sequence[RouteOwner]:
-    """The routes of a frontend with the features they ask for; empty if no feature belongs to
-    routes.
+    """Return the routes of a frontend with their features; empty if no feature belongs to routes.
 
-    A route continues the one with the same conditions.  ``given(name)``: for the features of a
-    route.  A mistake in a key of the frontend is reported once.
+    A route continues the old one with the same conditions. ``given(name)``: for the features of a
+    route. An error in a key of the frontend is reported once.
     """
     kinds = features_of("route")
     if not kinds:
@@ -112,7 +109,7 @@ def _routes(spec: FrontendSpec) -> Sequence[RouteSpec]:
 
 
 def _filled(route: RouteSpec, spec: FrontendSpec) -> RouteSpec:
-    """``route`` with the keys of the frontend where it has none of its own."""
+    """Return ``route`` with the keys of the frontend for those that it does not set."""
     absent = {
         key: getattr(spec, key)
         for kind in features_of("route")
@@ -124,12 +121,14 @@ def _filled(route: RouteSpec, spec: FrontendSpec) -> RouteSpec:
 
 
 def _conditions(route: RouteSpec) -> str:
-    """The conditions as they may be shown."""
+    """Return the conditions as text without secrets."""
     return dump_route(masked(route)).partition(" -> ")[0]
 
 
 def _unique(name: str, names: set[str]) -> str:
-    """``name``, numbered if it is taken: conditions may differ in a secret alone."""
+    """Return ``name`` with a number if it is taken, because conditions may differ only in a
+    secret.
+    """
     found, number = name, 1
     while found in names:
         number += 1
@@ -139,9 +138,9 @@ def _unique(name: str, names: set[str]) -> str:
 
 
 def _reason(name: str, error: Exception) -> ValueError:
-    """Return the words for an error of a feature: a ValueError's own words, as they are for users.
+    """Return the error of a feature for users. A ValueError keeps its own text.
 
-    ``name``: of the part of the line that it is about, "" if the report names it.
+    ``name``: part of the line that it concerns, "" if the report names it.
     """
     words = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
     return ValueError(f"{name}: {words}" if name else words)

@@ -9,8 +9,8 @@ __all__ = ["forgotten"]
 
 
 def forgotten(config: Config) -> list[str]:
-    """Return a warning for each kind of state that features lose and no file keeps."""
+    """Return a warning for each kind of state that features lose because no file keeps it."""
     if config.settings.state:
         return []
     found = (one.loses_at_restart(config) for one in declarations().values())
-    return [f"lbproxy: without 'state' a restart forgets {what}" for what in found if what]
+    return [f"lbproxy: without 'state' a restart loses {what}" for what in found if what]

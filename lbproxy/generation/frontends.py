@@ -1,6 +1,6 @@
 """CONTROL. The frontends of a configuration, with their routes and listeners.
 
-New ones are created; old ones that continue are found.
+New frontends are created, and old ones that continue are found.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class FrontendAssembly:
     def __init__(self, run: Assembly) -> None:
         self._run = run
         self._logs = LogAssembly(run)
-        self._left = list(run.old.listeners)  # not yet taken over
+        self._left = list(run.old.listeners)  # not taken over yet
 
     def add(self, spec: FrontendSpec) -> None:
         """Plan one frontend and its listeners."""

@@ -1,7 +1,7 @@
-"""CONTROL. A compiled configuration: the live objects that serve it, and what they share with those
-before and after.
+"""CONTROL. The live objects of one configuration, and the objects that all generations share.
 
-Made by :mod:`lbproxy.generation.assemble`; :mod:`lbproxy.service` starts, replaces and stops it.
+:mod:`lbproxy.generation.assemble` creates a generation. :mod:`lbproxy.service` starts, replaces and
+stops it.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ __all__ = ["Generation", "Ground"]
 class Ground:
     """The objects that all generations of a load balancer share.
 
-    ``reactor``: what the services need of it; ``total`` counts all client connections; ``events``:
-    what happened. ``shared``, ``replicated``: the state that processes share.  ``sinks`` makes
-    the output of an access log, None: as its line says.  ``secret``: random, for a configuration
-    that has none of its own; the same for all generations.  ``nodes``: see
+    ``reactor``: provides the interfaces that the services need. ``total`` counts all client
+    connections. ``events``: the event list. ``shared``, ``replicated``: the state that processes
+    share. ``sinks`` creates the output of an access log; None: as configured. ``secret``: random,
+    for a configuration without one; the same for all generations. ``nodes``: see
     :class:`~lbproxy.sharing.contracts.Nodes`; None without ``[shared]``.
     """
 
@@ -60,7 +60,7 @@ class Ground:
     def env(self, name: str, secret: bytes = b"") -> Env:
         """Return the environment of extensions of the section ``name``.
 
-        ``secret``: the configured one, if there is one.
+        ``secret``: the configured one, if any.
         """
         return Env(
             now=self.network.wheel.now,
@@ -73,11 +73,11 @@ class Ground:
 
 @define(eq=False)
 class Generation:
-    """The live objects of one configuration: by name, ``listeners`` in the order written, ``sinks``
-    by path.
+    """The live objects of one configuration by name, ``listeners`` in the order written, and
+    ``sinks`` by path.
 
-    ``of_features``: the services of its features.  A backend continues with other features after a
-    reload, so they are noted here.
+    ``of_features``: the services of its features. They are stored here because a backend may
+    continue with other features after a reload.
     """
 
     config: Config
@@ -90,7 +90,7 @@ class Generation:
     of_features: list[Service] = field(factory=list)
 
     def sessions(self) -> int:
-        """Client connections that are being served."""
+        """Number of client connections being served."""
         return sum(frontend.client_count for frontend in self.frontends.values())
 
     def services(self) -> Iterator[Service]:
@@ -100,7 +100,7 @@ class Generation:
         yield from self.of_features
 
     def note_services(self) -> None:
-        """Note the services of the features as they are now, once all objects are in place."""
+        """Record the current services of the features, once all objects are in place."""
         for name, backend in self.backends.items():
             backend.sync = partial(self.sync, name)
         features = [one for owner in self.backends.values() for one in owner.features.values()]
@@ -108,8 +108,8 @@ class Generation:
         self.of_features = [service for one in features for service in _services_of(one)]
 
     def sync(self, backend: str) -> None:
-        """Servers of ``backend`` came, went, or are wanted otherwise: tell the services that look
-        after them.
+        """Notify the services that manage servers: servers of ``backend`` were added, removed or
+        changed by an operator.
         """
         self.resolvers[backend].sync()
         if backend in self.checkers:

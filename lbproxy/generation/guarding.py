@@ -12,23 +12,23 @@ __all__ = ["guard_warnings", "judge_of", "server_reason"]
 
 
 def judge_of(config: Config, backend: BackendSpec) -> AddressJudge | None:
-    """Return what decides about the addresses of ``backend``, None without a guard."""
+    """Return the object that checks the addresses of ``backend``, None without a guard."""
     if backend.guard == "off":
         return None
     return configured_judge(config, local_addresses())
 
 
 def server_reason(judge: AddressJudge, server: ServerSpec) -> str:
-    """Return why the guard refuses a server as it is written, "" if it does not.
+    """Return why the guard refuses a configured server, "" if it accepts it.
 
-    The addresses of a name are judged by :class:`lbproxy.checks.resolver.Resolver`.
+    :class:`lbproxy.checks.resolver.Resolver` checks the addresses of a name.
     """
     for address in (server.target.address, server.check_address):
         if address is not None and (reason := _reason(judge, address)):
             return f"guard: {reason}"
     check = server.check_address
     if check is not None and literal_addresses(check) is None:
-        return "guard: check_address must be an IP address, because names are not judged there"
+        return "guard: check_address must be an IP address, because names are not checked there"
     return ""
 
 
@@ -43,9 +43,9 @@ def _reason(judge: AddressJudge, address: Address) -> str:
 
 
 def guard_warnings(config: Config) -> list[str]:
-    """A warning for a configuration that lifts rules of the guard."""
+    """Return warnings for a configuration that relaxes the guard."""
     networks = config.settings.guard_public
     if not networks:
         return []
     text = ", ".join(str(network) for network in networks)
-    return [f"lbproxy: guard_public makes the guard take {text} for public: for tests only"]
+    return [f"lbproxy: guard_public makes the guard treat {text} as public: for tests only"]

@@ -1,6 +1,6 @@
-"""CONTROL. Objects that a reload has removed, until their sessions end or their time is over.
+"""CONTROL. Objects that a reload has removed, until their sessions end or their time is up.
 
-Made by :mod:`lbproxy.generation.reload`, one for each reload that removes something.
+:mod:`lbproxy.generation.reload` creates one for each reload that removes something.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["Leaving", "Remnant"]
 
 _log = Logger()
 
-_LOOK = 0.25  # seconds between two looks at whether all is over
+_LOOK = 0.25  # seconds between two checks whether all sessions have ended
 
 
 @frozen
 class Remnant:
-    """``sessions`` that run on something removed: ``what`` is ``frontend web``, ``backend app``,
+    """The ``sessions`` of a removed object. ``what`` is ``frontend web``, ``backend app`` or
     ``server app/a``.
     """
 
@@ -37,7 +37,7 @@ class Remnant:
 
 @define(eq=False)
 class Leaving:
-    """Frontends, backends and servers without a place in the new generation, and logs that only
+    """Frontends, backends and servers that the new generation does not have, and logs that only
     they write.
     """
 
@@ -51,7 +51,7 @@ class Leaving:
     _call: Any = None
 
     def remnants(self) -> Iterator[Remnant]:
-        """Return the removed objects that still have sessions.
+        """Yield the removed objects that still have sessions.
 
         A session may count for its frontend and for its server.
         """
@@ -68,7 +68,7 @@ class Leaving:
 
     @property
     def sessions(self) -> int:
-        """Sessions that will not outlive the time they have; each counts once."""
+        """Number of sessions on removed objects. Each counts once."""
         count = sum(frontend.client_count for frontend in self.frontends)
         for server in self._servers():
             count += server.session_count
@@ -85,7 +85,7 @@ class Leaving:
     # -- life -----------------------------------------------------------------------------------
 
     def begin(self, limit: float, over: Callable[[Leaving], None]) -> None:
-        """Start no new work, and give running work ``limit`` seconds.
+        """Stop new work, and give running work ``limit`` seconds.
 
         ``over(self)`` is called once, possibly before this returns.
         """
@@ -106,7 +106,7 @@ class Leaving:
         self.finish()
 
     def finish(self) -> None:
-        """Abort the remaining sessions; later calls do nothing."""
+        """Abort the remaining sessions. Later calls do nothing."""
         over, self._over = self._over, None
         if over is None:
             return
@@ -115,7 +115,7 @@ class Leaving:
             self._call = None
         for remnant in self.remnants():
             _log.warn(
-                "{sessions} sessions of {what}, removed by a reload, cut off",
+                "cut off {sessions} sessions of {what}, which a reload removed",
                 sessions=remnant.sessions,
                 what=remnant.what,
             )

@@ -1,6 +1,6 @@
 """CONTROL. The bound addresses of frontends: all of them or none.
 
-:mod:`lbproxy.generation.assemble` makes a :class:`Listener` for each line of ``listen``;
+:mod:`lbproxy.generation.assemble` creates a :class:`Listener` for each line of ``listen``.
 :mod:`lbproxy.service` binds them, and closes them when it stops.
 """
 
@@ -29,10 +29,11 @@ _log = Logger()
 
 
 class Listener:
-    """One address, whatever generation serves it; ``events`` hears when it is bound and closed.
+    """One address, which several generations may use. ``events`` gets an event when it is bound or
+    closed.
 
-    ``owner``: whose line it is.  It can be bound before there is anybody to :meth:`serve`: so that
-    a reload that cannot bind has changed nothing.
+    ``owner``: the frontend with the line. A listener can be bound before :meth:`serve`, so that a
+    reload that cannot bind has changed nothing.
     """
 
     frontend: Frontend
@@ -43,7 +44,7 @@ class Listener:
         self.spec = spec
         self.events = events
         self.bound: Bound | None = None
-        self.binding: Deferred[Any] | None = None  # an endpoint of Twisted's that takes its time
+        self.binding: Deferred[Any] | None = None  # a Twisted endpoint that binds asynchronously
         self._given: IProtocolFactory = _Nobody()
 
     @property
@@ -52,9 +53,7 @@ class Listener:
         return self.bound.address if self.bound is not None else None
 
     def serve(self, frontend: Frontend, spec: ListenSpec, factory: ProxyFactory) -> None:
-        """Direct accepted connections to ``factory``, of ``frontend``; a socket that is bound stays
-        so.
-        """
+        """Pass accepted connections to ``factory`` of ``frontend``. A bound socket stays bound."""
         before, self.spec = self.spec, spec
         self.owner = frontend.spec
         self.frontend = frontend
@@ -71,7 +70,7 @@ class Listener:
             bound.serve(factory, backlog=backlog, mode=mode)
 
     def bind(self, binder: Binder, reactor: Any) -> None:
-        """Listen now, or (an endpoint of Twisted's) soon.  ListenError."""
+        """Listen now, or soon for a Twisted endpoint. Raises ListenError."""
         spec = self.spec
         if spec.address is None:
             self._bind_endpoint(reactor)
@@ -79,12 +78,14 @@ class Listener:
         self._bound(binder.listen(spec.address, self._given, backlog=spec.backlog, mode=spec.mode))
 
     def _bind_endpoint(self, reactor: Any) -> None:
-        """One of Twisted's: most answer at once, and a refusal is then raised like any other."""
+        """Bind a Twisted endpoint. Most bind at once, and an error is then raised like any
+        other.
+        """
         refused: list[Failure] = []
 
         def bound(port: Bound) -> None:
             if self.binding is None:
-                port.close()  # we have stopped meanwhile
+                port.close()  # stopped in the meantime
             else:
                 self._bound(port)
 
@@ -141,7 +142,9 @@ def bind(listeners: Iterable[Listener], binder: Binder, reactor: Any) -> None:
 
 
 def unbind(listeners: Iterable[Listener]) -> list[Deferred[Any]]:
-    """Accept no more; connections live on.  Each Deferred fires when a socket is closed."""
+    """Stop accepting; accepted connections continue. Each Deferred fires when a socket is
+    closed.
+    """
     closing = []
     for listener in listeners:
         binding, listener.binding = listener.binding, None
@@ -162,7 +165,7 @@ def _tell(kind: EventKind, listener: Listener, bound: Bound, does: str) -> None:
 
 
 class _Nobody(Factory):
-    """Refuses everybody: for the moment between binding and serving."""
+    """Refuses all connections between binding and serving."""
 
     noisy = False
 

@@ -1,17 +1,17 @@
-"""CONTROL. A generation to be: everything made and checked, nothing changed before
+"""CONTROL. A prepared generation: all objects are created and checked, and nothing changes before
 :meth:`Plan.commit`.
 
-:mod:`lbproxy.generation.assemble` makes plans.  The first one of a process makes everything anew; a
-reload's keeps what its configuration does not change:
+:mod:`lbproxy.generation.assemble` creates plans. The first plan of a process creates all objects.
+The plan of a reload keeps those that its configuration does not change:
 
-1. A backend with the same name and mode continues: pools, queue, leases, counters.  Servers that
+1. A backend with the same name and mode continues: pools, queue, leases, counters. Servers that
    keep name and address continue too: counters, health, changes by operators.
-2. Its checks go on if ``check`` is the same, its name look-ups if ``resolve_every`` is, a filter or
-   balancer if its line is.  A feature decides for itself
+2. Its checks continue if ``check`` is the same, its name look-ups if ``resolve_every`` is, a filter
+   or balancer if its line is. A feature decides for itself
    (:meth:`lbproxy.proxy.feature.Feature.prepare`).
-3. A frontend with the same name and mode continues: counters, limits, clients.  Connections get its
-   new form with their next request.
-4. A listener whose address stays keeps its socket, whatever frontend it is of.
+3. A frontend with the same name and mode continues: counters, limits, clients. Connections use its
+   new form from their next request on.
+4. A listener whose address stays keeps its socket, even if another frontend has it now.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from lbproxy.tls.parameters import TLSParameters
 __all__ = ["BackendPlan", "FrontendPlan", "ListenerPlan", "Plan", "proxy_factory"]
 
 
-if TYPE_CHECKING:  # what filters get is what lbproxy.interfaces says
+if TYPE_CHECKING:  # lbproxy.interfaces documents what filters get
     from lbproxy.interfaces import HTTPFilterTraffic, TCPFilterTraffic
     from lbproxy.proxy.http.traffic import HTTPTraffic
     from lbproxy.proxy.tcp.session import Session
@@ -62,8 +62,8 @@ if TYPE_CHECKING:  # what filters get is what lbproxy.interfaces says
 def proxy_factory(
     frontend: Frontend, listen: ListenSpec | None, tls: TLSParameters | None
 ) -> ProxyFactory:
-    """The protocol factory of one listener, or (``listen`` None) of an endpoint that is not
-    ours.
+    """Return the protocol factory of one listener, or of an external endpoint if ``listen`` is
+    None.
     """
     kind = TCPProxyFactory if frontend.mode == "tcp" else HTTPProxyFactory
     return kind(frontend, listen, tls)
@@ -71,7 +71,7 @@ def proxy_factory(
 
 @define(eq=False)
 class BackendPlan:
-    """``backend`` as it is now; ``refit``: it is of the old generation and has to change."""
+    """The plan for one backend. ``refit``: it belongs to the old generation and has to change."""
 
     spec: BackendSpec
     backend: Backend
@@ -86,7 +86,7 @@ class BackendPlan:
     measure: bool
 
     def commit(self, certificates: Sequence[CertificateSpec]) -> None:
-        """Let the backend be as planned."""
+        """Apply the plan to the backend."""
         if self.measure:
             self.backend.counters.measure()
         if self.checker is not None:
@@ -104,7 +104,9 @@ class BackendPlan:
 
 @define(eq=False)
 class FrontendPlan:
-    """``old``: whose clients and counts it takes over.  ``keep``: the old one fits as it is."""
+    """The plan for one frontend. ``old``: the frontend whose clients and counts it takes over.
+    ``keep``: the old one continues unchanged.
+    """
 
     spec: FrontendSpec
     old: Frontend | None
@@ -117,7 +119,7 @@ class FrontendPlan:
     measure: bool
 
     def commit(self, ground: Ground, backends: Mapping[str, Backend]) -> Frontend:
-        """The frontend as planned."""
+        """Return the frontend after applying the plan."""
         if self.keep and self.old is not None:
             return self.old
         frontend = Frontend(
@@ -141,8 +143,8 @@ class FrontendPlan:
 
 @define(eq=False)
 class ListenerPlan:
-    """``fresh``: not of the old generation.  ``keep``: what it accepts goes where it went, served
-    as it was.
+    """The plan for one listener. ``fresh``: not of the old generation. ``keep``: its connections go
+    to the same frontend as before.
     """
 
     frontend: str
@@ -153,7 +155,7 @@ class ListenerPlan:
     keep: bool
 
     def commit(self, frontend: Frontend) -> Listener:
-        """Direct accepted connections to ``frontend``."""
+        """Pass accepted connections to ``frontend``."""
         listener = self.listener
         factory = listener.factory if self.keep else proxy_factory(frontend, self.spec, self.tls)
         listener.serve(frontend, self.spec, factory)
@@ -162,7 +164,9 @@ class ListenerPlan:
 
 @define(eq=False)
 class Plan:
-    """See the module.  ``gone_*``: what the old generation has and the new one has not."""
+    """The plan of a generation; see the module. ``gone_*``: objects that only the old generation
+    has.
+    """
 
     config: Config
     ground: Ground
@@ -176,7 +180,7 @@ class Plan:
     gone_sinks: list[LogSink] = field(factory=list)
 
     def gone_servers(self) -> list[tuple[Backend, ServerState]]:
-        """Servers that backends lose which stay; to be asked before the commit."""
+        """Return the servers that remaining backends lose. Call it before the commit."""
         return [
             (plan.backend, server)
             for plan in self.backends
@@ -189,7 +193,7 @@ class Plan:
         return [plan.listener for plan in self.listeners if plan.fresh]
 
     def commit(self) -> Generation:
-        """Make it so.  Everything that could go wrong has been tried before."""
+        """Apply the plan. All steps that may fail were done before."""
         made = Generation(self.config, sinks=self.sinks)
         for backend in self.backends:
             backend.commit(self.config.certificates)

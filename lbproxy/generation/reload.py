@@ -1,13 +1,13 @@
-"""CONTROL. From one generation to the next, without a pause in traffic.
+"""CONTROL. Replaces one generation by the next, without a pause in traffic.
 
 :meth:`lbproxy.service.LoadBalancer.reload` reads the new configuration and calls
-:meth:`Reloader.apply`.  The steps:
+:meth:`Reloader.apply`. The steps:
 
-1. Everything new is made and checked (:mod:`lbproxy.generation.assemble`), what stays is found.
-2. New addresses are bound.  Up to here any mistake is reported and nothing has changed.
-3. The swap, in one turn of the reactor: no connection is accepted and no byte moves in between.
-4. Services that look after servers start, stop or look again.
-5. :mod:`lbproxy.generation.leaving` takes the removed objects.
+1. Create and check all new objects (:mod:`lbproxy.generation.assemble`), and find those that
+continue. 2. Bind new addresses. Up to here any error is reported and nothing has changed. 3. Swap
+the generations in one turn of the reactor: no connection is accepted and no byte moves meanwhile.
+4. Services that manage servers start, stop or update. 5. :mod:`lbproxy.generation.leaving` takes
+the removed objects.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _log = Logger()
 
 @frozen
 class ReloadReport:
-    """The changes that a reload made, or (``dry_run``) would make.
+    """The changes that a reload made or, with ``dry_run``, would make.
 
-    ``errors``: why nothing was changed; empty when all went well. ``sessions``: client connections
-    at that moment; ``leaving`` says which of them belong to something removed, and they have
-    ``drain_s`` seconds to end. ``seconds``: how long traffic waited for it.
+    ``errors``: reasons for a failed reload; empty on success. ``sessions``: client connections at
+    that moment. ``leaving``: those that belong to removed objects; they have ``drain_s`` seconds to
+    end. ``seconds``: duration of the pause in traffic.
     """
 
     changes: ConfigDiff | None = None
@@ -57,14 +57,14 @@ class ReloadReport:
 
     @property
     def ok(self) -> bool:
-        """The new configuration is in use (or could be)."""
+        """True if the new configuration is in use, or could be."""
         return not self.errors
 
     def summary(self) -> str:
-        """One line."""
+        """Return a summary in one line."""
         if self.errors:
             more = f" (and {len(self.errors) - 1} more)" if len(self.errors) > 1 else ""
-            return f"nothing was changed: {self.errors[0]}{more}"
+            return f"reload failed: {self.errors[0]}{more}; the running configuration is unchanged"
         count = len(self.changes.changes) if self.changes is not None else 0
         does = "would make" if self.dry_run else "made"
         what = f"{does} {count} change{'' if count == 1 else 's'}" if count else "nothing changes"
@@ -81,14 +81,14 @@ class ReloadReport:
         return text
 
     def text(self) -> str:
-        """Everything, for people."""
+        """Return the full report for people."""
         if self.errors:
             return "\n".join([*self.errors, "nothing was changed"])
         changes = self.changes.text() if self.changes else ""
         return f"{changes}\n{self.summary()}".lstrip()
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for programs."""
+        """Return the full report for programs."""
         return {
             "ok": self.ok,
             "dry_run": self.dry_run,
@@ -105,8 +105,8 @@ class ReloadReport:
 
 
 class Reloader:
-    """``services``: the parent of what runs in the background; while it does not run, nothing is
-    bound.
+    """Replaces generations. ``services``: parent of the background services; while it is stopped,
+    nothing is bound.
     """
 
     def __init__(self, ground: Ground, services: MultiService) -> None:
@@ -117,14 +117,14 @@ class Reloader:
     def apply(
         self, old: Generation, config: Config, *, dry_run: bool = False
     ) -> tuple[Generation, ReloadReport]:
-        """``config`` in place of ``old``, which is returned when anything is wrong."""
+        """Replace ``old`` by ``config``. On errors, return ``old``."""
         began = self._ground.network.wheel.now()
         try:
             changes = diff(old.config, config)
             plan = compile_config(config, self._ground, old)
         except ConfigErrors as errors:
             return old, self.refused(tuple(map(str, errors.errors)), dry_run)
-        except BaseException as error:  # a bug, ours or a plugin's: what serves must go on
+        except BaseException as error:  # an error in lbproxy or in a plugin: traffic must continue
             _log.failure("reload")
             return old, self.refused((f"{type(error).__name__}: {error}",), dry_run)
         sessions = old.sessions()
@@ -156,7 +156,7 @@ class Reloader:
         return new, report
 
     def refused(self, errors: tuple[str, ...], dry_run: bool = False) -> ReloadReport:
-        """Say why nothing was changed, to operators too."""
+        """Report why the reload failed, to operators too."""
         report = ReloadReport(errors=errors, dry_run=dry_run)
         if not dry_run:
             for error in errors:
@@ -167,7 +167,7 @@ class Reloader:
         return report
 
     def finish(self) -> None:
-        """Cut off all that is leaving."""
+        """Abort the sessions of all removed objects."""
         for leaving in list(self.leaving):
             leaving.finish()
 
@@ -222,8 +222,8 @@ class Reloader:
 
 
 def _overlap(old: Listener, new: Listener) -> bool:
-    """The kernel may refuse ``new`` while ``old`` is open: the same port, and one of them on every
-    interface.
+    """Return whether the kernel may refuse ``new`` while ``old`` is open: both have the same port,
+    and one of them all interfaces.
     """
     a, b = old.spec.address, new.spec.address
     if a is None or b is None or a.kind != "tcp" or b.kind != "tcp":
@@ -232,8 +232,8 @@ def _overlap(old: Listener, new: Listener) -> bool:
 
 
 def _forbidden(error: ListenError) -> bool:
-    """Return the closed addresses that this process may no longer bind, because it has given up
-    rights.
+    """Return whether this process may no longer bind closed addresses, because it has dropped
+    privileges.
     """
     cause = error.__cause__
     problem = getattr(cause, "socketError", cause)
@@ -241,7 +241,7 @@ def _forbidden(error: ListenError) -> bool:
 
 
 def _checked(generation: Generation) -> dict[str, set[Any]]:
-    """The servers whose health is up to a check, by backend."""
+    """Return the servers whose health depends on a check, by backend."""
     return {
         name: {s for s in generation.backends[name].group.servers.values() if not s.spec.no_check}
         for name in generation.checkers
@@ -249,7 +249,7 @@ def _checked(generation: Generation) -> dict[str, set[Any]]:
 
 
 def _heal(new: Generation, name: str, checked: set[Any]) -> None:
-    """A server that is not checked any more is taken as up, as it would be after a start."""
+    """Mark servers that are no longer checked as up, as after a start."""
     backend = new.backends.get(name)
     if backend is None:
         return

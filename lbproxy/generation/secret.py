@@ -1,6 +1,6 @@
-"""CONTROL. The secret of ``[lbproxy]``: from the configuration, a file of its own, or random.
+"""CONTROL. The secret of ``[lbproxy]``: from the configuration, from a file, or random.
 
-A random one is kept in a file beside ``state``, if a feature signs data for clients with it.
+A random secret is stored in a file beside ``state`` if a feature signs data for clients with it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["KEPT_BYTES", "kept_path", "kept_secret", "read_secret", "secret_warn
 KEPT_BYTES = 32
 """Length of a random secret."""
 
-_MOST = 4096  # bytes of a file that can be meant
+_MOST = 4096  # maximum length of a file with a secret in bytes
 
 
 def read_secret(text: str) -> bytes:
-    """The bytes of ``secret = text``; empty if there is none.
+    """Return the secret for ``secret = text``; empty if none is set.
 
-    White space around the content of a file does not count.  Raises OSError, and ValueError for a
-    file that holds too little or far too much.
+    White space around the content of a file is ignored. Raises OSError, and ValueError for a file
+    that is too short or far too long.
     """
     path = text.removeprefix("file:")
     if path == text:
@@ -45,7 +45,7 @@ def kept_path(config: Config) -> str:
 
 
 def kept_secret(config: Config) -> bytes:
-    """Return the secret that an earlier process has kept; empty if there is none."""
+    """Return the secret that an earlier process has stored; empty if none exists."""
     with suppress(OSError):
         path = Path(kept_path(config))
         if path.is_file():
@@ -55,7 +55,7 @@ def kept_secret(config: Config) -> bytes:
 
 
 def secret_warnings(config: Config) -> list[str]:
-    """A warning for each frontend whose clients a restart makes strangers."""
+    """Return a warning for each frontend whose clients a restart no longer recognises."""
     settings = config.settings
     if settings.state or settings.secret:
         return []
@@ -65,5 +65,5 @@ def secret_warnings(config: Config) -> list[str]:
 
 
 def _signing(spec: FrontendSpec) -> list[str]:
-    """Return the names of the features whose clients a new secret makes strangers."""
+    """Return the names of the features whose clients a new secret invalidates."""
     return [name for name, one in declarations().items() if one.signs_for_clients(spec)]

@@ -11,11 +11,11 @@ from lbproxy.model import LogSpec
 __all__ = ["KEEP", "MemorySink"]
 
 KEEP = 10_000
-"""Lines that are kept; the oldest are dropped first."""
+"""Number of lines kept. The oldest are dropped first."""
 
 
 class MemorySink(LogSink):
-    """Keep the last :data:`KEEP` lines, whatever the path of the log is."""
+    """Keeps the last :data:`KEEP` lines, regardless of the log's path."""
 
     def __init__(self, spec: LogSpec, reactor: Any) -> None:
         super().__init__(spec, reactor)
@@ -23,12 +23,12 @@ class MemorySink(LogSink):
 
     @property
     def lines(self) -> list[str]:
-        """Return the lines until now, without their line feeds."""
+        """Return the lines so far, without their line feeds."""
         self.flush()
         return list(self._kept)
 
     def _open(self) -> bool:
-        self._fd = 0  # of no file; nothing uses it
+        self._fd = 0  # descriptor of no file; not used
         self._plain = False
         return True
 
@@ -40,4 +40,4 @@ class MemorySink(LogSink):
         return len(data)
 
     def reopen(self) -> None:
-        """Do nothing: no file was renamed."""
+        """Do nothing, because no file was renamed."""

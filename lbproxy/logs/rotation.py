@@ -1,10 +1,10 @@
-"""CONTROL. Rotation of log files by size or by time:
+"""CONTROL. Rotation of log files by size or by time.
 
-``access.log``, ``access.log.1``, ``access.log.2`` ...
+The files are ``access.log``, ``access.log.1``, ``access.log.2`` ...
 
-Used by :class:`lbproxy.logs.sink.LogSink` before it writes. Several processes may write the same
-file: the first to see that it is due renames it, under a lock on the file itself, and the others
-find out that the name leads to another file and open that.
+:class:`lbproxy.logs.sink.LogSink` uses it before it writes. Several processes may write the same
+file. The first one that finds it due renames it, under a lock on the file itself; the others notice
+that the path leads to another file and open that.
 """
 
 from __future__ import annotations
@@ -28,29 +28,31 @@ class Rotation:
         self._size = size
         self._every = every
         self._keep = keep
-        self._period = 0  # the one that the file belongs to
+        self._period = 0  # the period that the file belongs to
 
     def opened(self, fd: int, now: float) -> None:
-        """``fd`` is the file; what was written before today's period makes it due."""
+        """Start with the file ``fd``. Content from before the current period makes it due."""
         if self._every:
             found = os.fstat(fd)
             self._period = int((found.st_mtime if found.st_size else now) // self._every)
 
     def due(self, fd: int, now: float) -> bool:
-        """The file behind ``fd`` shall be written no more."""
+        """Return whether the file behind ``fd`` must be rotated."""
         if self._every and int(now // self._every) != self._period:
             return True
         return bool(self._size) and os.fstat(fd).st_size >= self._size
 
     def rotate(self, fd: int) -> None:
-        """Rename the file, unless another program did.  OSError: it stays; then ask again later."""
+        """Rename the file, unless another program did. On an OSError the file stays; try again
+        later.
+        """
         found = os.fstat(fd)
         if not found.st_size and self._same(found):
-            return  # nothing in it, nothing to put aside
+            return  # an empty file is not rotated
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return  # another process is at it
+            return  # another process is rotating it
         try:
             if self._same(found):
                 self._shift()
@@ -58,7 +60,7 @@ class Rotation:
             fcntl.flock(fd, fcntl.LOCK_UN)
 
     def _same(self, found: os.stat_result) -> bool:
-        """The path still leads to the file."""
+        """Return whether the path still leads to the file."""
         try:
             there = os.stat(self._path)  # noqa: PTH116
         except FileNotFoundError:
@@ -73,6 +75,6 @@ class Rotation:
         last = next((n for n, name in enumerate(names) if n and not os.path.exists(name)), None)  # noqa: PTH110
         for n in range(last if last is not None else self._keep, 0, -1):
             os.replace(names[n - 1], names[n])  # noqa: PTH105
-        with suppress(OSError):  # those that an earlier configuration kept
+        with suppress(OSError):  # files from an earlier configuration
             for n in range(self._keep + 1, self._keep + 10_000):
                 os.unlink(f"{self._path}.{n}")  # noqa: PTH108

@@ -22,9 +22,9 @@ Wanted = Callable[[Any], bool]
 
 
 def selection(log: LogSpec, random: Callable[[], float]) -> Wanted | None:
-    """Return the test of the records of ``log``; None if it has all of them.
+    """Return the test for the records of ``log``; None if it logs all of them.
 
-    ``random`` gives numbers from 0 to below 1.
+    ``random`` returns numbers from 0 to below 1.
     """
     tests: list[Wanted] = []
     if log.skip_empty:
@@ -34,7 +34,7 @@ def selection(log: LogSpec, random: Callable[[], float]) -> Wanted | None:
     if log.sample < 1 or log.min_time:
         tests.append(choose(log.sample, log.min_time, random))
     if log.request_ids:
-        tests.append(_identified)  # the last one: only what is logged gets an id
+        tests.append(_identified)  # last, because only logged records get an id
     if not tests:
         return None
     if len(tests) == 1:
@@ -49,7 +49,7 @@ def _has_data(record: Any) -> bool:
 
 
 def _identified(record: Any) -> bool:
-    """Give the record its id."""
+    """Create the record's id, and return True."""
     return bool(record.request_id)
 
 
@@ -66,7 +66,7 @@ class _Matching:
 
 
 class _Finished:
-    """A record as conditions see it; ``response`` is what the client got."""
+    """A record in the form that conditions read. ``response`` is the response to the client."""
 
     __slots__ = (
         "alpn",

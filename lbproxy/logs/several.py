@@ -8,17 +8,17 @@ from typing import Any
 __all__ = ["SeveralLogs", "parts_of"]
 
 Write = Callable[[Any], None]
-"""Takes one record."""
+"""Writes one record."""
 
 
 class SeveralLogs:
-    """Writes each record to all of ``parts``, also if one of them fails."""
+    """Writes each record to all of ``parts``, even if one of them fails."""
 
     def __init__(self, parts: tuple[Write, ...]) -> None:
         self.parts = parts
 
     def __call__(self, record: Any) -> None:
-        """Write one record.  Raises the first error of a part, after the others have written."""
+        """Write one record. Raises the first error of a part, after the others have written."""
         failed: BaseException | None = None
         for write in self.parts:
             try:
@@ -30,7 +30,7 @@ class SeveralLogs:
 
 
 def parts_of(write: Write | None) -> tuple[Write, ...]:
-    """Return the logs that ``write`` stands for."""
+    """Return the logs behind ``write``."""
     if write is None:
         return ()
     return write.parts if isinstance(write, SeveralLogs) else (write,)

@@ -1,8 +1,8 @@
 """CONTROL. Access log outputs: lines are collected in memory and written a few times a second.
 
 :mod:`lbproxy.service` creates one :class:`LogSink` per path and shares it among frontends. The data
-path never waits: a regular file is written at once, anything else (a pipe, a terminal, a socket)
-only while it has room. Lines that do not fit into the bounded buffer are dropped and counted.
+path never waits: a regular file is written at once, other targets (a pipe, a terminal, a socket)
+only while they accept data. Lines that do not fit into the bounded buffer are dropped and counted.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ __all__ = ["BATCH_BYTES", "BUFFER_BYTES", "INTERVAL", "LogSink", "LogWriter"]
 _log = Logger(__name__)
 
 INTERVAL = 0.2
-"""Longest time a line waits in memory, in seconds, while the target takes what is written."""
+"""Maximum time that a line waits in memory, in seconds, while the target accepts data."""
 
 BATCH_BYTES = 64 * 1024
 """Number of buffered bytes that are written at once, without waiting for the interval."""
 
 BUFFER_BYTES = 1024 * 1024
-"""Most that is kept for a target that cannot take it; further lines are dropped."""
+"""Maximum number of bytes buffered for a target that does not accept them. Further lines are
+dropped.
+"""
 
 _RETRY = 1.0  # pause after an error
-_ROTATE_RETRY = 60.0  # pause after a file could not be put aside
-_REPORT = 1.0  # at most one operators' line in this time
+_ROTATE_RETRY = 60.0  # pause after a file could not be rotated
+_REPORT = 1.0  # minimum time between two messages in the process log
 _STDOUT = 1
-_ATOMIC = (
-    4096  # POSIX PIPE_BUF on Linux: a pipe that polls writable takes this much without blocking
-)
+_ATOMIC = 4096  # POSIX PIPE_BUF on Linux: a writable pipe accepts this much without blocking
 
 
 @native(allow_interpreted_subclasses=True)
@@ -59,12 +59,12 @@ class LogSink:
         self.written = 0
         self._reactor = reactor
         self._lines: list[bytes] = []
-        self._rest = b""  # what an earlier write left over
-        self._size = 0  # bytes in both
-        self._mark = BATCH_BYTES  # at this size write() looks closer
+        self._rest = b""  # remainder of an earlier write
+        self._size = 0  # bytes in both buffers
+        self._mark = BATCH_BYTES  # size at which write() checks the buffer
         self._call: Any = None
         self._fd = -1
-        self._plain = True  # a regular file: writing does not block
+        self._plain = True  # a regular file, whose writes do not block
         self._started = False
         self._reported = (0, 0)
         self._last_report = float("-inf")
@@ -73,9 +73,9 @@ class LogSink:
         self._rotation: Rotation | None = None
         if self.is_file and (spec.rotate_size or spec.rotate_every):
             self._rotation = Rotation(spec.path, spec.rotate_size, spec.rotate_every, spec.keep)
-        self._rotate_at = float("-inf")  # not before this, after a failure
+        self._rotate_at = float("-inf")  # time before which nothing is tried after a failure
         self._unfinished = False  # a message was sent in part
-        self._done = 0  # bytes of the batch that a failed write had got out
+        self._done = 0  # bytes of the batch that were sent before a write failed
 
     @property
     def is_file(self) -> bool:
@@ -83,7 +83,7 @@ class LogSink:
         return self.enabled and self.path != "stdout" and not self.path.startswith("syslog:")
 
     def set_remote_dropped(self, dropped: int) -> None:
-        """Show the ``dropped`` lines of the worker processes, which have reported them
+        """Set the number of lines dropped by the worker processes, which have logged them
         themselves.
         """
         self.dropped = dropped
@@ -92,7 +92,7 @@ class LogSink:
     # -- the hot path ---------------------------------------------------------------------------
 
     def write(self, line: bytes) -> None:
-        """Take one line, with its line feed.  Never raises, never blocks."""
+        """Accept one line, with its line feed. Never raises, never blocks."""
         size = self._size + len(line)
         if size >= self._mark:
             self._crowded(line)
@@ -118,7 +118,7 @@ class LogSink:
     # -- life -----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Open the target.  A failure is counted, logged and tried again; it is not raised."""
+        """Open the target. A failure is counted, logged and retried; it is not raised."""
         if not self.enabled:
             self._mark = 0  # every line is refused at once
             return
@@ -129,7 +129,7 @@ class LogSink:
             self.flush()
 
     def stop(self) -> None:
-        """Write what can be written now, and close; what is left is dropped."""
+        """Write what can be written now, and close. The rest is dropped."""
         if self.enabled and self._started:
             self.flush()
         self._started = False
@@ -144,9 +144,10 @@ class LogSink:
         self._close()
 
     def reopen(self) -> None:
-        """After rotation: what is buffered goes to the old file, what follows to a new one.
+        """Reopen the file after a rotation: buffered lines go to the old file, later ones to the
+        new file.
 
-        If the new one cannot be opened, the old one is used on.
+        If the new file cannot be opened, the old one stays in use.
         """
         if not self._started or not self.is_file:
             return
@@ -196,7 +197,7 @@ class LogSink:
             self._arm(INTERVAL if self._mark == BATCH_BYTES else _RETRY)
 
     def flush(self) -> None:
-        """Write what is buffered, as far as the target takes it.  Never raises."""
+        """Write the buffer, as far as the target accepts it. Never raises."""
         if not (self._size or self._unfinished) or not self._started:
             return
         if self._fd < 0 and not self._open():
@@ -222,7 +223,7 @@ class LogSink:
         self._size = len(self._rest)
 
     def _rotate(self, rotation: Rotation) -> None:
-        """Begin a new file if it is time; trouble with that is told, and the old file used on."""
+        """Start a new file if it is due. An error is logged, and the old file stays in use."""
         now = self._wall()
         if now < self._rotate_at:
             return
@@ -232,16 +233,18 @@ class LogSink:
             rotation.rotate(self._fd)
         except OSError as error:
             self._rotate_at = now + _ROTATE_RETRY
-            self._failed(error, "cannot begin a new file")
+            self._failed(error, "cannot start a new file")
             return
         self._open_anew()
 
     def _send(self, data: bytes) -> int:
-        """Write as much as goes; ``_done`` says how much that was when it raises OSError."""
+        """Write as much as possible. If it raises OSError, ``_done`` has the number of bytes
+        written before.
+        """
         return self._write_plain(data) if self._plain else self._write_careful(data)
 
     def _write_plain(self, data: bytes) -> int:
-        """A regular file takes everything, or says why not."""
+        """Write to a regular file, which accepts everything or raises."""
         done = self._done = 0
         view = memoryview(data)
         while done < len(data):
@@ -274,7 +277,7 @@ class LogSink:
             self._arm(_RETRY)
 
     def _report(self, *, force: bool = False) -> None:
-        """Log one line about problems since the last one."""
+        """Log one line about the problems since the last report."""
         dropped, errors = self._reported
         if (self.dropped, self.errors) == self._reported:
             return
@@ -294,9 +297,9 @@ class LogSink:
 
 
 class LogWriter:
-    """Makes the lines of one frontend:
+    """Writes the access log of one frontend.
 
-    ``line`` of each finished exchange or session, for ``sink``.
+    ``line`` converts each finished exchange or session to a line for ``sink``.
     """
 
     __slots__ = ("_line", "_sink")

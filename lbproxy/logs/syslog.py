@@ -1,10 +1,10 @@
-"""CONTROL. An access log that goes to a syslog server:
+"""CONTROL. An access log that is sent to a syslog server.
 
-RFC 5424 messages over UDP, TCP or a Unix socket.
+The messages follow RFC 5424 and are sent over UDP, TCP or a Unix socket.
 
-A :class:`~lbproxy.logs.sink.LogSink` with another way out. Sockets are non-blocking and looked at
-when there is something to send; a server that is away or too slow costs lines once the buffer is
-full, never time.
+It is a :class:`~lbproxy.logs.sink.LogSink` with another output. Sockets are non-blocking and
+checked only when data is to be sent. A server that is down or too slow causes dropped lines once
+the buffer is full, but never delays traffic.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from lbproxy.observe.syslog import Framer
 __all__ = ["CONNECT_TIMEOUT", "SyslogSink"]
 
 CONNECT_TIMEOUT = 10.0
-"""Longest wait for a TCP connection to the server, in seconds."""
+"""Deadline of a TCP connection to the server, in seconds."""
 
 
 class SyslogSink(LogSink):
-    """``spec.path`` is ``syslog:udp:HOST:PORT``, ``syslog:tcp:HOST:PORT`` or
-    ``syslog:unix:PATH``.
+    """Sends lines to a syslog server. ``spec.path`` is ``syslog:udp:HOST:PORT``,
+    ``syslog:tcp:HOST:PORT`` or ``syslog:unix:PATH``.
     """
 
     def __init__(self, spec: LogSpec, reactor: Any, wall: Callable[[], float] = time.time) -> None:
@@ -42,9 +42,9 @@ class SyslogSink(LogSink):
         self._transport, self._address = syslog_address(spec.path)
         self._socket: socket.socket | None = None
         self._framer: Framer | None = None
-        self._connecting_until = 0.0  # of the reactor's time; 0: connected
-        self._partial = b""  # the rest of a message sent in part (TCP)
-        self._hosts: list[str] = []  # what the server's name resolved to
+        self._connecting_until = 0.0  # deadline in the reactor's time; 0: connected
+        self._partial = b""  # the remainder of a message sent in part (TCP)
+        self._hosts: list[str] = []  # addresses of the server's name
         self._asking: Deferred[Any] | None = None
 
     def stop(self) -> None:
@@ -103,7 +103,7 @@ class SyslogSink(LogSink):
             made.close()
 
     def _ask(self) -> None:
-        """Look the server's name up; lines wait in the buffer meanwhile."""
+        """Look up the server's name. Lines wait in the buffer meanwhile."""
         if self._asking is not None:
             return
 
@@ -121,7 +121,9 @@ class SyslogSink(LogSink):
         self._asking.addBoth(answered)
 
     def _established(self) -> bool:
-        """Connected; OSError when that failed or took too long."""
+        """Return whether the connection is established. Raises OSError if that failed or took too
+        long.
+        """
         if not self._connecting_until:
             return True
         assert self._socket is not None
@@ -162,8 +164,8 @@ class SyslogSink(LogSink):
         return self._done
 
     def _send_stream(self, data: bytes) -> int:
-        """A message counts as done once its first byte is sent; the rest of it goes first next
-        time.
+        """Send on a stream. A message counts as sent once its first byte is sent; its remainder is
+        sent first next time.
         """
         self._hung_up()
         if self._partial:
@@ -182,7 +184,7 @@ class SyslogSink(LogSink):
         return self._done
 
     def _batch(self, data: bytes) -> tuple[list[bytes], list[int]]:
-        """The next messages, and where in ``data`` each line ends."""
+        """Return the next messages, and the end of each line in ``data``."""
         assert self._framer is not None
         header = self._framer.header(self._wall())
         frames: list[bytes] = []
@@ -197,8 +199,8 @@ class SyslogSink(LogSink):
         return frames, ends
 
     def _hung_up(self) -> None:
-        """A syslog server says nothing: what can be read is its good-bye, and what we sent would be
-        lost.
+        """Check for the end of the connection. A syslog server sends nothing, so readable data
+        means a close, and messages sent later would be lost.
         """
         assert self._socket is not None
         try:

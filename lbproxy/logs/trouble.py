@@ -9,7 +9,7 @@ __all__ = ["trouble_with"]
 
 
 def trouble_with(path: str) -> str:
-    """Return why the present user could not write a log at ``path``; "" if nothing is known."""
+    """Return why the present user could not write a log at ``path``; "" if no problem is known."""
     if path in ("", "off", "stdout") or path.startswith("syslog:"):
         return ""
     target = Path(path)

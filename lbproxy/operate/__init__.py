@@ -1,1 +1,1 @@
-"""CONTROL. Run-time operations: drain servers, change them, keep the changes over a restart."""
+"""CONTROL. Run-time operations: drain and change servers, and keep the changes over a restart."""

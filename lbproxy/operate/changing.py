@@ -1,4 +1,4 @@
-"""CONTROL. Run-time changes by operators: recorded, kept over a restart, undone.
+"""CONTROL. Run-time changes by operators: recorded, kept over a restart, and undone.
 
 :class:`lbproxy.service.LoadBalancer` makes the changes and records them here.
 """
@@ -24,7 +24,7 @@ _log = Logger()
 
 
 class ChangeTarget(Protocol):
-    """The changed object: :class:`lbproxy.service.LoadBalancer`."""
+    """The interface of :class:`lbproxy.service.LoadBalancer` that is changed."""
 
     @property
     def config(self) -> Config:
@@ -35,25 +35,25 @@ class ChangeTarget(Protocol):
         """The backends by name."""
 
     def add_server(self, backend: str, line: str) -> ServerState:
-        """KeyError, ConfigErrors, ValueError."""
+        """Add a server. Raises KeyError, ConfigErrors or ValueError."""
 
     def remove_server(self, backend: str, name: str) -> ServerState:
-        """KeyError."""
+        """Remove a server. Raises KeyError."""
 
     def set_weight(self, backend: str, name: str, weight: int) -> None:
-        """KeyError, ValueError."""
+        """Set a server's weight. Raises KeyError or ValueError."""
 
     def set_maxconn(self, backend: str, name: str, maxconn: int) -> None:
-        """KeyError, ValueError."""
+        """Set a server's connection limit. Raises KeyError or ValueError."""
 
     def set_admin(self, backend: str, name: str, admin: AdminState) -> None:
-        """KeyError."""
+        """Set the operator's state of a server. Raises KeyError."""
 
 
 class Changing:
-    """``changes``: all that is not as configured.
+    """Records run-time changes. ``changes``: all differences from the configuration.
 
-    ``file``: where they are kept, None if nowhere.
+    ``file``: the file that keeps them, or None.
     """
 
     def __init__(self, runtime: ChangeTarget, file: StateFile | None) -> None:
@@ -66,12 +66,12 @@ class Changing:
     # -- noting ---------------------------------------------------------------------------------
 
     def note(self, server: ServerState, what: str, value: Any) -> None:
-        """``what`` of a server is now ``value``."""
+        """Record the new ``value`` of ``what`` of a server."""
         self.changes.note(server.spec, server.backend, what, value)
         self._keep()
 
     def added(self, server: ServerState) -> None:
-        """A server was added."""
+        """Record an added server."""
         spec = server.spec
         configured = self._configured(server) == spec
         if configured:
@@ -80,7 +80,7 @@ class Changing:
         self._keep()
 
     def removed(self, server: ServerState) -> None:
-        """A server was removed."""
+        """Record a removed server."""
         self.changes.note_removed(server.backend, server.name, self._configured(server) is not None)
         self._keep()
 
@@ -94,19 +94,19 @@ class Changing:
     # -- what differs ---------------------------------------------------------------------------
 
     def drift(self) -> list[Drift]:
-        """The differences between what runs and the configuration."""
+        """Return the differences between the running state and the configuration."""
         self._settle_discovered()
         return self.changes.drift(self._runtime.config, self._found)
 
     def _found(self, backend: str) -> dict[str, ServerSpec]:
-        """The servers that a discovery found."""
+        """Return the discovered servers."""
         owner = self._runtime.backends.get(backend)
         servers = owner.group.servers.values() if owner is not None else ()
         return {one.name: one.spec for one in servers if one.discovered}
 
     def settle(self) -> None:
-        """After a reload: forget what the new configuration says itself, and what it has
-        overruled.
+        """Drop changes after a reload that are part of the new configuration, or that it
+        overrides.
         """
         backends = self._runtime.backends
         for backend, name in self.changes.names():
@@ -117,7 +117,7 @@ class Changing:
                 self.changes.forget(backend, name)
                 continue
             if server is None:
-                continue  # removed, and still in the configuration
+                continue  # removed, but still in the configuration
             self.changes.forget_removed(backend, name)
             if spec == server.spec:
                 server.origin = CONFIG
@@ -126,7 +126,7 @@ class Changing:
         self._keep()
 
     def _settle_discovered(self) -> None:
-        """Forget changes of discovered servers that are gone, or whose name has another address."""
+        """Drop changes of discovered servers that are gone, or whose name has another address."""
         for backend, name in self.changes.names():
             owner = self._runtime.backends.get(backend)
             server = owner.group.servers.get(name) if owner is not None else None
@@ -134,7 +134,7 @@ class Changing:
                 self._settle(server)
 
     def _settle(self, server: ServerState) -> None:
-        """Forget the changes that are not in effect any more."""
+        """Drop the changes that are no longer in effect."""
         change = self.changes.of(server.backend, server.name)
         for what, live in (
             ("weight", server.full_weight),
@@ -147,19 +147,17 @@ class Changing:
     # -- restoring and undoing ------------------------------------------------------------------
 
     def inherit(self, kept: Changes) -> None:
-        """:meth:`restore` these, and not those in the file."""
+        """Apply these changes in :meth:`restore` instead of those in the file."""
         self._kept = kept
 
     def hand_over(self) -> None:
-        """Another process keeps the file from now on."""
+        """Stop writing the file, because another process does from now on."""
         file, self.file = self.file, None
         if file is not None:
             file.silence()
 
     def restore(self) -> None:
-        """Make the changes in the file again, once; those that cannot be made are dropped, with a
-        word in the log.
-        """
+        """Apply the changes in the file, once. Changes that fail are dropped and logged."""
         if self._restored or (self.file is None and self._kept is None):
             return
         self._restored = True
@@ -171,7 +169,10 @@ class Changing:
         for backend in list(dict.fromkeys(name for name, _ in kept.names())):
             owner = self._runtime.backends.get(backend)
             if owner is None:
-                _log.warn("state: there is no backend {name} any more", name=backend)
+                _log.warn(
+                    "state file: ignoring backend {name}, which is not in the configuration",
+                    name=backend,
+                )
                 continue
             with owner.group.changes():
                 made += self._restore(kept, backend, owner)
@@ -209,9 +210,9 @@ class Changing:
         try:
             change(name)
         except (KeyError, ValueError, ConfigErrors) as error:
-            reason = "there is no such server" if isinstance(error, KeyError) else str(error)
+            reason = "no such server" if isinstance(error, KeyError) else str(error)
             _log.warn(
-                "state: {backend}/{name} is left as configured: {reason}",
+                "state file: ignoring the changes of {backend}/{name}: {reason}",
                 backend=backend,
                 name=name,
                 reason=reason,
@@ -220,7 +221,7 @@ class Changing:
         return 1
 
     def reset(self, backend: str = "", server: str = "") -> list[Drift]:
-        """Undo all changes, or those of one backend or server; what was undone."""
+        """Undo all changes, or those of one backend or server, and return them."""
         undone = [
             one
             for one in self.drift()

@@ -1,7 +1,6 @@
-"""CONTROL. Draining servers: how far it has got, waiting for its end, and what runs on a server
-now.
+"""CONTROL. Draining servers: progress, waiting for the end, and the sessions on a server.
 
-Called by :class:`lbproxy.service.LoadBalancer`, whose methods of the same names people use.
+:class:`lbproxy.service.LoadBalancer` calls it from its methods of the same names.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from lbproxy.proxy.backend import Backend
 
 __all__ = ["DrainStatus", "Drains", "SessionView", "session_id", "sessions_of", "status_of"]
 
-_LOOK = 0.1  # seconds between two looks at a server that somebody waits for
+_LOOK = 0.1  # seconds between two checks of a server that a caller waits for
 
 
 @frozen
@@ -49,9 +48,9 @@ class DrainStatus:
 class SessionView:
     """A snapshot of a TCP session, tunnel or request on a server.
 
-    ``id``: unique, never used again. ``age_s``: seconds since the connection (TCP) or the request
-    (HTTP) began. ``request``: method and path, without the query, which may contain secrets; "" for
-    TCP. ``kind``: ``tcp``, ``http`` or ``tunnel``.
+    ``id``: unique, never reused. ``age_s``: seconds since the start of the connection (TCP) or the
+    request (HTTP). ``request``: method and path, without the query, which may contain secrets; ""
+    for TCP. ``kind``: ``tcp``, ``http`` or ``tunnel``.
     """
 
     id: str
@@ -68,7 +67,7 @@ class SessionView:
 
 
 def status_of(backend: Backend, server: ServerState) -> DrainStatus:
-    """The status now."""
+    """Return the current progress."""
     table = backend.sticky.table if backend.sticky is not None else None
     return DrainStatus(
         backend.name,
@@ -89,9 +88,9 @@ def sessions_of(backend: Backend, servers: Iterable[ServerState]) -> Iterator[Se
 
 
 def session_id(session: RunningSession) -> str:
-    """Return the id in :class:`SessionView`.
+    """Return the id for :class:`SessionView`.
 
-    The start time distinguishes sessions that had the same place in memory.
+    The start time distinguishes sessions at the same memory address.
     """
     return f"{id(session):x}-{int(session.traffic.started * 1e6):x}"
 
@@ -127,7 +126,7 @@ class _Wait:
 
 
 class Drains(Service):
-    """The callers that wait for drained servers; all are called when the service stops."""
+    """The callers that wait for drained servers. All are notified when the service stops."""
 
     def __init__(self, reactor: Any, wheel: TimerWheel) -> None:
         self._reactor = reactor
@@ -139,7 +138,7 @@ class Drains(Service):
         """Return a Deferred that fires with the status when no session is left on ``server``.
 
         It fires after ``timeout`` seconds at the latest, and also if an operator takes the server
-        back into service: check ``done``. It may be cancelled.
+        back into service, so check ``done``. It may be cancelled.
         """
         done: Deferred[DrainStatus] = Deferred(self._cancelled)
         self._waits.append(_Wait(backend, server, self._wheel.now() + timeout, done))

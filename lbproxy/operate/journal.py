@@ -1,12 +1,12 @@
-"""CONTROL. The file that keeps bans, edits of lists and what else features share over a restart.
+"""CONTROL. The file that keeps bans, edits of lists and other state of features over a restart.
 
-It lies beside ``[lbproxy] state``, as ``STATE.journal``.  Each line is a topic and a message of
-:class:`~lbproxy.sharing.contracts.Replicated`.  Messages are appended :data:`SOON` seconds after
-they were published, in a thread.  When the file has grown to :data:`GROWTH` times what it says, it
-is rewritten from what the features know.  After an error it is tried again every :data:`AGAIN`
-seconds.  A line that a crash has cut off is ignored.
+The file is ``STATE.journal``, beside ``[lbproxy] state``. Each line is a topic and a message of
+:class:`~lbproxy.sharing.contracts.Replicated`. Messages are appended :data:`SOON` seconds after
+their publication, in a thread. When the file has grown to :data:`GROWTH` times its content, it is
+rewritten from the state of the features. After an error, writing is retried every :data:`AGAIN`
+seconds. A line truncated by a crash is ignored.
 
-A process that takes over from another writes nothing before :meth:`KeptJournal.own`.
+A process that takes over from another one writes nothing before :meth:`KeptJournal.own`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from lbproxy.sharing.local import LocalReplicated
 __all__ = ["AGAIN", "GROWTH", "SOON", "KeptJournal", "journal_path", "read_journal"]
 
 SOON: Final = 0.2
-"""Seconds from a message to its writing: that much ``kill -9`` loses."""
+"""Seconds from a message to its writing. ``kill -9`` loses this much."""
 
 AGAIN: Final = 5.0
-"""Seconds from a failure to the next try."""
+"""Seconds from a failure to the next attempt."""
 
 GROWTH: Final = 4
-_LEAST: Final = 256 * 1024  # bytes that are not worth writing anew
-_PENDING: Final = 100_000  # messages that wait for a slow disk
+_LEAST: Final = 256 * 1024  # size below which rewriting is not worthwhile, in bytes
+_PENDING: Final = 100_000  # maximum number of messages that wait for a slow disk
 _LARGEST: Final = 256 * 1024 * 1024
 _log = Logger()
 
@@ -48,8 +48,8 @@ def journal_path(state: str) -> str:
 
 
 def read_journal(path: str) -> Iterator[tuple[str, Any]]:
-    """Yield topics and messages; none if there is no file.  OSError, ValueError if it is too
-    large.
+    """Yield topics and messages; nothing without a file. Raises OSError, and ValueError if the file
+    is too large.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
@@ -69,7 +69,7 @@ def read_journal(path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _append(path: str, data: bytes) -> None:
-    """Append lines; what a crash or a full disk has cut off before them stays a line of its own."""
+    """Append lines. A preceding line that a crash or a full disk has truncated stays separate."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     with os.fdopen(os.open(path, flags, 0o600), "r+b") as file:
         size = os.fstat(file.fileno()).st_size
@@ -81,7 +81,7 @@ def _append(path: str, data: bytes) -> None:
 
 
 class KeptJournal(Service):
-    """``error``: why it could not be written the last time, "" if it could."""
+    """Writes the journal. ``error``: why the last write failed, "" if it succeeded."""
 
     name = "journal"
 
@@ -91,21 +91,21 @@ class KeptJournal(Service):
         self._reactor = reactor
         self._replicated = replicated
         self._waiting: list[bytes] = []
-        self._size = 0  # of the file
-        self._enough = _LEAST  # size from which it is looked at whether to write it anew
-        self._lost = False  # the file lacks messages, so it has to be written anew
-        self._anew: list[bytes] | None = None  # while the file is collected anew
+        self._size = 0  # size of the file
+        self._enough = _LEAST  # size at which rewriting is considered
+        self._lost = False  # the file lacks messages, so it has to be rewritten
+        self._anew: list[bytes] | None = None  # while the new content is collected
         self._call: Any = None
         self._busy = False
         self._job: tuple[Callable[[str, bytes], None], bytes] | None = None
-        self._lock = Lock()  # of the job and the file
+        self._lock = Lock()  # protects the job and the file
         self._silent = False
         self._begun = False
 
     def restore(self) -> None:
-        """Begin: publish what the file says.
+        """Start: publish the messages in the file.
 
-        A file that cannot be read is left alone, and nothing is kept.
+        A file that cannot be read is not changed, and nothing is stored.
         """
         if self._begun:
             return
@@ -135,7 +135,7 @@ class KeptJournal(Service):
         self._check_folder()
 
     def own(self) -> None:
-        """Write what all features know, and everything from now on."""
+        """Write the state of all features, and all later messages."""
         if self._silent or self._replicated.keep is not None:
             return
         self._replicated.keep = self._note
@@ -148,15 +148,15 @@ class KeptJournal(Service):
             self._failed(OSError(f"folder {folder} does not exist or is not writable"))
 
     def silence(self) -> None:
-        """Write no more: the file is another process's now."""
+        """Stop writing, because the file belongs to another process now."""
         self._flush_now()
         self._silent = True
         self._replicated.keep = None
 
     def stopService(self) -> None:
-        """Write what is not written yet, now."""
+        """Write all pending messages now."""
         super().stopService()  # type: ignore[no-untyped-call]
-        self._anew = None  # features that have ended tell nothing
+        self._anew = None  # features that have ended publish no state
         self._flush_now()
 
     # -- writing --------------------------------------------------------------------------------
@@ -170,7 +170,9 @@ class KeptJournal(Service):
         self._later()
 
     def _bound(self) -> None:
-        """Forget lines of which too many wait for the disk; the features know them."""
+        """Drop the oldest lines if too many wait for the disk. The features still have the
+        state.
+        """
         if len(self._waiting) > _PENDING:
             self._waiting = []
             self._lost = True
@@ -210,7 +212,7 @@ class KeptJournal(Service):
             self._collect()
 
     def _start(self, write: Callable[[str, bytes], None], data: bytes) -> None:
-        """Write ``data``, in which all is that waits."""
+        """Write ``data``, which contains all pending lines."""
         self._busy = True
         lines, self._waiting = self._waiting, []
         self._size += len(data)
@@ -220,7 +222,7 @@ class KeptJournal(Service):
         done.addErrback(lambda failure: _log.failure("journal", failure))
 
     def _work(self) -> None:
-        """Do what :meth:`_start` has left, in a thread, or in the reactor's at the end."""
+        """Run the job of :meth:`_start`, in a thread, or in the reactor's thread at the end."""
         with self._lock:
             job, self._job = self._job, None
             if job is not None:
@@ -245,7 +247,7 @@ class KeptJournal(Service):
     # -- writing anew ---------------------------------------------------------------------------
 
     def _collect(self) -> None:
-        """Collect what all features know, a message a turn, and replace the file by it."""
+        """Collect the state of all features, one message per turn, and replace the file with it."""
         self._anew = anew = list[bytes]()
         self._next(anew, self._replicated.everything(), 0)
 
@@ -254,7 +256,7 @@ class KeptJournal(Service):
             return
         found = next(left, None)
         if found is not None:
-            anew.insert(count, _line(*found))  # before what was published meanwhile
+            anew.insert(count, _line(*found))  # before messages published in the meantime
             self._reactor.callLater(0, self._next, anew, left, count + 1)
         elif self._busy:
             self._reactor.callLater(SOON, self._next, anew, left, count)

@@ -1,8 +1,8 @@
-"""CONTROL. The file that keeps what operators changed over a restart (``[lbproxy] state``).
+"""CONTROL. The file that keeps the changes of operators over a restart (``[lbproxy] state``).
 
-Written beside itself and renamed, so that it is whole whenever lbproxy or the machine dies; in a
-thread, so that no traffic waits for a disk; a moment after a change, so that many changes are one
-write.
+A new file is written beside the old one and renamed, so that the file is complete even after a
+crash. It is written in a thread, so that traffic does not wait for a disk, and shortly after a
+change, so that many changes are one write.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _LARGEST = 64 * 1024 * 1024
 
 
 class StateUnreadable(ValueError):
-    """The state file cannot be opened, or is no file."""
+    """The state file cannot be opened, or is not a regular file."""
 
 
 def read_state(path: str) -> Changes:
-    """The changes in the file; none if there is no file.
+    """Return the changes in the file; none if the file does not exist.
 
-    Raises ValueError with what is wrong with it, :class:`StateUnreadable` if it cannot be read at
-    all.
+    Raises ValueError if the content is invalid, and :class:`StateUnreadable` if it cannot be read
+    at all.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # waits for no FIFO
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # does not wait for a FIFO
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise StateUnreadable("it is not a file")
+                raise StateUnreadable("it is not a regular file")
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 data = file.read(_LARGEST + 1)
         finally:
@@ -62,7 +62,7 @@ def read_state(path: str) -> Changes:
 
 
 def write_whole(path: str, data: bytes) -> None:
-    """Replace the file; it is the old or the new one at any time.  OSError."""
+    """Replace the file. At any time it has either the old or the new content. Raises OSError."""
     part = Path(f"{path}.{os.getpid()}.new")
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -78,18 +78,18 @@ def write_whole(path: str, data: bytes) -> None:
 
 
 def _write_changes(path: str, changes: Changes) -> None:
-    """Write the state file.  OSError.
+    """Write the state file. Raises OSError.
 
-    In a thread: with an indent, json encodes in Python, so that other threads continue meanwhile.
+    For a thread: with an indent, json encodes in Python, so that other threads continue meanwhile.
     """
     parts = json.JSONEncoder(indent=1).iterencode(changes.as_json(ordered=True))
     write_whole(path, "".join(parts).encode() + b"\n")
 
 
 class StateFile(Service):
-    """Writes ``changes`` to ``path`` some time after :meth:`changed`.
+    """Writes ``changes`` to ``path`` shortly after :meth:`changed`.
 
-    ``error``: why it could not be written the last time, "" if it could.
+    ``error``: why the last write failed, "" if it succeeded.
     """
 
     name = "state"
@@ -107,9 +107,9 @@ class StateFile(Service):
     def load(self) -> Changes:
         """Return the saved changes.
 
-        A file that cannot be parsed is renamed to ``.bad``. One that cannot be read is left alone,
-        and no changes are saved. A folder that is not writable is reported at once, not at the
-        first change.
+        A file that cannot be parsed is renamed to ``.bad``. A file that cannot be read is not
+        changed, and no changes are saved. A folder that is not writable is reported at once, not at
+        the first change.
         """
         self._check_folder()
         try:
@@ -119,7 +119,7 @@ class StateFile(Service):
             self.error = str(error)
             _log.error(
                 "state {path} cannot be read ({error}); servers are as configured, and changes are "
-                "not kept",
+                "not saved",
                 path=self.path,
                 error=self.error,
             )
@@ -129,8 +129,8 @@ class StateFile(Service):
             with suppress(OSError):
                 Path(self.path).replace(aside)
             _log.error(
-                "state {path} cannot be used ({error}); it is now {aside}, and servers are as "
-                "configured",
+                "state {path} cannot be used ({error}); it was renamed to {aside}, and servers "
+                "are as configured",
                 path=self.path,
                 error=str(error),
                 aside=aside,
@@ -159,7 +159,7 @@ class StateFile(Service):
         self._again = False
 
     def stopService(self) -> None:
-        """Write what is not written yet, now."""
+        """Write all pending changes now."""
         super().stopService()  # type: ignore[no-untyped-call]
         call, self._call = self._call, None
         pending = call is not None or self._again

@@ -1,9 +1,9 @@
-"""CONTROL. Reload when a file changes: looks at the files of the configuration once a second.
+"""CONTROL. Reloads when a file changes: checks the files of the configuration once a second.
 
-Owned by :class:`lbproxy.service.LoadBalancer`; idle unless ``[lbproxy] watch = yes``. A change
-counts when it has been the same for two looks: whoever writes several files, or one in parts, is
-waited for. The files' times, sizes and inodes are compared, so replacing a file by renaming
-another, or a symbolic link's target (as Kubernetes does), is seen.
+:class:`lbproxy.service.LoadBalancer` owns it. It is idle unless ``[lbproxy] watch = yes``. A change
+counts when two checks find the same state, so that a program that writes several files, or one file
+in parts, can finish. The files' times, sizes and inodes are compared, which also detects a file
+replaced by a rename, or a changed target of a symbolic link (as in Kubernetes).
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -23,17 +23,18 @@ __all__ = ["EVERY", "FileWatch"]
 _log = Logger()
 
 EVERY = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
-_Stamp = tuple[int, int, int] | None  # of a file that is not there: None
+_Stamp = tuple[int, int, int] | None  # None for a file that does not exist
 
 
 class FileWatch(Service):
-    """``reactor``: IReactorTime.
+    """Watches files. ``reactor``: IReactorTime.
 
-    ``sources``: files and glob patterns, asked before each look; none: nothing to do.
+    ``sources`` returns files and glob patterns; it is called before each check. An empty result
+    disables the watch.
 
-    ``changed`` is called when they have; it may change what ``sources`` gives.
+    ``changed`` is called after a change. It may change the result of ``sources``.
     """
 
     def __init__(
@@ -42,12 +43,12 @@ class FileWatch(Service):
         self._reactor = reactor
         self._sources = sources
         self._changed = changed
-        self._known: dict[str, _Stamp] = {}  # at the last reload
-        self._last: dict[str, _Stamp] = {}  # at the last look
+        self._known: dict[str, _Stamp] = {}  # state at the last reload
+        self._last: dict[str, _Stamp] = {}  # state at the last check
         self._call: Any = None
 
     def startService(self) -> None:
-        """Begin: the files are now as they were read."""
+        """Start. The present state of the files is that of the loaded configuration."""
         super().startService()
         self._known = self._last = self._look()
         self._call = self._reactor.callLater(EVERY, self._tick)
@@ -64,15 +65,14 @@ class FileWatch(Service):
         now = self._look()
         steady, self._last = now == self._last, now
         if not self._known:
-            self._known = now  # it was switched on just now
+            self._known = now  # it was enabled just now
         elif steady and now and now != self._known:
             names = sorted(
                 path for path in {*now, *self._known} if now.get(path) != self._known.get(path)
             )
             _log.info("changed: {names}", names=", ".join(names))
             self._changed()
-            # what is new among the sources has just been read; of the others a later change must
-            # not be missed
+            # new sources have just been read; of the others no later change must be missed
             self._known = self._last = {
                 path: now.get(path, stamp) for path, stamp in self._look().items()
             }

@@ -1,11 +1,11 @@
 """CONTROL. Exclusion of long-lived objects from garbage collection.
 
-Python's collector looks for cycles among all objects now and then. With some hundred thousand
-objects that live as long as the process (modules, the configuration) this takes 50 ms, in which
-nothing else happens. So the objects that exist once everything is up are frozen (``gc.freeze``),
-and the collector only looks at those that traffic has made.
+Python's collector periodically searches all objects for cycles. With some hundred thousand objects
+that live as long as the process (modules, the configuration) this takes 50 ms, during which traffic
+waits. The objects that exist after the start are therefore frozen (``gc.freeze``), and the
+collector examines only those that traffic creates.
 
-Only the program that owns the process uses it: a program that embeds lbproxy may do the same
+Only the program that owns the process uses it. A program that embeds lbproxy may do the same
 (``docs/embedding.rst``).
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 __all__ = ["SETTLE_AFTER", "Freezer"]
 
 SETTLE_AFTER = 1.0
-"""Seconds without another change after which objects are frozen."""
+"""Seconds without another change before objects are frozen."""
 
 
 class Freezer:
@@ -28,7 +28,7 @@ class Freezer:
         self._call: Any = None
 
     def changed(self) -> None:
-        """Handle a new configuration: collect what the last one has left, then freeze this one."""
+        """Handle a new configuration: collect the remains of the last one, then freeze this one."""
         if self._call is not None and self._call.active():
             self._call.reset(SETTLE_AFTER)
         else:

@@ -1,6 +1,4 @@
-"""CONTROL. The log file of twistd, which two processes write while one takes over from the
-other.
-"""
+"""CONTROL. The log file of twistd, which two processes write during an upgrade."""
 
 from __future__ import annotations
 
@@ -15,10 +13,10 @@ _DESCRIPTORS = Path("/proc/self/fd")
 
 
 def append_only(path: str) -> int:
-    """Let every open descriptor of the file at ``path`` append; how many there were.
+    """Make every open descriptor of the file at ``path`` append. Return their number.
 
-    Twisted writes at the position that it knows, over the lines that another process has written
-    since.
+    Twisted writes at the position that it remembers, and would overwrite lines of the other
+    process.
     """
     found = 0
     wanted = os.path.realpath(path)

@@ -1,7 +1,7 @@
-"""CONTROL. Starting as root with ``twistd --uid``: what the other user will need, tried before.
+"""CONTROL. Start as root with ``twistd --uid``: checks in advance what the other user needs.
 
-Root opens listeners and reads keys. Log files and the state file are opened after root's rights are
-given up, when a failure would only be a line in a log that nobody reads.
+Root opens listeners and reads keys. Log files and the state file are opened after privileges are
+dropped, when a failure would only be a line in a log.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ def log_files(config: Config) -> list[str]:
 
 
 def prepare_logs(files: Collection[str], uid: int, gid: int) -> None:
-    """Create the log files that do not exist, for the user ``uid``; existing files stay as they
-    are.
+    """Create missing log files for the user ``uid``. Existing files are unchanged.
 
-    Failures are left to :func:`obstacles`.
+    :func:`obstacles` reports failures.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     for path in files:
@@ -42,7 +41,7 @@ def prepare_logs(files: Collection[str], uid: int, gid: int) -> None:
 
 @contextmanager
 def acting_as(uid: int, gid: int) -> Iterator[None]:
-    """Have the rights of another user in the meantime; only root can.  OSError."""
+    """Switch to the privileges of another user inside the block. Only root can. Raises OSError."""
     groups = os.getgroups()
     try:
         os.initgroups(pwd.getpwuid(uid).pw_name, gid)
@@ -58,7 +57,8 @@ def acting_as(uid: int, gid: int) -> Iterator[None]:
 def obstacles(
     config: Config, trouble: Callable[[str], str], pidfile: str = ""
 ) -> tuple[list[str], list[str]]:
-    """Return what the present user cannot do: (errors, warnings), one line each.
+    """Return the operations that would fail for the present user: (errors, warnings), one line
+    each.
 
     ``trouble(path)`` returns why a log file could not be written, "" if it could.
     """
@@ -69,7 +69,7 @@ def obstacles(
     left = [("pid file", pidfile)] if pidfile else []
     left += [("admin socket", one.address.path) for one in config.settings.admin if one.address]
     warnings = [
-        f"{what} {path} will stay after the stop: folder {_folder(path)} is not writable"
+        f"{what} {path} will remain after the stop: folder {_folder(path)} is not writable"
         for what, path in left
         if path and not _may_replace(path)
     ]

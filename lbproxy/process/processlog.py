@@ -1,6 +1,6 @@
-"""CONTROL. The process log: lines for operators, from lbproxy and Twisted, as text or JSON.
+"""CONTROL. The process log: messages for operators from lbproxy and Twisted, as text or JSON.
 
-:mod:`lbproxy.tap` creates it in place of twistd's observer, for the same destination.
+:mod:`lbproxy.tap` creates it to replace twistd's observer, with the same destination.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ __all__ = ["ProcessLog", "json_line"]
 class ProcessLog:
     """Write each event as one line to ``stream``.
 
-    ``form()``: ``text`` or ``json``, asked for each line, so that a reload can change it.
-    A line that cannot be written is lost.
+    ``form()`` returns ``text`` or ``json``. It is called for each line, so that a reload can change
+    it. A line that cannot be written is lost.
     """
 
     def __init__(self, stream: TextIO | Any, form: Callable[[], str]) -> None:
@@ -40,7 +40,7 @@ class ProcessLog:
         line = json_line(event) if self._form() == "json" else formatEventAsClassicLogText(event)
         if not line:
             return
-        # names of files that are not UTF-8 are surrogates in Python, which no file takes
+        # file names that are not UTF-8 contain surrogates, which no file accepts
         line = line.encode("utf-8", "backslashreplace").decode()
         with suppress(OSError, ValueError):
             self._stream.write(line)
@@ -71,6 +71,8 @@ def json_line(event: LogEvent) -> str:
 
 
 def _logger(event: LogEvent) -> str:
-    """Return the module; "twisted" for events of Twisted's old logging, which names none."""
+    """Return the module; "twisted" for events of Twisted's old logging, which has no module
+    names.
+    """
     name = str(event.get("log_namespace") or "")
     return name if name and name != "log_legacy" else "twisted"

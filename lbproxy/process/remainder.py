@@ -1,8 +1,10 @@
-"""CONTROL. Events and bans between the start of a new process and the hand-over of an upgrade.
+"""CONTROL. Events and bans between the start of a new process and the end of the hand-over in an
+upgrade.
 
-The new process gets what is known when it is started. Until it serves, the running process goes on,
-adds events, and bans clients. It writes both to a file that both have open, and closes a pipe when
-they are complete. If it dies before, the new process finds an empty file.
+The new process gets the known state when it is started. Until it serves traffic, the running
+process continues, adds events, and bans clients. It writes both to a file that both processes have
+open, and closes a pipe when they are complete. If it dies before, the new process finds an empty
+file.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ Kept = tuple[str, Any]
 class Remainder:
     """The side of the running process. ``theirs``: descriptors that the new process inherits.
 
-    OSError if a file or pipe cannot be made.
+    Raises OSError if a file or pipe cannot be created.
     """
 
     def __init__(self) -> None:
@@ -36,7 +38,7 @@ class Remainder:
         self.theirs = (self._file.fileno(), read)
 
     def started(self) -> None:
-        """Close the end of the pipe that the new process has inherited by now."""
+        """Close the end of the pipe that the new process has inherited."""
         os.close(self.theirs[1])
 
     def send(self, events: Sequence[Mapping[str, Any]], kept: Sequence[Kept] = ()) -> None:
@@ -49,14 +51,13 @@ class Remainder:
             self._file.flush()
 
     def close(self) -> None:
-        """Let the new process read."""
+        """Close the pipe, so that the new process reads the file."""
         self._file.close()
         os.close(self._write)
 
 
 def read_remainder(file: int, pipe: int) -> tuple[list[dict[str, Any]], list[Kept]] | None:
-    """Return the events and the messages of the running process, None as long as it has not closed
-    the pipe.
+    """Return the events and the messages of the running process; None until it has closed the pipe.
 
     Closes both descriptors at the end.
     """
@@ -72,6 +73,6 @@ def read_remainder(file: int, pipe: int) -> tuple[list[dict[str, Any]], list[Kep
             found = json.load(whole)
         except ValueError:
             return [], []
-    if isinstance(found, list):  # an older version writes the events alone
+    if isinstance(found, list):  # an older version writes only the events
         return found, []
     return found["events"], found["kept"]

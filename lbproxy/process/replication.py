@@ -1,10 +1,10 @@
 """CONTROL. Replication of sticky tables between processes, over
 :class:`lbproxy.sharing.contracts.Replicated`.
 
-Every process publishes what its tables learn, and applies what is published, its own messages
-included: all apply the same changes in the same order, so two processes that disagreed about a
-client soon agree.  The master of workers has the tables too; it shows them to people, and sends
-them to a worker that begins.  An upgrade hands them to the new process.
+Every process publishes the changes of its tables, and applies all published ones, including its
+own. All processes apply the same changes in the same order, so that they soon agree about each
+client. The master of workers has the tables too; it shows them to people, and sends them to a
+worker that starts. An upgrade hands them to the new process.
 """
 
 from __future__ import annotations
@@ -33,46 +33,45 @@ __all__ = [
 TOPIC = "sticky:tables"
 
 CHUNK = 10_000
-"""Most changes in one message."""
+"""Maximum number of changes in one message."""
 
 CHUNK_BYTES = 256 * 1024
-"""Bytes of keys and names after which a message is full; one more key of any length may be in it.
-"""
+"""Bytes of keys and names after which a message is full. One more key of any length may follow."""
 
 MOST_KEPT = 100_000
-"""Most changes of one backend that are kept while they cannot be published; more follow when they
-are used again.
+"""Maximum number of changes of one backend that are kept while they cannot be published. Others are
+published at their next use.
 """
 
 MOST_HANDED_OVER = 100_000
-"""Most clients of one backend that an upgrade hands to the new process."""
+"""Maximum number of clients of one backend that an upgrade hands to the new process."""
 
 Changes = dict[str, Any]
-"""By backend: ``kind``, what the keys mean, and ``entries``, servers by key; "" for a key that was
-removed.
+"""Content of a message by backend: ``kind``, the meaning of the keys, and ``entries``, servers by
+key; "" for a removed key.
 """
 
 Backends = Mapping[str, Backend]
 
 
 class StickyReplication:
-    """The tables of one process.  ``backends()``: those that are served now."""
+    """Replicates the tables of one process. ``backends()`` returns the present backends."""
 
     def __init__(self, replicated: Replicated, backends: Callable[[], Backends]) -> None:
         self._replicated = replicated
         self._backends = backends
         self._changes: dict[
             str, dict[bytes, str]
-        ] = {}  # not published yet; the last one for each key
-        self._tables: dict[str, StickyTable] = {}  # whose changes these are
+        ] = {}  # not published yet; the last change for each key
+        self._tables: dict[str, StickyTable] = {}  # the tables whose changes are collected
         self._end = replicated.subscribe(TOPIC, self._receive, self._whole)
 
     def stop(self) -> None:
-        """Neither publish nor apply anything more."""
+        """Stop publishing and applying changes."""
         self._end()
 
     def attach(self) -> None:
-        """Collect the changes of the tables that are served now; cheap when nothing is new."""
+        """Collect the changes of the present tables. Cheap if no table is new."""
         tables = {
             name: one.sticky.table
             for name, one in self._backends().items()
@@ -113,10 +112,10 @@ def _note(changes: dict[bytes, str], key: bytes, server: str) -> None:
 
 
 def whole(backends: Backends, most: int | None = None) -> Iterator[Changes]:
-    """Messages with all entries of the tables, or the ``most`` of each that were used last, those
-    at the end.
+    """Yield messages with all entries of the tables, or with the ``most`` recently used of each,
+    those last.
 
-    Each message is made when it is taken, so it never undoes a change that was applied meanwhile.
+    Each message is created when it is taken, so that it never undoes a change applied meanwhile.
     """
     for name, backend in backends.items():
         sticky = backend.sticky
@@ -129,9 +128,7 @@ def whole(backends: Backends, most: int | None = None) -> Iterator[Changes]:
 
 
 def learn(backends: Backends, message: Changes) -> None:
-    """Apply a message.  Keys that mean something else here, because a reload is under way, are left
-    out.
-    """
+    """Apply a message. Keys with another meaning here, because of a running reload, are ignored."""
     for name, change in message.items():
         backend = backends.get(name)
         sticky = backend.sticky if backend is not None else None

@@ -1,7 +1,7 @@
-"""CONTROL. Telling systemd how we are (``Type=notify``): the protocol of sd_notify(3), which is one
-datagram.
+"""CONTROL. Notifications for systemd (``Type=notify``) by the protocol of sd_notify(3), one
+datagram each.
 
-Without ``NOTIFY_SOCKET`` in the environment nothing is sent. Called by :mod:`lbproxy.tap`.
+Nothing is sent without ``NOTIFY_SOCKET`` in the environment. :mod:`lbproxy.tap` calls it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ __all__ = ["Systemd"]
 
 _log = Logger()
 
-_POLL = 0.1  # seconds between two looks at whether all workers serve
+_POLL = 0.1  # seconds between two checks whether all workers serve
 
 
 class Systemd:
-    """``reactor``: IReactorTime.
+    """Notifies systemd. ``reactor``: IReactorTime.
 
-    ``serving()``: traffic is served; asked until it is true.
+    ``serving()`` returns whether traffic is served. It is called until it returns True.
 
-    ``turning()``: all worker processes take their turns; while one does not, the watchdog is not
-    fed.
+    ``turning()`` returns whether the reactors of all worker processes run. While it returns False,
+    the watchdog is not fed.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Systemd:
         return int(usec) / 1e6
 
     def start(self) -> None:
-        """The reactor runs."""
+        """Report the start, once the reactor runs."""
         if self._address:
             self._wait()
             if self._watchdog_s:
@@ -65,7 +65,7 @@ class Systemd:
             self._reactor.callLater(_POLL, self._wait)
 
     def _alive(self) -> None:
-        """Feed the watchdog, twice as often as it asks for, so that it finds a turn that takes too
+        """Feed the watchdog, twice per interval, so that it detects a reactor turn that takes too
         long.
         """
         if self._turning():
@@ -73,7 +73,7 @@ class Systemd:
         self._reactor.callLater(self._watchdog_s / 2, self._alive)
 
     def reload(self, work: Callable[[], Any]) -> Any:
-        """``work()`` as a reload: systemd waits for the end of it."""
+        """Run ``work()`` as a reload. systemd waits for its end."""
         self.tell(
             "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
         )
@@ -82,16 +82,16 @@ class Systemd:
         return report
 
     def stopping(self) -> None:
-        """We end."""
+        """Report that the process stops."""
         self.tell("STOPPING=1", "STATUS=sessions may finish")
 
     def handed_over(self, pid: int) -> None:
-        """Another process is the one to watch; nothing more is said from here."""
+        """Report the new main process. Nothing more is sent from this process."""
         self.tell(f"MAINPID={pid}", "STATUS=serving after an upgrade")
         self._address = ""
 
     def tell(self, *lines: str) -> None:
-        """Send it; trouble is logged."""
+        """Send a notification. Errors are logged."""
         if not self._address:
             return
         address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address

@@ -1,4 +1,4 @@
-"""CONTROL. Ctrl-C and SIGTERM: the first lets sessions finish, the second cuts them off."""
+"""CONTROL. Ctrl-C and SIGTERM: the first signal lets sessions finish, the second aborts them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ Handler = Callable[[int, Any], Any]
 
 
 class StopSignals:
-    """``limit()``: seconds that sessions may take.  ``hurry()`` cuts them off."""
+    """Handles signals to stop. ``limit()``: seconds that sessions may take. ``hurry()`` aborts
+    them.
+    """
 
     def __init__(self, reactor: Any, limit: Callable[[], float], hurry: Callable[[], None]) -> None:
         self._reactor = reactor
@@ -25,10 +27,10 @@ class StopSignals:
         self._stopping = False
 
     def install(self) -> None:
-        """Take over the reactor's handlers, once it runs.
+        """Replace the reactor's handlers, once it runs.
 
-        The reactor's own handler is called for the first signal only: at a second one it would
-        fail, because the reactor has stopped.
+        The reactor's own handler is called only for the first signal. It would fail at the second
+        one, because the reactor has stopped.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             stop = signal.getsignal(number)
@@ -48,10 +50,10 @@ class StopSignals:
 
     def _first(self) -> None:
         _log.info(
-            "stopping: sessions may finish for up to {limit:g} s; a second signal cuts them off",
+            "stopping: sessions may finish for up to {limit:g} s; a second signal aborts them",
             limit=self._limit(),
         )
 
     def _again(self) -> None:
-        _log.warn("cutting off the sessions that are left")
+        _log.warn("aborting the remaining sessions")
         self._hurry()

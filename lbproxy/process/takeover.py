@@ -1,5 +1,5 @@
-"""CONTROL. Upgrade in place, the side of the new process: take over what
-:mod:`lbproxy.process.upgrade` hands over.
+"""CONTROL. Upgrade in place, the side of the new process, which takes over from
+:mod:`lbproxy.process.upgrade`.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ Complete = Callable[[Sequence[Mapping[str, Any]], Sequence[Kept]], None]
 
 
 class HandoverError(Exception):
-    """The running process speaks of an upgrade as we do not."""
+    """The running process uses an unknown protocol for upgrades."""
 
 
 class Takeover:
-    """``told``: the document of the running process.
+    """The new process's side of an upgrade. ``told``: the document of the running process.
 
-    Its descriptors are ours from now on.  Raises HandoverError.
+    The descriptors in it belong to this process from now on. Raises HandoverError.
     """
 
     def __init__(self, told: Any) -> None:
         if not isinstance(told, dict) or told.get("version") != VERSION:
             raise HandoverError(
-                "the running lbproxy hands over in another way than this version knows: restart it"
+                "the running lbproxy uses a hand-over protocol that this "
+                "version does not support: restart it"
             )
         self.predecessor = os.getppid()
         self.known: dict[str, Any] = told["known"]
@@ -79,7 +80,7 @@ class Takeover:
         return cls(told)
 
     def stderr(self) -> TextIO:
-        """Return the standard error of the running process, for lines until :meth:`start`."""
+        """Return the standard error of the running process, for messages until :meth:`start`."""
         return os.fdopen(os.dup(self._stderr), "w", buffering=1)
 
     def start(
@@ -89,19 +90,19 @@ class Takeover:
         own: Callable[[], None],
         complete: Complete,
     ) -> None:
-        """Report to the running process when this one serves, after a call of ``own()``.
+        """Call ``own()``, and report to the running process that this one serves.
 
-        ``complete(events, kept)`` then gets what it has added since our start; from now on its
-        files are ours.
+        ``complete(events, kept)`` is then called with its additions since our start. From now on
+        its files belong to this process.
         """
         if not serving():
             reactor.callLater(_POLL, self.start, reactor, serving, own, complete)
             return
         self.sockets.discard()
         own()
-        os.dup2(self._stderr, 2)  # until here the running process keeps what we say
+        os.dup2(self._stderr, 2)  # until here the running process shows our messages
         os.close(self._stderr)
-        with suppress(BrokenPipeError):  # it was killed meanwhile
+        with suppress(BrokenPipeError):  # it was killed in the meantime
             os.write(self._ready, READY)
         os.close(self._ready)
         _log.info("upgrade: took over from process {pid}", pid=self.predecessor)
@@ -123,7 +124,7 @@ class Takeover:
             complete([], [])
 
     def remove_pidfile(self) -> None:
-        """At our end, unless it names another process by now."""
+        """Remove the pid file at the end of this process, unless it contains another process id."""
         if self.pidfile and holds_pid(self.pidfile, os.getpid()):
             with suppress(OSError):
                 Path(self.pidfile).unlink()

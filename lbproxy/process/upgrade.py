@@ -1,16 +1,16 @@
-"""CONTROL. Upgrade in place, the side of the process that goes: start the new program and give it
-our sockets.
+"""CONTROL. Upgrade in place, the side of the old process, which starts the new program and hands it
+the sockets.
 
-Driven by SIGUSR2 and ``POST /api/v1/upgrade``; :mod:`lbproxy.tap` makes the :class:`Upgrader`, and
+SIGUSR2 and ``POST /api/v1/upgrade`` start it. :mod:`lbproxy.tap` creates the :class:`Upgrader`, and
 :mod:`lbproxy.process.takeover` is the other side.
 
 1. The new program is started with our command line. It inherits the listening sockets, and a file
-   that says which they are and what we know of servers.
+   that describes them and our state of servers.
 2. It reads its configuration, takes over the sockets, and writes ``ready`` into a pipe when it
    serves.
-3. Only then we stop accepting, hand over the events and the bans since step 1
-   (:mod:`lbproxy.process.remainder`), drain, and end. If it does not come so far, it is killed and
-   we continue as before.
+3. Only then does this process stop accepting, hand over the events and the bans since step 1
+   (:mod:`lbproxy.process.remainder`), drain, and end. If the new program fails before, it is killed
+   and this process continues as before.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ __all__ = [
 _log = Logger()
 
 ENVIRONMENT = "LBPROXY_UPGRADE"
-"""The variable with the descriptor of the file that says what is handed over."""
+"""The environment variable with the descriptor of the hand-over file."""
 
 VERSION = 2
 READY = b"ready"
 LIMIT_S = 30.0
-"""Seconds within which the new program has to serve."""
+"""Deadline in seconds for the new program to serve."""
 
 _POLL = 0.05
-_SAY_FIRST = 0.3  # before we end, for an answer to whoever asked for it
-_WORDS = 4000  # of what a program that failed had to say
+_SAY_FIRST = 0.3  # time before the end for the reply to the caller
+_WORDS = 4000  # maximum output of a failed program that is kept
 
 
 class Upgradable(Protocol):
@@ -68,27 +68,27 @@ class Upgradable(Protocol):
 
     @property
     def serving(self) -> bool:
-        """True if the new process serves traffic."""
+        """True if this process serves traffic."""
 
     def sockets(self) -> list[tuple[Address, list[int]]]:
-        """ListenError."""
+        """Return the listening sockets by address. Raises ListenError."""
 
     def known(self) -> dict[str, Any]:
-        """Plain JSON types."""
+        """Return the state for the new process as plain JSON types."""
 
     def note_kept(self) -> None:
-        """Note the messages of features that are kept over a restart."""
+        """Start to record the messages of features that are kept over a restart."""
 
     def noted(self) -> list[Kept]:
-        """The messages since :meth:`note_kept`, whose effect ends."""
+        """Return the messages since :meth:`note_kept`, and stop recording."""
 
     def hand_over(self) -> None:
-        """Accept no more."""
+        """Stop accepting."""
 
 
 @frozen
 class UpgradeReport:
-    """``error``: why all is as it was, "" when the process ``pid`` serves now."""
+    """The result of an upgrade. ``error``: why it failed, "" if the process ``pid`` serves now."""
 
     pid: int = 0
     error: str = ""
@@ -102,13 +102,15 @@ class UpgradeReport:
         """Text for people: one line, or several for an invalid configuration."""
         if self.ok:
             return f"process {self.pid} serves now; this one, {os.getpid()}, drains and ends"
-        return f"{self.error}; process {os.getpid()} goes on"
+        return f"{self.error}; process {os.getpid()} continues"
 
 
 class Upgrader:
-    """``command``: the program and its arguments.  ``pidfile()``: the file to hand on, "" for none.
+    """Runs upgrades. ``command``: the program and its arguments. ``pidfile()``: the pid file to
+    hand over, "" for none.
 
-    ``prepare()`` is called before it is started; ``over(pid)``: it serves, and we are about to end.
+    ``prepare()`` is called before the start. ``over(pid)`` is called when the new process serves
+    and this one is about to end.
     """
 
     def __init__(
@@ -133,13 +135,13 @@ class Upgrader:
         self._said: IO[bytes] | None = None
         self._pipe = -1
         self._remainder: Remainder | None = None
-        self._told = 0  # number of the last event that it got at its start
+        self._told = 0  # number of the last event handed over at the start
         self._deadline = 0.0
         self._call: Any = None
 
     def begin(self) -> Deferred[UpgradeReport]:
-        """Start it. The Deferred fires when it serves, or when it is sure that it will not; it
-        never fails.
+        """Start the new program. The Deferred fires when it serves or has failed; it never fails
+        itself.
         """
         reason = self._why_not()
         if reason:
@@ -157,7 +159,7 @@ class Upgrader:
         return waiting
 
     def abandon(self) -> None:
-        """We stop: a program that does not serve yet is not wanted."""
+        """Kill a program that does not serve yet, because this process stops."""
         if self._waiting is not None:
             self._fail("the running process is stopping")
 
@@ -173,7 +175,7 @@ class Upgrader:
         if os.getpid() == 1:
             return "this is process 1 of a container, which ends with it: replace the container"
         if not self._balancer.serving:
-            return "not all is up yet"
+            return "lbproxy has not started completely yet"
         return ""
 
     def _start(self) -> None:
@@ -188,7 +190,7 @@ class Upgrader:
     def _spawn(
         self, sockets: list[tuple[Address, list[int]]], ours: ExitStack
     ) -> subprocess.Popen[bytes]:
-        """``ours``: what we need no more when it runs."""
+        """Start the program. ``ours``: descriptors that this process closes once it runs."""
         self._pipe, theirs = os.pipe()
         ours.callback(os.close, theirs)
         os.set_blocking(self._pipe, False)
@@ -212,7 +214,7 @@ class Upgrader:
         document.write(json.dumps(told).encode())
         document.seek(0)
         environment = {**os.environ, ENVIRONMENT: str(document.fileno())}
-        environment.pop("WATCHDOG_PID", None)  # it is the one to be watched
+        environment.pop("WATCHDOG_PID", None)  # the new process is the one to watch
         listening = [fd for _, fds in sockets for fd in fds]
         return subprocess.Popen(
             self._command,
@@ -269,7 +271,8 @@ class Upgrader:
     def _fail(self, why: str) -> None:
         process = self._process
         if process is not None and process.poll() is None:
-            process.kill()  # not SIGTERM: it must not tidy up what is still ours
+            # not SIGTERM: it must not clean up resources that still belong to this process
+            process.kill()
             process.wait()
         self._clean()
         self._answer(self._refused(why))
@@ -303,20 +306,20 @@ class Upgrader:
 
 
 def write_pid(path: str, pid: int) -> None:
-    """Put another process id in the file, whole at any time where its folder may be written.
+    """Write another process id to the file, atomically if its folder is writable.
 
-    OSError.
+    Raises OSError.
     """
     part = Path(f"{path}.{pid}.new")
     try:
         part.write_text(f"{pid}")
         part.replace(path)
-    except PermissionError:  # root made it, and we are root no more
+    except PermissionError:  # the file belongs to root, and this process is no longer root
         Path(path).write_text(f"{pid}")
 
 
 def holds_pid(path: str, pid: int) -> bool:
-    """The file names this process."""
+    """Return whether the file contains the id ``pid``."""
     try:
         return Path(path).read_text().strip() == str(pid)
     except (OSError, ValueError):

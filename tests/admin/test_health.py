@@ -78,8 +78,8 @@ def test_ready_fails_while_lbproxy_stops(tmp_path: Path) -> None:
         ("admin = tcp:8404:interface=127.0.0.1\nadmin_public = health none", "'none'"),
         ("admin = tcp:8404:interface=127.0.0.1\nadmin_public = metric", "did you mean 'metrics'"),
         ("admin_public = metrics", "has no effect without 'admin'"),
-        ("admin = tcp:8404 role=read", "anybody there could read everything"),
-        ("admin = tcp:8404", "anybody there could change everything"),
+        ("admin = tcp:8404 role=read", "any of them could read everything"),
+        ("admin = tcp:8404", "any of them could change everything"),
     ],
 )
 def test_mistakes(lines: str, wrong: str) -> None:

@@ -55,7 +55,7 @@ def test_a_servers_way_is_told(reactor: MemoryReactor) -> None:
         ("listener_bound", "info", "frontend web listens on :8080"),
         ("server_down", "warning", "server app/a is down: connection refused"),
         ("server_drain", "info", "server app/b is drain"),
-        ("backend_empty", "error", "backend app has no server left"),
+        ("backend_empty", "error", "backend app has no usable server"),
         ("server_maint", "info", "server app/b is maint"),
         ("server_up", "info", "server app/b is up"),
         ("server_up", "info", "server app/a is up: checked"),
@@ -115,7 +115,7 @@ def test_full_queues_and_lost_lines(reactor: MemoryReactor, tmp_path: Path) -> N
     reactor.advance(1)
     told = of(balancer, EventKind.QUEUE_FULL, EventKind.LOG_DROPPED)
     assert [event.text for event in told] == [
-        "backend app sent 3 away: its queue was full",
+        "backend app rejected 3 requests: its queue was full",
         f"access log {tmp_path}/access.log lost 7 lines",
     ]
     assert [event.facts["count"] for event in told] == [3, 7]

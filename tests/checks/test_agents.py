@@ -98,23 +98,23 @@ def test_states_and_reasons(world: World, told: list[str]) -> None:
     for line, state, note in (
         (b"down#disk full\r\n", State.DOWN, "disk full"),
         (b"up", State.UP, "connected"),
-        (b"drain\n", State.DRAIN, "its agent says drain"),
-        (b"up\n", State.DRAIN, "its agent says drain"),
+        (b"drain\n", State.DRAIN, "its agent reports drain"),
+        (b"up\n", State.DRAIN, "its agent reports drain"),
         (b"ready\n", State.UP, "connected"),
         (b"maint#update\n", State.MAINT, "update"),
-        (b"ready down\n", State.DOWN, "its agent says down"),
+        (b"ready down\n", State.DOWN, "its agent reports down"),
         (b"up\n", State.UP, "connected"),
     ):
         server = world.says("a", line)
         assert (server.state, server.note) == (state, note), line
     assert told == [
-        "the agent of app/a says down: disk full",
-        "the agent of app/a says up",
-        "the agent of app/a says drain",
-        "the agent of app/a says up",
-        "the agent of app/a says maint: update",
-        "the agent of app/a says down",
-        "the agent of app/a says up",
+        "the agent of app/a reports down: disk full",
+        "the agent of app/a reports up",
+        "the agent of app/a reports drain",
+        "the agent of app/a reports up",
+        "the agent of app/a reports maint: update",
+        "the agent of app/a reports down",
+        "the agent of app/a reports up",
     ]
 
 
@@ -184,9 +184,9 @@ def test_an_agent_that_is_not_heard_changes_nothing(
     server = world.says("a", line)
     world.lb.advance(10)
     assert server.state is State.DRAIN and server.agent_share == 0.5
-    assert len(told) == 1 and told[0].startswith("the agent of app/a is not heard")
+    assert len(told) == 1 and told[0].startswith("no valid answer from the agent of app/a")
     assert world.says("a", b"ready\n").state is State.UP
-    assert told[1:] == ["app/a has an agent again", "the agent of app/a says up"]
+    assert told[1:] == ["the agent of app/a answers again", "the agent of app/a reports up"]
 
 
 def test_the_first_words() -> None:

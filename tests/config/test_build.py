@@ -185,7 +185,7 @@ SINGLE = [
     (TCP + "filters = set-header request A b\n" + BACK, 5, "works in http mode, not in tcp mode"),
     (TCP + BACK + "filters = set-header request A b\n", 7, "works in http mode, not in tcp mode"),
     (TCP.replace("backend = b", "routes = path /x -> b") + BACK, 4, "needs mode = http"),
-    (TCP + BACK + "balance = hash header A\n", 7, "looks at the HTTP request"),
+    (TCP + BACK + "balance = hash header A\n", 7, "needs the HTTP request"),
     (FRONT + BACK + "balance = hash header\n", 6, "hash header needs a name"),
     (FRONT + BACK + "balance = hash source bound=x\n", 6, "not a number"),
     (FRONT + BACK + "balance = hash source k stickyy\n", 6, "did you mean 'sticky'?"),
@@ -226,9 +226,9 @@ SINGLE = [
         3,
         "'->' is missing",
     ),
-    (FRONT.replace("backend = b", "routes = -> b") + BACK, 3, "no condition before"),
-    (FRONT.replace("backend = b", "routes = not -> b") + BACK, 3, "stands before nothing"),
-    (FRONT.replace("backend = b", "routes = default path /x -> b") + BACK, 3, "stands alone"),
+    (FRONT.replace("backend = b", "routes = -> b") + BACK, 3, "no condition precedes"),
+    (FRONT.replace("backend = b", "routes = not -> b") + BACK, 3, "no condition follows"),
+    (FRONT.replace("backend = b", "routes = default path /x -> b") + BACK, 3, "cannot be combined"),
     (FRONT.replace("backend = b", "routes = path /x ->") + BACK, 3, "is missing after"),
     (FRONT.replace("backend = b", "routes = path /x -> b c") + BACK, 3, "unexpected word 'c'"),
     (FRONT.replace("backend = b", "routes = path /x -> redirekt 301 x") + BACK, 3, "'redirect'?"),
@@ -240,7 +240,7 @@ SINGLE = [
         4,
         "never reached: the default at lb.ini:3",
     ),
-    (FRONT + "forwarded = none rfc7239\n" + BACK, 4, "stands alone"),
+    (FRONT + "forwarded = none rfc7239\n" + BACK, 4, "cannot be combined"),
     (FRONT + "allow = 10.0.0.1/8\n" + BACK, 4, "10.0.0.0/8"),
     (FRONT + "access_log = a b c\n" + BACK, 4, "3 words"),
     (FRONT + "access_log = a jsn\n" + BACK, 4, "did you mean 'json'?"),
@@ -256,7 +256,7 @@ SINGLE = [
     (FRONT + BACK + "passive = count=6xx\n", 6, "did you mean '5xx'?"),
     (FRONT + BACK + "passive =\n", 6, "has no value"),
     (FRONT + BACK + "panic = 30\n", 6, "not a share"),
-    (TCP + BACK + "passive = count=junk\n", 7, "and this backend is tcp"),
+    (TCP + BACK + "passive = count=junk\n", 7, "but this backend is tcp"),
     (FRONT + BACK + "retry_on = connect timeot\n", 6, "did you mean 'timeout'?"),
     (FRONT + BACK.rstrip() + " backup tier=1\n", 5, "no effect with 'backup'"),
     (FRONT + BACK + "retry_floor = 5/s\n", 6, "no effect without 'retry_budget'"),
@@ -285,11 +285,11 @@ SINGLE = [
     ),
     (FRONT + BACK + "[lbproxy]\nmetrics_servers = no\n", 7, "no effect without 'admin'"),
     (FRONT + BACK + "[lbproxy]\naccess_log = a.log keep=3\n", 7, "no effect without 'rotate_size'"),
-    (FRONT + BACK.rstrip() + " no_check\ncheck = tcp\n", 6, "every server says no_check"),
+    (FRONT + BACK.rstrip() + " no_check\ncheck = tcp\n", 6, "every server has no_check"),
     (FRONT + BACK + "filters = modeless\n", 6, "its modes raised KeyError"),
     (FRONT + BACK.replace("10.", "http://10."), 5, "is a URL; an address is host:port"),
-    (FRONT + BACK.replace("a 10", "server a 10"), 5, "leave out the word 'server'"),
-    (FRONT + BACK.replace("a 10", "\na 10"), 6, "is a line of 'servers' above: indent it"),
+    (FRONT + BACK.replace("a 10", "server a 10"), 5, "remove the word 'server'"),
+    (FRONT + BACK.replace("a 10", "\na 10"), 6, "belongs to 'servers' above: indent it"),
     (FRONT + BACK + "via = x\n", 6, "unknown key 'via' here; it belongs in [frontend]"),
 ]
 
@@ -454,8 +454,8 @@ def log_errors(line: str, more: str = "") -> list[str]:
             "file"),
         ("a.log json facility=local1", "option 'facility' is only for a log that goes to syslog"),
         ("syslog:udp:10.0.0.1 json facility=local9", "facility: 'local9' is not a choice"),
-        ("syslog:tls:10.0.0.1:514", "'syslog:tls:10.0.0.1:514' is no syslog server"),
-        ("syslog:unix:log", "'syslog:unix:log': a Unix socket has an absolute path"),
+        ("syslog:tls:10.0.0.1:514", "'syslog:tls:10.0.0.1:514' is not a syslog server"),
+        ("syslog:unix:log", "'syslog:unix:log': the path of a Unix socket must be absolute"),
         ("syslog:udp:10.0.0.1:99999", "'99999' is not a port"),
         ("a.log json more", "write PATH, stdout, syslog:... or off"),
         ("sample=5%", "write PATH, stdout, syslog:... or off"),
@@ -494,8 +494,8 @@ def test_one_place_is_written_in_one_way() -> None:
         "a.log json rotate_size=1m keep=3", "access_log = a.log combined rotate_size=1m keep=4\n"
     )
     assert errors == [
-        "lb.ini:6: [frontend w] access_log: keep is not as at lb.ini:2, which writes to the same "
-        "place"
+        "lb.ini:6: [frontend w] access_log: keep differs from that at lb.ini:2, "
+        "which has the same destination"
     ]
 
 
@@ -513,7 +513,7 @@ ALERTS_WRONG = [
     ("webhooks = https://a/ format=teams", "webhooks: format: 'teams' is not a choice"),
     ("mails = ops", "mails: 'ops' is not a mail address"),
     ("mails = a@b.c user=x", "mails: a login needs tls=always"),
-    ("mails = a@b.c server=unix:/x", "mails: the server is a host and a port"),
+    ("mails = a@b.c server=unix:/x", "mails: the server must be a host and a port"),
     ("commands = page me", "commands: 'page' is not an absolute path"),
     ("commands = /no/such/page", "commands: no such file: /no/such/page"),
     ("quiet = 22-06", "quiet: '22-06' is not a time of the day: write 22:00-06:00"),

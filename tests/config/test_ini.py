@@ -56,8 +56,8 @@ def test_lines_of_a_block_that_are_not_indented() -> None:
     text = "[backend app]\nservers =\na 10.0.0.1:80\nb 10.0.0.2:80 weight=2\n\nretries = 3\n"
     (section,), errors = read(text)
     assert errors == [
-        "lb.ini:3: [backend app] servers: 'a 10.0.0.1:80' is a line of 'servers' above: indent it",
-        "lb.ini:4: [backend app] servers: 'b 10.0.0.2:80 weight=2' is a line of 'servers' above: "
+        "lb.ini:3: [backend app] servers: 'a 10.0.0.1:80' belongs to 'servers' above: indent it",
+        "lb.ini:4: [backend app] servers: 'b 10.0.0.2:80 weight=2' belongs to 'servers' above: "
         "indent it",
     ]
     assert [(e.key, len(e.items)) for e in section.entries] == [("servers", 2), ("retries", 1)]

@@ -29,7 +29,7 @@ def test_it_is_kept_by_a_dump() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("servers =\n", "has no lines; write none if that is meant"),
+        ("servers =\n", "has no lines; write none if that is intended"),
         ("", "if they are added at run time, write servers = none"),
         ("servers =\n    none\n    a 10.0.0.1:80\n", "address is missing"),
     ],

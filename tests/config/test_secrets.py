@@ -102,7 +102,7 @@ def test_errors_do_not_echo_it(lines: str) -> None:
 def test_nor_where_it_was_written_without_quotes() -> None:
     shown = error(APP + "check = redis password=hunter2 correct horse evry=2s\n")
     assert not {"hunter2", "correct", "horse"} & set(shown.replace("'", " ").split())
-    assert "unknown option 'evry'" in shown and "stands in quotes" in shown
+    assert "unknown option 'evry'" in shown and "quote text with spaces" in shown
     shown = error(APP + 'check = redis password="hunter2 evry=2s\n')
     assert "never closed" in shown and "hunter2" not in shown
 

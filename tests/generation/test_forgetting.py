@@ -54,7 +54,7 @@ def test_nothing_is_forgotten_without_a_feature_that_has_something() -> None:
 
 @pytest.mark.usefixtures("seals")
 def test_features_name_what_a_restart_forgets() -> None:
-    assert forgotten(config()) == ["lbproxy: without 'state' a restart forgets all seals"]
+    assert forgotten(config()) == ["lbproxy: without 'state' a restart loses all seals"]
     assert forgotten(config("state = s.json")) == []
 
 

@@ -302,7 +302,7 @@ def test_listeners_come_and_go(site: Site) -> None:
     client = site.lb.connect("127.0.0.1:8081")
     site.change(("    tcp:8081\n", ""))
     assert not site.lb.connect("127.0.0.1:8081").established
-    assert site.get("/", client) in "ab", "what is connected stays"
+    assert site.get("/", client) in "ab", "open connections stay"
 
 
 def test_an_address_that_cannot_be_bound_changes_nothing(site: Site) -> None:

@@ -635,7 +635,7 @@ def test_a_second_signal_cuts_off_what_the_first_lets_finish(tmp_path, count):
         client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         assert until(lambda: slow.now)
         os.kill(lb.pid, signal.SIGINT)
-        assert until(lambda: "a second signal cuts them off" in lb.output())
+        assert until(lambda: "a second signal aborts them" in lb.output())
         assert lb.alive
         os.kill(lb.pid, signal.SIGINT)
         assert until(lambda: not lb.alive), "it waits no longer"

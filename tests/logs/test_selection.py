@@ -203,7 +203,7 @@ def test_a_log_that_fails_does_not_stop_the_others() -> None:
         ("more_logs =\n    /l json\n    /m jsn", "more_logs: unknown log format 'jsn'"),
         ("more_logs = /l json keep=3", "more_logs: option 'keep' has no effect"),
         ("more_logs = /l combined if sni x", ""),
-        ("more_logs = /a rotate_size=1m", "rotate_size is not as at"),
+        ("more_logs = /a rotate_size=1m", "rotate_size differs from that at"),
     ],
 )
 def test_mistakes_in_further_logs(lines: str, wrong: str) -> None:

@@ -36,11 +36,11 @@ def test_a_second_signal_cuts_off(handlers: list[int]) -> None:
         signal.raise_signal(signal.SIGINT)
     assert handlers == [signal.SIGINT] and not hurried
     assert [formatEvent(event) for event in said] == [
-        "stopping: sessions may finish for up to 10 s; a second signal cuts them off"
+        "stopping: sessions may finish for up to 10 s; a second signal aborts them"
     ]
     with capturedLogs() as said:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
-    assert [formatEvent(event) for event in said] == ["cutting off the sessions that are left"] * 2
+    assert [formatEvent(event) for event in said] == ["aborting the remaining sessions"] * 2
     assert handlers == [signal.SIGINT], "the reactor is stopped once"
     assert len(hurried) == 2

@@ -188,7 +188,7 @@ def test_what_is_refused_at_once(monkeypatch):
     world = World("", sock=False)
     assert "cannot be handed over" in world.begin()[0].error
     world.balancer.serving = False
-    assert "not all is up" in world.begin()[0].error
+    assert "has not started completely" in world.begin()[0].error
     monkeypatch.setattr(os, "getpid", lambda: 1)
     assert "process 1" in world.begin()[0].error
     monkeypatch.undo()

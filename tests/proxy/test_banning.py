@@ -482,7 +482,7 @@ def test_why_a_client_is_refused() -> None:
         ),
         ("time = 5m..1m", "", "the first time is longer than the last"),
         ("time = soon", "", "soon"),
-        ("action = kill", "", "'kill' is no action: close, reject, tarpit [T] or drop"),
+        ("action = kill", "", "'kill' is not an action: close, reject, tarpit [T] or drop"),
         ("except = list:none", "", "there is no list 'none'"),
         ("on = track:none", "", "there is no track 'none'"),
         ("", "limits = few", "there is no limit 'few'"),
@@ -514,7 +514,7 @@ def test_words_are_written_back_and_a_restart_is_warned_of(tmp_path: Path) -> No
     assert parse_config(dump(config)) == config
     assert "except = list:office" in dump(config)
     with LB.from_config(text) as lb:
-        assert "lbproxy: without 'state' a restart forgets all bans" in lb.service.warnings()
+        assert "lbproxy: without 'state' a restart loses all bans" in lb.service.warnings()
     with LB.from_config(web(more=f"state = {tmp_path}/state")) as lb:
         assert not lb.service.warnings()
 

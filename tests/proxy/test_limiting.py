@@ -508,7 +508,7 @@ def test_a_limit_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         ("rate = 5/s bust=1", "limits = one", "unknown word"),
         ("", "limits = one", "either 'rate' or 'concurrent'"),
         ("rate = 5/s\nconcurrent = 1", "limits = one", "either 'rate' or 'concurrent'"),
-        ("rate = 5/s\naction = dely", "limits = one", "is no action"),
+        ("rate = 5/s\naction = dely", "limits = one", "is not an action"),
         ("concurrent = 1\naction = delay", "limits = one", "delay needs a 'rate'"),
         ("rate = 5/s\nkey = {client}", "limits = one", "unknown variable"),
         ("rate = 5/s\nkey = {client_ip} {backend}", "limits = one", "before the route"),
@@ -517,7 +517,7 @@ def test_a_limit_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         ("rate = 5/s\nprefix = 33 64", "limits = one", "out of bounds"),
         ("rate = 5/s\nprefix = 32", "limits = one", "two lengths"),
         ("rate = 5/s", "limits = on", "no limit 'on'.*did you mean 'one'"),
-        ("rate = 5/s", "limits = one if pth /x", "one limit a line|unknown"),
+        ("rate = 5/s", "limits = one if pth /x", "one limit per line|unknown"),
         ("rate = 5/s\nunit = connections", "limits = one if path /x", "counts connections"),
     ],
 )

@@ -1,6 +1,7 @@
 """PURE. Every class of line.
 
-A new one is a :class:`~lbproxy.config.line.Line` in a file here, named in :data:`LINES`.
+To add one, create a :class:`~lbproxy.config.line.Line` in a file here, and list it in
+:data:`LINES`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from lbproxy.limits.rules import BanAction
 __all__ = ["BAN_ACTION", "BAN_AFTER", "BAN_ON", "BAN_TIME", "OFFENCES"]
 
 OFFENCES: Final = ("4xx", "errors", "glitches", "handshakes")
-"""What a ban counts, besides ``track:NAME``."""
+"""Offences that a ban counts, besides ``track:NAME``."""
 
 _LONGEST: Final = 366 * 86400.0
 _TARPIT: Final = 10.0
@@ -95,7 +95,7 @@ def _read_action(words: Sequence[Word], spot: Spot, scope: Scope) -> BanAction |
         spot.caught(error)
         return None
     known = ("close", "reject", "tarpit", "drop")
-    message = f"{' '.join(texts)[:80]!r} is no action: close, reject, tarpit [T] or drop"
+    message = f"{' '.join(texts)[:80]!r} is not an action: close, reject, tarpit [T] or drop"
     spot.wrong(message, found=texts[0] if texts else "", known=known)
     return None
 

@@ -18,7 +18,7 @@ from lbproxy.model import Condition
 __all__ = ["CONDITIONS", "COOKIES", "DISK", "KEY", "QUERY", "TTL_LINE"]
 
 LEAST_DISK = 1024 * 1024
-"""Bytes of the smallest folder."""
+"""Minimum size of a folder in bytes."""
 
 _TTL_FORM = "write [STATUS,...] [type PATTERN] [path PATTERN] DURATION [force], or default DURATION"
 
@@ -54,7 +54,9 @@ def _statuses(text: str) -> frozenset[int]:
     found = frozenset(units.parse("int", item, {}) for item in comma_items(text))
     for status in found:
         if not 200 <= status <= 599 or status in (206, 304):
-            raise Unfit(f"{status} is not a status that can be stored: 200 to 599, not 206 nor 304")
+            raise Unfit(
+                f"{status} is not a status that can be stored: 200 to 599, except 206 and 304"
+            )
     return found
 
 
@@ -80,7 +82,7 @@ def _read_query(words: Sequence[Word], spot: Spot, scope: Scope) -> Query | None
             message = f"unknown word {word.text[:80]!r}"
             spot.wrong(message, found=word.text, known=("sort", "ignore=", "keep="))
     if "ignore" in values and "keep" in values:
-        spot.wrong("either 'ignore=' or 'keep=': what is not kept is ignored")
+        spot.wrong("use either 'ignore=' or 'keep=': everything that is not kept is ignored")
     return None if spot.failed else Query(**values)
 
 
@@ -107,9 +109,9 @@ def _read_key(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[KeyPart,
             continue
         parts.append(KeyPart(name, argument.lower() if name == "header" else argument))
     if not spot.failed and not {"path", "uri"} & {one.name for one in parts}:
-        spot.wrong("the key needs {path} or {uri}: all pages would be one")
+        spot.wrong("the key needs {path} or {uri}: otherwise all pages are one")
     if not spot.failed and len(set(parts)) < len(parts):
-        spot.wrong("a variable stands twice in the key")
+        spot.wrong("a variable occurs twice in the key")
     return None if spot.failed else tuple(parts)
 
 
@@ -127,7 +129,7 @@ def _read_cookies(words: Sequence[Word], spot: Spot, scope: Scope) -> Cookies | 
             elif group is None and text in found:
                 group = found[text]
             elif group is None:
-                message = f"a group begins with ignore, key or bypass, not with {text[:80]!r}"
+                message = f"a group begins with ignore, key or bypass, found {text[:80]!r}"
                 spot.wrong(message, found=text, known=tuple(found))
                 return None
             else:
@@ -136,7 +138,7 @@ def _read_cookies(words: Sequence[Word], spot: Spot, scope: Scope) -> Cookies | 
 
 
 def comma_groups(text: str) -> list[str]:
-    """Return the pieces of a word between commas, and the commas."""
+    """Return the parts of a word between commas, and the commas."""
     out: list[str] = []
     for number, piece in enumerate(text.split(",")):
         out += [","] if number else []

@@ -1,4 +1,4 @@
-"""PURE. Lines of ``servers`` that stand for all addresses of a DNS name."""
+"""PURE. Lines of ``servers`` for all addresses of a DNS name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lbproxy.model import TemplateSpec
 __all__ = ["TEMPLATE", "is_template", "read_template"]
 
 MOST = 64
-"""Addresses of one name that a look-up returns at most (:mod:`lbproxy.net.lookup`)."""
+"""Maximum number of addresses that a look-up returns (:mod:`lbproxy.net.lookup`)."""
 
 _RANGE = re.compile(r"([^{}]*)\{([0-9]{1,6})\.\.([0-9]{1,6})\}([^{}]*)")
 _SCHEME = "dns:"
@@ -54,13 +54,13 @@ def read_template(words: Sequence[Word], spot: Spot) -> TemplateSpec | None:
 
 
 def _judge(spec: TemplateSpec, spot: Spot) -> None:
-    """Report what cannot be looked up, and options that are about a single server."""
+    """Report names that cannot be looked up, and options for a single server."""
     address = spec.server.target.address
     if address is None or address.kind != "tcp" or _is_literal(address.host):
         spot.wrong("dns: needs a host name and a port: dns:app.internal:8000")
     for name in ("check_address", "agent_address"):
         if getattr(spec.server, name) is not None:
-            spot.wrong(f"option {name!r} is one address, and this line is several servers")
+            spot.wrong(f"option {name!r} is for a single server, but this line describes several")
 
 
 def _is_literal(host: str) -> bool:
@@ -88,9 +88,10 @@ TEMPLATE = Line(
     words="discovery lines (see `discovery line`)",
     intro="""\
 ``NAME{A..B} dns:HOST:PORT`` and the options of a server line, except ``check_address`` and
-``agent_address``. The line may stand in ``servers``, too. Each address of ``HOST`` is a server with
-one of the names, looked up every ``resolve_every``: servers are added for new addresses, and those
-of addresses that are gone are removed; their sessions continue. After a look-up that fails or finds
-nothing, all stay. Further addresses than names are not used. ``{01..10}`` keeps its zeros.""",
+``agent_address``. The line is also allowed in ``servers``. Each address of ``HOST`` becomes a
+server with one of the names. The name is looked up every ``resolve_every``: servers are added for
+new addresses and removed with old ones; their sessions continue. After a look-up that fails or
+finds nothing, all servers stay. Addresses beyond the number of names are not used. ``{01..10}``
+keeps its zeros.""",
     unique=True,
 )

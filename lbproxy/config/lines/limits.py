@@ -17,13 +17,13 @@ from lbproxy.limits.rules import Action, LimitUse
 
 __all__ = ["LIMIT_ACTION", "LIMIT_PREFIX", "LIMIT_RATE", "LIMIT_USE", "TRACK_USE", "read_rate"]
 
-_FORM = "write 100/10s, 5/m or 4k/s, and burst=50 behind it if need be"
+_FORM = "write 100/10s, 5/m or 4k/s, optionally followed by burst=50"
 _RATE = re.compile(r"([^/]+)/(.+)")
 _MOST = 1 << 50
 
 
 def read_rate(text: str) -> tuple[float, float]:
-    """Return amount and seconds of ``100/10s``, ``5/m`` or ``4k/s``.  Raises :class:`Unfit`."""
+    """Return amount and seconds of ``100/10s``, ``5/m`` or ``4k/s``. Raises :class:`Unfit`."""
     found = _RATE.fullmatch(text)
     if found is None:
         raise Unfit(f"{text[:80]!r} is not a rate: {_FORM}")
@@ -76,7 +76,7 @@ def _read_action(words: Sequence[Word], spot: Spot, scope: Scope) -> Action | No
         return None
     known = ("reject", "delay", "tarpit", "log", "ban")
     actions = "reject, delay [queue=N], tarpit T, log or ban NAME"
-    message = f"{' '.join(texts)[:80]!r} is no action: {actions}"
+    message = f"{' '.join(texts)[:80]!r} is not an action: {actions}"
     spot.wrong(message, found=texts[0] if texts else "", known=known)
     return None
 
@@ -107,7 +107,7 @@ def _read_prefix(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[int, 
         spot.caught(error)
         return None
     except ValueError:
-        spot.wrong("write two lengths: of IPv4 and of IPv6 prefixes, such as 32 64")
+        spot.wrong("write two lengths, for IPv4 and for IPv6 prefixes, such as 32 64")
         return None
     return numbers[0], numbers[1]
 
@@ -116,7 +116,7 @@ def _read_use(kind: str, words: Sequence[Word], spot: Spot, scope: Scope) -> Lim
     at = find_if(words)
     names = [item for word in words[:at] for item in comma_items(word.text)]
     if len(names) != 1:
-        spot.wrong(f"write one {kind} a line: NAME, or NAME if CONDITIONS")
+        spot.wrong(f"write one {kind} per line: NAME, or NAME if CONDITIONS")
         return None
     known = sorted(scope.names(kind))
     if names[0] not in known:

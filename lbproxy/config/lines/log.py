@@ -31,7 +31,7 @@ matches them. The options:"""
 def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> LogSpec | None:
     """Read ``PATH|stdout|off|syslog:... [FORMAT] [options] [if CONDITIONS]``.
 
-    A FORMAT that is not a known name is a custom one.
+    A FORMAT that is not a known name is a custom format.
     """
     at = find_if(words)
     conditions = read_conditions(words[at + 1 :], spot, scope, response=True)
@@ -41,13 +41,13 @@ def _read(words: Sequence[Word], spot: Spot, scope: Scope) -> LogSpec | None:
     if not plain or len(plain) > 2:
         spot.wrong(
             "write PATH, stdout, syslog:... or off, then json, common, combined or a quoted "
-            "format, then options" + (f"; {len(plain)} words were found" if plain else "")
+            "format, then options" + (f"; found {len(plain)} words" if plain else "")
         )
         return None
     path = _log_target(plain[0], spot)
     form = plain[1] if len(plain) == 2 else Word("json", bare="json")
     if form.is_bare and form.text not in LOG_FORMATS:
-        message = f"unknown log format {form.text!r}; a custom one stands in quotes"
+        message = f"unknown log format {form.text!r}; quote a custom format"
         spot.wrong(message, found=form.text, known=LOG_FORMATS)
     for names, fits, where in (
         (LOG_FILE, _is_file(path), "a file"),
@@ -92,7 +92,7 @@ def syslog_address(target: str) -> tuple[str, Address]:
     transport, _, rest = target.removeprefix("syslog:").partition(":")
     if transport not in SYSLOG_PORTS:
         raise Unfit(
-            f"{target[:80]!r} is no syslog server: write syslog:udp:HOST[:PORT], "
+            f"{target[:80]!r} is not a syslog server: write syslog:udp:HOST[:PORT], "
             "syslog:tcp:HOST[:PORT] or"
             " syslog:unix:/dev/log",
             found=transport,
@@ -100,7 +100,7 @@ def syslog_address(target: str) -> tuple[str, Address]:
         )
     if transport == "unix":
         if not rest.startswith("/"):
-            raise Unfit(f"{target[:80]!r}: a Unix socket has an absolute path")
+            raise Unfit(f"{target[:80]!r}: the path of a Unix socket must be absolute")
         return transport, Address("unix", path=socket_path(rest))
     if ":" not in rest or rest.endswith("]"):
         rest = f"{rest}:{SYSLOG_PORTS[transport]}"

@@ -26,7 +26,7 @@ ACTIONS = ("redirect", "reply")
 def _read(
     cls: type[RouteSpec], words: Sequence[Word], spot: Spot, scope: Scope
 ) -> RouteSpec | None:
-    """The route, or None with its mistakes reported."""
+    """Return the route, or None with its errors reported."""
     arrow = next((i for i, w in enumerate(words) if w.is_bare and w.text == "->"), -1)
     if arrow < 0:
         spot.wrong("'->' is missing: write conditions -> backend")
@@ -43,14 +43,14 @@ def _conditions(words: Sequence[Word], spot: Spot, scope: Scope) -> tuple[Condit
     if len(words) == 1 and words[0].is_bare and words[0].text == "default":
         return ()
     if not words:
-        spot.wrong("there is no condition before '->'; write 'default' for everything")
+        spot.wrong("no condition precedes '->'; write 'default' for all traffic")
     return read_conditions(words, spot, scope)
 
 
 def _target(
     cls: type[RouteSpec], words: Sequence[Word], spot: Spot, scope: Scope
 ) -> tuple[str, PluginSpec | None, dict[str, Any]]:
-    """The backend and the options behind it, or an action."""
+    """Return the backend and its options, or an action."""
     if not words:
         spot.wrong("a backend or an action is missing after '->'")
         return "", None, {}
@@ -75,7 +75,7 @@ def _target(
 
 
 def _fits(cls: type[RouteSpec], values: dict[str, Any], spot: Spot, scope: Scope) -> None:
-    """Report options that mean nothing in tcp mode."""
+    """Report options that have no meaning in tcp mode."""
     fields = option_fields(cls)
     for name in values:
         if scope.mode == "tcp" and fields[name].metadata.get("http_only"):
@@ -107,7 +107,7 @@ remaining traffic. Options may follow the backend. Options and conditions:"""
 
 
 def route_line(cls: type[RouteSpec]) -> Line:
-    """The line of routes whose class is ``cls``."""
+    """Return the line of routes whose class is ``cls``."""
     return Line(
         "route",
         partial(_read, cls),

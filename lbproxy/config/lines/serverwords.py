@@ -16,7 +16,7 @@ NEEDS_TLS = ("ca", "verify", "sni", "certificate")
 def read_server(words: Sequence[Word], spot: Spot) -> ServerSpec | None:
     """Read ``NAME ADDRESS options``."""
     if _has_keyword(words):
-        spot.wrong("a line begins with the name: leave out the word 'server'", found="server")
+        spot.wrong("a line begins with the name: remove the word 'server'", found="server")
         words = words[1:]
     values = read_options(ServerSpec, words, spot, foreign=True)
     if not values.get("tls"):
@@ -29,7 +29,7 @@ def read_server(words: Sequence[Word], spot: Spot) -> ServerSpec | None:
 
 
 def _has_keyword(words: Sequence[Word]) -> bool:
-    """Return whether ``server`` stands before the name, as HAProxy has it."""
+    """Return whether ``server`` precedes the name, as in HAProxy."""
     texts = [word.text for word in words[:3]]
     return (
         len(texts) == 3

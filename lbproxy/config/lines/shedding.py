@@ -1,4 +1,4 @@
-"""PURE. The line ``shed``: the loads from which on traffic is refused."""
+"""PURE. The line ``shed``: load limits above which traffic is refused."""
 
 from __future__ import annotations
 

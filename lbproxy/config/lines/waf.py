@@ -13,7 +13,7 @@ from lbproxy.config.options import Spot
 from lbproxy.config.plugins import find_class
 from lbproxy.config.words import Word, quote
 
-if TYPE_CHECKING:  # the engine and its rules are imported for files with a [waf NAME] only
+if TYPE_CHECKING:  # the engine and its rules are imported only for files with a [waf NAME]
     from lbproxy.waf.exclusion import Exclusion
     from lbproxy.waf.own import OwnRule
 
@@ -53,12 +53,12 @@ def _read_predicate(words: Sequence[Word], spot: Spot, scope: Scope) -> OwnRule 
     from lbproxy.waf.own import OwnRule
 
     if len(words) != 1:
-        spot.wrong("write FILE.py:FUNCTION or MODULE:FUNCTION, one a line")
+        spot.wrong("write FILE.py:FUNCTION or MODULE:FUNCTION, one per line")
         return None
     name = words[0].text
     function = find_class("predicate", name, spot, scope.resolve)
     if iscoroutinefunction(function):
-        spot.wrong(f"{name} is 'async', and its result would always be true; write 'def'")
+        spot.wrong(f"{name} is 'async', so that its result would always be true; write 'def'")
     return None if spot.failed else OwnRule(name, function)
 
 
@@ -66,11 +66,11 @@ EXCLUDE = Line(
     "exclude",
     _read_exclude,
     _dump_exclude,
-    words=f"``{_FORM}``, one a line; a part is such as ``ARGS:q``",
+    words=f"``{_FORM}``, one per line; an example of a part is ``ARGS:q``",
 )
 PREDICATE = Line(
     "predicate",
     _read_predicate,
     lambda spec: quote(spec.name),
-    words="``FILE.py:FUNCTION`` or ``MODULE:FUNCTION``, one a line",
+    words="``FILE.py:FUNCTION`` or ``MODULE:FUNCTION``, one per line",
 )

@@ -1,5 +1,5 @@
-"""PURE. Every kind of section.  A new one is a :class:`~lbproxy.config.section.Section` in a file
-here, named below.
+"""PURE. Every kind of section. To add one, create a :class:`~lbproxy.config.section.Section` in a
+file here, and list it below.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ __all__ = ["MACROS", "SECTIONS", "check", "expand", "finish", "of_class"]
 SECTIONS: dict[str, Section] = {
     section.kind: section for section in (SETTINGS, FRONTEND, BACKEND, CERTIFICATE, ALERTS, SHARED)
 }
-"""By the first word of the header, in the order of the reference and of a dump."""
+"""Sections by the first word of the header, in the order of the reference and of a dump."""
 
 MACROS: dict[str, Macro] = {macro.kind: macro for macro in (LISTEN, SITE, DEFAULTS)}
-"""Sections that are rewritten into others, in the order in which that is done."""
+"""Sections that are rewritten into others, in the order of rewriting."""
 
 
 def of_class(cls: type[Any]) -> Section | None:
-    """The section whose keys ``cls`` has, or None."""
+    """Return the section with the keys of ``cls``, or None."""
     return next((section for section in SECTIONS.values() if section.spec is cls), None)
 
 
 def expand(sections: list[IniSection], problems: Problems) -> list[IniSection]:
-    """``sections`` with the macros rewritten; mistakes go to ``problems``."""
+    """Return ``sections`` with the macros rewritten. Errors go to ``problems``."""
     inherits = any(entry.key == "defaults" for one in sections for entry in one.entries)
     if not inherits and not any(section.kind in MACROS for section in sections):
         return sections
@@ -54,9 +54,7 @@ def expand(sections: list[IniSection], problems: Problems) -> list[IniSection]:
 
 
 def check(drafts: Drafts, problems: Problems, exists: Callable[[str], bool]) -> None:
-    """Report to ``problems`` what does not fit between sections, and settle every backend's
-    mode.
-    """
+    """Report conflicts between sections to ``problems``, and set every backend's mode."""
     judge = Judge(drafts, problems, exists)
     for section in SECTIONS.values():
         section.between(judge)
@@ -66,7 +64,7 @@ def check(drafts: Drafts, problems: Problems, exists: Callable[[str], bool]) -> 
 
 
 def finish(drafts: Drafts, file: str) -> Config:
-    """The configuration; only when nothing is wrong."""
+    """Return the configuration. Call it only if no errors were reported."""
     values: dict[str, Any] = {}
     others: list[Any] = []
     for section in SECTIONS.values():

@@ -1,4 +1,4 @@
-"""PURE. ``[alerts]``: rules that exist, and targets that can be reached."""
+"""PURE. ``[alerts]``: checks that rules exist and that destinations are valid."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def _mail(mail: MailSpec, spot: Spot) -> None:
         if not _MAIL.fullmatch(address):
             spot.wrong(f"{address[:80]!r} is not a mail address", found=address)
     if mail.server.kind != "tcp":
-        spot.wrong("the server is a host and a port", found=str(mail.server))
+        spot.wrong("the server must be a host and a port", found=str(mail.server))
     if mail.user and mail.tls != "always":
-        spot.wrong("a login needs tls=always: the password would be sent in the clear")
+        spot.wrong("a login needs tls=always: otherwise the password is sent in clear text")
 
 
 def _command(command: CommandSpec, spot: Spot, exists: Callable[[str], bool]) -> None:

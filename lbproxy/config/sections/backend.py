@@ -85,7 +85,7 @@ def _check(draft: Draft, judge: Judge) -> None:
 def _discovered(
     draft: Draft, judge: Judge, servers: Sequence[ServerSpec], found: Sequence[TemplateSpec]
 ) -> None:
-    """No two servers get the same name, and nothing that a guard must judge escapes it."""
+    """Report servers that get the same name, and discovered servers that a guard cannot check."""
     names = {server.name: server.where for server in servers}
     for spec in found:
         taken = next((name for name in spec.names if name in names), None)
@@ -94,7 +94,7 @@ def _discovered(
             judge.wrong(draft, spec.where, "servers", message, found=taken)
         names.update(dict.fromkeys(spec.names, spec.where))
         if draft.get("guard", "off") != "off":
-            message = "addresses found by dns: are not judged; write a server with a name"
+            message = "addresses found by dns: are not checked; write a server with a name"
             judge.wrong(draft, draft.line("guard"), "guard", message)
 
 
@@ -106,13 +106,13 @@ def _rebalance(draft: Draft, judge: Judge, mode: Mode | None) -> None:
     wanted = {"websocket": "http", "tcp": mode}.get(spec.protocol, "tcp")
     if mode is not None and mode != wanted:
         spot.wrong(
-            f"{spec.protocol} is for backends with mode {wanted}, and this one is {mode}",
+            f"{spec.protocol} is for backends with mode {wanted}, but this one is {mode}",
             found=spec.protocol,
         )
     sticky: PluginSpec | None = draft.get("sticky", None)
     if sticky is not None and not getattr(sticky.cls, "forgets", False):
         spot.wrong(
-            f"sticky = {sticky.name} would send every moved client straight back: its cookie names "
+            f"sticky = {sticky.name} would send every moved client back at once: its cookie names "
             "the server",
             found=sticky.name,
         )
@@ -123,11 +123,13 @@ def _hedge(draft: Draft, judge: Judge) -> None:
         return
     line = draft.line("hedge")
     if draft.get("sticky", None) is not None:
-        message = "sends a request to a second server, and sticky keeps a client to one"
+        message = "sends a request to a second server, but sticky keeps a client on one"
         judge.wrong(draft, line, "hedge", message)
     retries = attrs.fields_dict(BackendSpec)["retries"].default
     if not draft.get("retries", retries) and "retries" not in draft.broken:
-        judge.wrong(draft, line, "hedge", "needs retries, which is 0: a second attempt is one")
+        judge.wrong(
+            draft, line, "hedge", "needs retries, which is 0: the second attempt counts as a retry"
+        )
 
 
 def _mirror(draft: Draft, judge: Judge) -> None:
@@ -142,7 +144,7 @@ def _mirror(draft: Draft, judge: Judge) -> None:
     elif spec.backend == draft.name:
         spot.wrong("a backend cannot be its own mirror", found=spec.backend)
     elif target is not None and target.values.get("mode") == "tcp":
-        spot.wrong(f"backend {spec.backend!r} is tcp; a mirror is http", found=spec.backend)
+        spot.wrong(f"backend {spec.backend!r} is tcp; a mirror must be http", found=spec.backend)
 
 
 def _passive(draft: Draft, judge: Judge, mode: Mode | None) -> None:
@@ -153,7 +155,7 @@ def _passive(draft: Draft, judge: Judge, mode: Mode | None) -> None:
         if cause in spec.count:
             judge.wrong(
                 draft, draft.line("passive"), "passive",
-                f"count: {cause!r} is about HTTP responses, and this backend is tcp", found=cause,
+                f"count: {cause!r} applies to HTTP responses, but this backend is tcp", found=cause,
             )  # fmt: skip
 
 
@@ -182,7 +184,7 @@ def _balancer(draft: Draft, judge: Judge, spec: PluginSpec, mode: Mode | None) -
         return
     if "request" in needs:
         spot.wrong(
-            f"{spec.name!r}, as written, looks at the HTTP request, which a backend in tcp mode "
+            f"{spec.name!r}, as written, needs the HTTP request, which a backend in tcp mode "
             "does not have",
             found=spec.name,
         )
@@ -191,7 +193,7 @@ def _balancer(draft: Draft, judge: Judge, spec: PluginSpec, mode: Mode | None) -
 def _active(draft: Draft, judge: Judge, check: CheckSpec, servers: Sequence[ServerSpec]) -> None:
     whole = "servers" not in draft.broken
     if whole and servers and all(server.no_check for server in servers):
-        judge.wrong(draft, draft.line("check"), "check", "every server says no_check")
+        judge.wrong(draft, draft.line("check"), "check", "every server has no_check")
     spot = judge.spot(draft, "check", check.where)
     probe = trial(check.probe, spot, draft.name)
     if probe is None:
@@ -199,7 +201,7 @@ def _active(draft: Draft, judge: Judge, check: CheckSpec, servers: Sequence[Serv
     secure = bool(getattr(probe, "secure", False))
     if secure and check.no_tls:
         spot.wrong(
-            f"{check.probe.name!r}, as written, needs TLS; 'no_tls' cannot be", found="no_tls"
+            f"{check.probe.name!r}, as written, needs TLS and cannot use 'no_tls'", found="no_tls"
         )
     if check.ca and not judge.exists(check.ca):
         spot.wrong(f"ca: no such file: {check.ca}", found=check.ca)

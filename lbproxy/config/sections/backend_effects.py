@@ -1,6 +1,6 @@
-"""PURE. Keys and options of a backend that do nothing as the rest is written.
+"""PURE. Checks for keys and options of a backend that have no effect.
 
-They are errors: the author of such a line believes that it protects something.
+Such lines are errors, because their author believes that they protect something.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RETRIES = ("retry_on", "retry_backoff", "timeout_retries", "max_retries", "retr
 
 
 def check_backend_effects(draft: Draft, problems: Problems) -> None:
-    """Report to ``problems`` what does nothing in a backend."""
+    """Report keys and options of a backend without effect to ``problems``."""
     for key, without in _backend_keys(draft):
         if key in draft.inherited:
             continue
@@ -59,7 +59,7 @@ def check_backend_effects(draft: Draft, problems: Problems) -> None:
 
 
 def _backend_keys(draft: Draft) -> Iterator[tuple[str, str]]:
-    """Keys, and what makes them idle."""
+    """Yield keys, and the reason for which each has no effect."""
     if draft.get("retries", 1) == 0:
         for key in _RETRIES:
             if draft.get(key, None):

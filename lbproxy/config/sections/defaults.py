@@ -11,11 +11,11 @@ from lbproxy.config.ini import IniEntry, IniSection
 __all__ = ["DEFAULTS"]
 
 NONE = "none"
-"""``defaults = none``: nothing is inherited."""
+"""``defaults = none``: the section inherits nothing."""
 
 OWN = ("listen", "routes", "servers", "backend", "filters", "maxconn", "sticky", "mirror")
-"""Keys that each section writes itself: they name other sections, or mean different things in the
-two kinds.
+"""Keys that are not inherited: they name other sections, or have different meanings in the two
+kinds.
 """
 
 
@@ -41,14 +41,14 @@ def _expand(expansion: Expansion) -> None:
 
 
 def _wanted(expansion: Expansion, section: IniSection, tables: Mapping[str, Any]) -> str:
-    """The name of the defaults of ``section``, ``none`` for none; its key is taken out."""
+    """Return the name of the defaults of ``section``, ``none`` for none, and remove its key."""
     entry = next((one for one in section.entries if one.key == "defaults"), None)
     if entry is None:
         return ""
     section.entries.remove(entry)
     words = [word for word, _ in expansion.words(section, entry)]
     if len(words) != 1:
-        expansion.wrong(section, entry.where, "defaults", "wants one name, or none")
+        expansion.wrong(section, entry.where, "defaults", "needs one name, or none")
         return NONE
     name = words[0]
     if name != NONE and name not in tables:
@@ -67,10 +67,10 @@ def _inherit(
     *,
     named: bool,
 ) -> None:
-    """Add what ``section`` does not write itself.
+    """Add the keys that ``section`` does not set itself.
 
-    The mode of ``[defaults]`` is given to frontends, whose backends follow; that of a named one to
-    whatever names it. A section of another mode inherits nothing.
+    The mode of ``[defaults]`` applies to frontends, whose backends follow. The mode of a named one
+    applies to the sections that use it. A section of another mode inherits nothing.
     """
     written = {entry.key: entry for entry in section.entries}
     mode = _text(entries.get("mode"))
@@ -90,13 +90,13 @@ def _text(entry: IniEntry | None, otherwise: str = "") -> str:
 
 DEFAULTS = Macro(
     "defaults",
-    doc="Keys that frontends and backends inherit where they do not write them.  "
+    doc="Keys that frontends and backends inherit if they do not set them. "
     "``[defaults]`` is for all of them,"
     " ``[defaults NAME]`` for those with ``defaults = NAME``; ``defaults = none`` inherits "
-    "nothing.  A section takes"
-    " the keys that its kind and its mode have.  Not inherited: "
+    "nothing. A section inherits"
+    " the keys that its kind and its mode have. Not inherited: "
     + ", ".join(f"``{key}``" for key in OWN)
-    + ".  ``mode`` sets the mode of frontends without one; sections of another mode inherit "
+    + ". ``mode`` sets the mode of frontends without one; sections of another mode inherit "
     "nothing.",
     expand=_expand,
     optional=True,

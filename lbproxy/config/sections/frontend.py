@@ -14,11 +14,11 @@ from lbproxy.model.base import BACKEND_MODES
 __all__ = ["FRONTEND"]
 
 _NO_PATH = re.compile(r"~\^(\\[^\w/*]|[\w%!#&',:;=@~<>\"-])(?![?*{])[^|]*")
-"""Matches regular expressions for texts that begin with neither ``/`` nor ``*``, where their first
+"""Matches regular expressions for text that begins with neither ``/`` nor ``*``, if their first
 characters show that.
 """
 
-_HYPHENS = 6  # each doubles the spellings that are removed from other requests
+_HYPHENS = 6  # each one doubles the number of spellings that are removed from other requests
 
 
 def _check(draft: Draft, judge: Judge) -> None:
@@ -27,7 +27,9 @@ def _check(draft: Draft, judge: Judge) -> None:
     keys = ("backend", "routes")
     routed = draft.get("mode", "http") not in BACKEND_MODES or any(draft.get(key) for key in keys)
     if not routed and not draft.broken.intersection((*keys, "mode")):
-        message = "the frontend has neither a backend nor routes; traffic has nowhere to go"
+        message = (
+            "the frontend has neither a backend nor routes, so that traffic has no destination"
+        )
         judge.wrong(draft, draft.where, "", message)
     name = draft.get("backend", "")
     judge.known(draft, "backend", draft.line("backend"), "backend", name, judge.backends)
@@ -39,7 +41,12 @@ def _check(draft: Draft, judge: Judge) -> None:
         judge.key_pairs(draft, "listen", listen.where, listen.certificates)
     forwarded = draft.get("forwarded")
     if "none" in forwarded and len(forwarded) > 1:
-        judge.wrong(draft, draft.line("forwarded"), "forwarded", "'none' stands alone")
+        judge.wrong(
+            draft,
+            draft.line("forwarded"),
+            "forwarded",
+            "'none' cannot be combined with other words",
+        )
     judge.plugins(draft, draft.mode, "filters", draft.get("filters"))
     actions = [route.action for route in draft.get("routes") if route.action is not None]
     judge.plugins(draft, draft.mode, "routes", actions)
@@ -50,7 +57,7 @@ def _check(draft: Draft, judge: Judge) -> None:
 
 
 def _lists(draft: Draft, judge: Judge) -> None:
-    """Lists among the addresses exist."""
+    """Check that lists among the addresses exist."""
     names = judge.drafts.names("list")
     for key in ("allow", "deny", "allow_peers", "deny_peers"):
         for item in draft.get(key) if key not in draft.broken else ():
@@ -59,7 +66,7 @@ def _lists(draft: Draft, judge: Judge) -> None:
 
 
 def _real_ip(draft: Draft, judge: Judge) -> None:
-    """``real_ip`` is the name of a header, and somebody is trusted to send it."""
+    """Check that ``real_ip`` is the name of a header, and that a proxy is trusted to send it."""
     name = draft.get("real_ip", "")
     if not name:
         return
@@ -67,15 +74,15 @@ def _real_ip(draft: Draft, judge: Judge) -> None:
     if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", name) or name.count("-") > _HYPHENS:
         message = f"{name!r} is not the name of a header"
     elif name.lower() in ("x-forwarded-for", "forwarded"):
-        message = f"{name} holds a list, which trusted_proxies alone makes lbproxy read"
+        message = f"{name} contains a list, which lbproxy reads only because of trusted_proxies"
     elif "trusted_proxies" not in draft.broken and not draft.get("trusted_proxies"):
-        message = "no proxy may send this header: name the proxies in trusted_proxies"
+        message = "no proxy may send this header: add the proxies to trusted_proxies"
     if message:
         judge.wrong(draft, draft.line("real_ip"), "real_ip", message)
 
 
 def _methods(draft: Draft, judge: Judge) -> None:
-    """``methods`` names no method that another key refuses."""
+    """Report methods that another key refuses."""
     named = draft.get("methods")
     for method, key, value in (("TRACE", "trace", True), ("CONNECT", "connect", "forward")):
         if method in named and key not in draft.broken and draft.get(key) != value:
@@ -85,7 +92,9 @@ def _methods(draft: Draft, judge: Judge) -> None:
 
 
 def _reached(draft: Draft, judge: Judge) -> None:
-    """A route is never reached if an earlier one asks for no more than it does."""
+    """Report routes that are never reached, because the conditions of an earlier one are no
+    stricter.
+    """
     alone: dict[Condition, Where] = {}
     sets: dict[frozenset[Condition], Where] = {}
     prefixes: list[tuple[bytes, Where]] = []
@@ -95,7 +104,7 @@ def _reached(draft: Draft, judge: Judge) -> None:
         first = sets.get(whole) or next((alone[c] for c in conditions if c in alone), None)
         first = first or _covered(conditions, prefixes)
         if conditions and first is not None:
-            message = f"never reached: the route at {first} takes all that this one would"
+            message = f"never reached: the route at {first} matches everything that this one would"
             judge.wrong(draft, route.where, "routes", message)
             continue
         sets[whole] = route.where
@@ -108,9 +117,9 @@ def _reached(draft: Draft, judge: Judge) -> None:
 
 
 def _possible(draft: Draft, judge: Judge) -> None:
-    """Conditions of a route can hold with these listeners and methods.
+    """Report conditions of routes that cannot hold with these listeners and methods.
 
-    Routes of a ``[site NAME]`` are not judged: a site may stand in several frontends.
+    Routes of a ``[site NAME]`` are not checked, because a site may belong to several frontends.
     """
     if draft.broken & {"listen", "methods", "trusted_proxies"}:
         return
@@ -124,7 +133,7 @@ def _possible(draft: Draft, judge: Judge) -> None:
 
 
 def _bodies(draft: Draft, judge: Judge) -> None:
-    """No route allows a larger body than the frontend, which reads it first."""
+    """Report routes that allow a larger body than the frontend, whose limit is checked first."""
     most = None if "max_body" in draft.broken else draft.get("max_body", None)
     for route in draft.get("routes") if most is not None else ():
         if route.max_body is not None and route.max_body > most:
@@ -142,7 +151,7 @@ def _impossible(draft: Draft, verb: str, args: tuple[str, ...]) -> str:
     listeners = draft.get("listen")
     plain = all(listen.endpoint.startswith(("tcp:", "tcp6:")) for listen in listeners)
     if verb == "method" and draft.get("methods") and not set(args) & {*draft.get("methods")}:
-        return "methods has none of these"
+        return "methods contains none of these"
     connects = "connect" in draft.broken or draft.get("connect") == "forward"
     if verb == "path" and not connects and all(_NO_PATH.fullmatch(arg) for arg in args):
         return "a path begins with '/'"
@@ -155,14 +164,14 @@ def _impossible(draft: Draft, verb: str, args: tuple[str, ...]) -> str:
         ports = {str(one.port) for one in addresses if one is not None and one.kind == "tcp"}
         known = None not in addresses and "0" not in ports
         if known and not {str(int(arg)) for arg in args} & ports:
-            return "no listener has this port"
+            return "no listener uses this port"
     return ""
 
 
 def _covered(
     conditions: tuple[Condition, ...], prefixes: list[tuple[bytes, Where]]
 ) -> Where | None:
-    """The earlier route whose path prefix covers all the paths of a condition."""
+    """Return the earlier route whose path prefix covers all the paths of a condition."""
     for verb, args, negated in conditions:
         if verb != "path" or negated or not prefixes:
             continue
@@ -174,7 +183,9 @@ def _covered(
 
 
 def _defaults(draft: Draft, judge: Judge) -> None:
-    """A route without conditions ends the list, and makes the key ``backend`` idle."""
+    """Check that a route without conditions is the last one, and that the key ``backend`` is not
+    redundant.
+    """
     first = None
     for route in draft.get("routes"):
         if first is not None:
@@ -183,12 +194,12 @@ def _defaults(draft: Draft, judge: Judge) -> None:
         elif not route.conditions:
             first = route.where
             if draft.get("backend", ""):
-                message = "'default' and the key backend say the same thing twice; keep one"
+                message = "'default' and the key backend set the default twice; keep one of them"
                 judge.wrong(draft, route.where, "routes", message)
 
 
 def _addresses(judge: Judge) -> None:
-    """Report lines that listen at addresses of which the kernel would refuse one."""
+    """Report lines with overlapping addresses, of which the kernel would refuse one."""
     seen: dict[tuple[str, int | str], list[tuple[str, Where]]] = {}
     lines = [(draft, "listen") for draft in judge.drafts.of("frontend")]
     lines += [(draft, "admin") for draft in judge.drafts.of("lbproxy")]

@@ -1,4 +1,4 @@
-"""PURE. ``[listen NAME]``: a frontend and a backend of one name in one section."""
+"""PURE. ``[listen NAME]``: a frontend and a backend of the same name in one section."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lbproxy.config.ini import IniEntry, IniSection, Item
 __all__ = ["LISTEN"]
 
 SHARED = ("mode", "defaults")
-"""Keys that both halves get; any other key of both is the frontend's."""
+"""Keys that apply to both halves. Any other key that both have belongs to the frontend."""
 
 
 def _expand(expansion: Expansion) -> None:
@@ -27,10 +27,10 @@ def _expand(expansion: Expansion) -> None:
 
 LISTEN = Macro(
     "listen",
-    doc="A frontend and a backend of the same name in one section.  It has the keys of both, "
+    doc="A frontend and a backend of the same name in one section. It has the keys of both, "
     "and its traffic goes to"
-    " its own servers.  ``mode`` and ``defaults`` hold for both; other keys that both know, such "
+    " its own servers. ``mode`` and ``defaults`` apply to both. Other keys that both have, such "
     "as ``filters`` and"
-    " ``maxconn``, are the frontend's.",
+    " ``maxconn``, belong to the frontend.",
     expand=_expand,
 )

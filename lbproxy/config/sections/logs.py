@@ -1,4 +1,4 @@
-"""PURE. Access logs: one for the process, others for single frontends."""
+"""PURE. Checks of access logs: those of the process, and those of frontends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEYS = ("access_log", "more_logs")
 
 
 def check_logs(judge: Judge) -> None:
-    """A format is judged by the modes it is used in; the common one is reported once."""
+    """Check each format for the modes that use it. An error in the common log is reported once."""
     frontends = judge.drafts.of("frontend")
     common = judge.drafts.of("lbproxy")
     for key in _KEYS:
@@ -31,7 +31,7 @@ def check_logs(judge: Judge) -> None:
 
 
 def _logs(draft: Draft, key: str) -> tuple[LogSpec, ...]:
-    """The logs that were written under ``key``."""
+    """Return the logs that were written under ``key``."""
     value: LogSpec | tuple[LogSpec, ...] | None = draft.get(key, None)
     if value is None:
         return ()
@@ -39,7 +39,7 @@ def _logs(draft: Draft, key: str) -> tuple[LogSpec, ...]:
 
 
 def _same_target(drafts: list[Draft], judge: Judge) -> None:
-    """Two logs with the same target must agree on how it is written."""
+    """Report logs with the same destination but different settings."""
     first: dict[str, LogSpec] = {}
     for draft in drafts:
         for key in _KEYS:
@@ -50,7 +50,7 @@ def _same_target(drafts: list[Draft], judge: Judge) -> None:
 def _agrees(draft: Draft, key: str, log: LogSpec, other: LogSpec, judge: Judge) -> None:
     for name in (*LOG_FILE, *LOG_SYSLOG):
         if log.path and getattr(log, name) != getattr(other, name):
-            message = f"{name} is not as at {other.where}, which writes to the same place"
+            message = f"{name} differs from that at {other.where}, which has the same destination"
             judge.wrong(draft, log.where, key, message, found=name)
             return
 

@@ -1,4 +1,6 @@
-"""PURE. The mode of each backend: as written, or that of the frontends and mirrors that use it."""
+"""PURE. The mode of each backend: as written, or derived from the frontends and mirrors that use
+it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ _Users = dict[Mode, tuple[Draft, Where]]
 
 
 def settle_modes(judge: Judge) -> None:
-    """Fill in ``mode`` where it is not written; report backends of both modes, and of none."""
+    """Set ``mode`` where it is not written. Report backends of both modes, and of none."""
     frontends, backends = judge.drafts.of("frontend"), judge.drafts.of("backend")
     users: dict[str, _Users] = {}
     doubtful: set[str] = set()
@@ -47,7 +49,7 @@ def settle_modes(judge: Judge) -> None:
 
 
 def _disinherit(backend: Draft) -> None:
-    """Drop what comes from a ``[defaults]`` of the other mode."""
+    """Drop the keys inherited from a ``[defaults]`` of the other mode."""
     mode = backend.values.get("mode")
     for key, wanted in list(backend.inherited.items()):
         if mode and wanted not in ("any", mode):
@@ -56,7 +58,7 @@ def _disinherit(backend: Draft) -> None:
 
 
 def _agree(judge: Judge, backend: Draft, used: _Users) -> None:
-    """The mode that is written is that of all its frontends."""
+    """Check that the written mode is that of all frontends."""
     written: Mode = backend.values["mode"]
     for mode, (frontend, where) in used.items():
         if mode != written:
@@ -65,13 +67,13 @@ def _agree(judge: Judge, backend: Draft, used: _Users) -> None:
 
 
 def mirror_of(draft: Draft) -> str:
-    """The backend that gets copies of a backend's requests, "" for none."""
+    """Return the backend that gets copies of a backend's requests, "" for none."""
     spec: MirrorSpec | None = draft.get("mirror", None)
     return spec.backend if spec is not None else ""
 
 
 def _targets(draft: Draft) -> list[tuple[str, Where]]:
-    """Backends a frontend names, and where."""
+    """Return the backends that a frontend names, with their positions."""
     found = [(route.backend, route.where) for route in draft.get("routes") if route.backend]
     if draft.get("backend", ""):
         found.append((draft.get("backend"), draft.line("backend")))

@@ -1,4 +1,4 @@
-"""PURE. ``[lbproxy]``: the admin side, the secret, workers."""
+"""PURE. ``[lbproxy]``: checks of the admin side, the secret and workers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _check(draft: Draft, judge: Judge) -> None:
 
 
 def _admin(draft: Draft, judge: Judge) -> None:
-    """A caller from another machine must identify itself."""
+    """Check that callers from other machines must identify themselves."""
     public = draft.get("admin_public")
     if "none" in public and len(public) > 1:
         judge.wrong(
@@ -48,10 +48,10 @@ def _admin(draft: Draft, judge: Judge) -> None:
         if not (tokens or "admin_tokens" in draft.broken or _guarded(spec)):
             judge.wrong(
                 draft, spec.where, "admin",
-                f"{spec.endpoint!r} can be reached from other machines, and anybody there could "
-                f"{'read' if spec.role == 'read' else 'change'} everything: "
-                "set admin_tokens, use tls: with client_ca=, or listen on the loopback interface "
-                "(tcp:8404:interface=127.0.0.1) or on unix:PATH", found=spec.endpoint,
+                f"{spec.endpoint!r} can be reached from other machines, and any of them could "
+f"{'read' if spec.role == 'read' else 'change'} everything: "
+"set admin_tokens, use tls: with client_ca=, or listen on the loopback interface "
+"(tcp:8404:interface=127.0.0.1) or on unix:PATH", found=spec.endpoint,
             )  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def local(address: Address) -> bool:
 
 
 def _workers(draft: Draft, judge: Judge) -> None:
-    """Workers share only the sockets that lbproxy binds itself."""
+    """Report listeners that workers cannot share, because lbproxy does not bind their sockets."""
     if draft.get("workers", 1) == 1:
         return
     for frontend in judge.drafts.of("frontend"):

@@ -1,4 +1,4 @@
-"""PURE. ``[shared]``: a Redis that can be used."""
+"""PURE. ``[shared]``: checks that Redis can be used."""
 
 from __future__ import annotations
 
@@ -27,14 +27,19 @@ def _check(draft: Draft, judge: Judge) -> None:
         judge.wrong(draft, where, "redis", str(error))
         return
     if find_spec("txredisapi") is None:
-        judge.wrong(draft, where, "redis", "it needs txredisapi: pip install lbproxy[redis]")
+        judge.wrong(
+            draft,
+            where,
+            "redis",
+            "the package txredisapi is not installed: pip install lbproxy[redis]",
+        )
     if draft.get("ca", "") and not place.tls:
         judge.wrong(draft, draft.line("ca"), "ca", "has an effect only with rediss://")
     if place.username and not (place.password or draft.get("password_file", "")):
         message = "a user without a password does not log in: USER:PASSWORD@ or 'password_file'"
         judge.wrong(draft, where, "redis", message)
     if draft.get("password_file", "") and place.password:
-        message = "there is a password in 'redis' already"
+        message = "'redis' contains a password already"
         judge.wrong(draft, draft.line("password_file"), "password_file", message)
 
 

@@ -1,4 +1,4 @@
-"""PURE. ``[site NAME]``: some hosts of a frontend, in a section of their own."""
+"""PURE. ``[site NAME]``: some hosts of a frontend in a separate section."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class SiteKeys:
     on: tuple[str, ...] = option("list:name", doc="frontends that serve it", example="web")
     hosts: tuple[str, ...] = option(
         "list:string",
-        doc="names it answers to, as in the condition ``host``; in tcp mode as in ``sni``",
+        doc="host names, as in the condition ``host``; in tcp mode as in ``sni``",
         example="example.com www.example.com",
     )
-    backend: str = option("backend", "", doc="where its traffic goes that no route takes")
+    backend: str = option("backend", "", doc="backend for traffic that no route matches")
     routes: Any = option("lines:route", (), doc="routes of these hosts, one per line")
     filters: Any = option("lines:filter", (), doc="filters for these hosts, in order")
     certificates: tuple[str, ...] = option(
@@ -56,7 +56,9 @@ def _expand(expansion: Expansion) -> None:
         entries = expansion.keys(section, KEYS)
         hosts = _hosts(expansion, section, entries)
         if not ({"backend", "routes"} & entries.keys()):
-            message = "the site has neither a backend nor routes; its traffic has nowhere to go"
+            message = (
+                "the site has neither a backend nor routes, so that its traffic has no destination"
+            )
             expansion.wrong(section, section.where, "", message)
         for name in _frontends(expansion, section, entries):
             sites.setdefault(name, []).append(_Site(section, entries, hosts))
@@ -84,7 +86,7 @@ def _hosts(
     expansion: Expansion, section: IniSection, entries: Mapping[str, IniEntry]
 ) -> tuple[str, ...]:
     if "hosts" not in entries or not entries["hosts"].items:
-        expansion.wrong(section, section.where, "hosts", "a site needs the names it answers to")
+        expansion.wrong(section, section.where, "hosts", "a site needs host names")
         return ()
     found = []
     for host, where in expansion.words(section, entries["hosts"]):
@@ -98,14 +100,14 @@ def _hosts(
 
 
 def _merge(expansion: Expansion, name: str, sites: list[_Site]) -> None:
-    """Put the sites of one frontend into it."""
+    """Merge the sites of one frontend into it."""
     frontend = expansion.find("frontend", name)
     assert frontend is not None
     _conflicts(expansion, name, sites)
     mode = next((e.items[0].text for e in frontend.entries if e.key == "mode" and e.items), "http")
     verb = "sni" if mode == "tcp" else "host"
     routes = [one for site in sites for one in _routes(site, verb)]
-    # The most telling name first, whichever file it is in: names, then wildcards by their length.
+    # The most specific name first, regardless of the file: names, then wildcards by their length.
     routes.sort(key=lambda one: one[0])
     _insert_routes(frontend, [item for _, item in routes])
     filters = [item for site in sites for item in _filters(site, verb)]
@@ -175,7 +177,7 @@ def _items(site: _Site, key: str) -> list[Item]:
 
 
 def _entry(frontend: IniSection, key: str, site: _Site) -> IniEntry:
-    """The entry of a frontend, a new one if it has none."""
+    """Return the entry of a frontend; create it if it does not exist."""
     for entry in frontend.entries:
         if entry.key == key:
             return entry
@@ -228,12 +230,11 @@ def _with_certificates(words: list[Word], names: list[str]) -> str:
 
 SITE = Macro(
     "site",
-    doc="Some hosts of a frontend, with their routes, filters and certificates, in a section "
-    "(and often a file) of"
-    " their own.  Its routes stand behind those of the frontend and before the frontend's default; "
-    "names come before"
-    " wildcards, and longer wildcards before shorter ones, whatever the order of the files.  Two "
-    "sites of one frontend"
+    doc="Some hosts of a frontend, with their routes, filters and certificates, in a separate "
+    "section (and often a file)."
+    " Its routes follow those of the frontend and precede the frontend's default. Names precede"
+    " wildcards, and longer wildcards precede shorter ones, regardless of the order of the files. "
+    "Two sites of one frontend"
     " cannot have the same host.",
     expand=_expand,
     keys=SiteKeys,

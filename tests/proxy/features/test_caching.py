@@ -557,7 +557,7 @@ def test_two_backends_do_not_mix(make: Make) -> None:
     [
         ("ttl = 206 10s", "206 is not a status that can be stored"),
         ("ttl = soon", "not a duration|soon"),
-        ("query = sort ignore=a keep=b", "what is not kept is ignored"),
+        ("query = sort ignore=a keep=b", "everything that is not kept is ignored"),
         ("cookies = forget a", "a group begins with ignore, key or bypass"),
         ("memory = 1m\nmax_object = 900k", "at most half of the memory"),
         ("bypass = pth /a", "did you mean|unknown condition"),

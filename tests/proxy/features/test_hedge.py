@@ -566,7 +566,7 @@ def test_nobody_is_overtaken_in_the_queue(site):
     ("lines", "words"),
     [
         ("retries = 0", "needs retries, which is 0"),
-        ("sticky = cookie SRV", "sticky keeps a client to one"),
+        ("sticky = cookie SRV", "sticky keeps a client on one"),
         ("mode = tcp", "http"),
     ],
 )

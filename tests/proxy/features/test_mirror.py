@@ -315,7 +315,7 @@ def test_the_line_can_be_written_back() -> None:
 def test_a_mirror_is_http() -> None:
     tcp = "[frontend t]\nmode = tcp\nlisten = tcp:9\nbackend = next\n"
     app = "[backend app]\nservers = a 10.0.0.1:80\nmirror = next\n"
-    with pytest.raises(ConfigErrors, match="is tcp; a mirror is http"):
+    with pytest.raises(ConfigErrors, match="is tcp; a mirror must be http"):
         parse_config(WEB + tcp + app)
     with pytest.raises(ConfigErrors, match="only for http mode"):
         parse_config(WEB.replace("listen", "mode = tcp\nlisten") + app)

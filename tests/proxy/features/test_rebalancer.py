@@ -448,7 +448,7 @@ def test_other_upgrades_and_plain_requests_are_left_alone(rig: Any) -> None:
     [
         ("http", "rebalance = mqtt", "mode tcp"),
         ("tcp", "rebalance = websocket", "mode http"),
-        ("http", "rebalance = websocket\nsticky = cookie LB", "straight back"),
+        ("http", "rebalance = websocket\nsticky = cookie LB", "back at once"),
         ("tcp", "rebalance = smoke", "smoke"),
         ("tcp", "rebalance = tcp rate=0/s", "rate"),
         ("tcp", "rebalance = tcp speed=1", "speed"),
