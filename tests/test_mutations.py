@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
+import gc
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-TOOL = Path(__file__).resolve().parents[1] / "tools" / "mutations.py"
+TOOLS = Path(__file__).resolve().parents[1] / "tools"
 
 
-@pytest.fixture(scope="module")
-def tool() -> Any:
-    spec = importlib.util.spec_from_file_location("mutations", TOOL)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["mutations"] = module
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    return importlib.import_module("mutations")
+
+
+@pytest.fixture
+def code(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    return importlib.import_module("mutantcode")
 
 
 @pytest.mark.parametrize(
@@ -80,3 +83,60 @@ def test_lines_stay_where_they_are(tool: Any) -> None:
 def test_no_such_mutation(tool: Any) -> None:
     with pytest.raises(IndexError):
         tool.mutate("def f():\n    pass\n", 0)
+
+
+# -- functions of a running process
+
+SOURCE = """
+class A:
+    n = 1
+
+    def f(self, x):
+        return x > 1
+
+    @property
+    def p(self):
+        return self.n + 1
+
+    def s(self):
+        super().__init__()
+        return 2
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    (tmp_path / "changing_module.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module("changing_module")
+    del sys.modules["changing_module"]
+
+
+def change(code: Any, module: Any, before: str) -> bool:
+    """Put the mutation of ``before`` into the module, and return whether it got there."""
+    path = module.__file__
+    known = code.functions({path})
+    mutations = importlib.import_module("mutations").mutations(SOURCE)
+    index = next(m.index for m in mutations if m.before == before)
+    return bool(code.replace(code.mutated(path, SOURCE, index), known))
+
+
+def test_a_method_and_a_property_change(code: Any, module: Any) -> None:
+    a = module.A()
+    assert (a.f(1), a.p) == (False, 2)
+    assert change(code, module, "x > 1")
+    assert (a.f(1), a.p) == (True, 2)
+    assert change(code, module, "self.n + 1")
+    assert (a.f(1), a.p) == (True, 0)
+
+
+def test_a_function_without_its_outer_variable_is_refused(code: Any, module: Any) -> None:
+    with pytest.raises(ValueError, match="free vars"):
+        change(code, module, "super().__init__()")
+    assert module.A().s() == 2
+
+
+def test_a_function_that_is_gone_is_not_changed(code: Any, module: Any) -> None:
+    del module.A
+    gc.collect()
+    assert not change(code, module, "x > 1")
