@@ -1,57 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from random import Random as Chance
-
 import pytest
 
-from lbproxy.balance.base import Balancer
 from lbproxy.balance.group import ServerGroup
 from lbproxy.balance.lease import LeaseError
 from lbproxy.balance.server import AdminState, ServerState, State
 from lbproxy.config.model import Address, ServerSpec
 from lbproxy.errors import Outcome
-from lbproxy.interfaces import Env, PickContext
 
-from .tools import ADDRESS, Clock, Context, group_of, server, servers
+from .tools import ADDRESS, Clock, Context, Recorder, group_of, server, servers
 
 UP, DOWN, DRAIN, MAINT = State.UP, State.DOWN, State.DRAIN, State.MAINT
-
-
-class Recorder(Balancer):
-    """Picks the first it may, and writes down what it is told."""
-
-    name = "recorder"
-
-    def __init__(self) -> None:
-        super().__init__(None, Env(lambda: 0.0, Chance(0)))
-        self.told: list[str] = []
-        self.changes: list[list[str]] = []
-        self.answer: ServerState | Exception | None = None
-        self.breaks = ""
-
-    def servers_changed(self, servers: Sequence[ServerState]) -> None:
-        super().servers_changed(servers)
-        self.changes.append([f"{s.name}*{s.weight}" for s in servers])
-        if self.breaks == "servers_changed":
-            raise RuntimeError("broken")
-
-    def pick(self, context: PickContext, avoid: Collection[ServerState]) -> ServerState | None:
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        if self.answer is not None:
-            return self.answer
-        return next((s for s in self.servers if not s.full and s not in avoid), None)
-
-    def taken(self, server: ServerState) -> None:
-        self.told.append(f"+{server.name}={server.active}")
-        if self.breaks == "taken":
-            raise RuntimeError("broken")
-
-    def released(self, server: ServerState, outcome: Outcome, seconds: float) -> None:
-        self.told.append(f"-{server.name}={server.active} {outcome.value} {seconds:g}")
-        if self.breaks == "released":
-            raise RuntimeError("broken")
 
 
 @pytest.fixture
@@ -146,20 +105,6 @@ def test_freed_places_are_announced(balancer: Recorder) -> None:
     assert heard == [1, 2], "no place has become free"
 
 
-def test_places_that_other_processes_take_and_free(balancer: Recorder) -> None:
-    a = server("a", maxconn=2)
-    group = group_of(balancer, [a])
-    heard: list[int] = []
-    group.on_free(lambda: heard.append(group.free))
-    group.set_remote_active(a, 2)
-    assert (a.active, group.free, heard) == (2, 0, [])
-    assert group.pick(Context()) is None
-    group.set_remote_active(a, 1)
-    assert (a.active, group.free, heard) == (1, 1, [1])
-    group.set_remote_active(a, 0)
-    assert heard == [1], "it was not full"
-
-
 def test_other_servers_to_avoid_do_not_matter(balancer: Recorder) -> None:
     a, b, c = servers([1, 1, 1])
     group = group_of(balancer, [a, b, c])
@@ -184,50 +129,6 @@ def test_a_balancer_that_does_not_know_the_list_is_replaced_by_the_first(
     group.set_weight(b.name, 2)
     balancer.servers = []
     assert group.pick(Context()) is None and group.balancer_errors == 1
-
-
-class Places:
-    """Claims of other processes, who hold all places if ``taken``."""
-
-    def __init__(self) -> None:
-        self.taken = False
-        self.seen: list[tuple[str, int]] = []
-
-    def claim(self, group: ServerGroup, server: ServerState) -> bool:
-        if self.taken:
-            group.set_remote_active(server, server.maxconn - server.active)
-        else:
-            self.seen.append(("claimed", server.active))
-        return not self.taken
-
-    def given_back(self, server: ServerState) -> None:
-        self.seen.append(("given back", server.active))
-
-
-def test_places_are_claimed_and_given_back(balancer: Recorder) -> None:
-    a, b = server("a", maxconn=2), server("b")
-    group = group_of(balancer, [a, b])
-    places = group.claims = Places()
-    first = group.pick(Context())
-    assert first is not None and first.server is a
-    places.taken = True
-    second = group.pick(Context())
-    assert second is not None and second.server is b, "others hold the last place of a"
-    second.release(Outcome.OK)
-    assert places.seen == [("claimed", 0)], "b has no maxconn"
-    group.set_remote_active(a, 0)
-    first.release(Outcome.OK)
-    assert places.seen == [("claimed", 0), ("given back", 0)]
-
-
-def test_places_of_a_server_that_is_not_listed_do_not_count(balancer: Recorder) -> None:
-    a, b = server("a", maxconn=1), server("b", maxconn=1)
-    group = group_of(balancer, [a, b])
-    group.set_admin("a", AdminState.MAINT)
-    group.set_remote_active(a, 1)
-    assert group.free == 1 and group.has_free
-    group.set_remote_active(a, 0)
-    assert group.free == 1
 
 
 def test_a_check_and_an_agent_that_want_no_new_work() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random as Chance
 from typing import Any
 
@@ -22,7 +22,7 @@ from lbproxy.balance.server import ServerState
 from lbproxy.config.model import Address, ServerSpec
 from lbproxy.errors import Outcome
 from lbproxy.http.message import RequestHead
-from lbproxy.interfaces import Env
+from lbproxy.interfaces import Env, PickContext
 
 ADDRESS = Address("tcp", "192.0.2.1", 80)
 
@@ -101,3 +101,39 @@ def chi_square(seen: Counter[str], expected: dict[str, float]) -> float:
     """Pearson's statistic; its mean is the number of kinds less one."""
     assert set(seen) <= set(expected)
     return sum((seen[name] - want) ** 2 / want for name, want in expected.items())
+
+
+class Recorder(Balancer):
+    """Picks the first server it may, and records the calls."""
+
+    name = "recorder"
+
+    def __init__(self) -> None:
+        super().__init__(None, Env(lambda: 0.0, Chance(0)))
+        self.told: list[str] = []
+        self.changes: list[list[str]] = []
+        self.answer: ServerState | Exception | None = None
+        self.breaks = ""
+
+    def servers_changed(self, servers: Sequence[ServerState]) -> None:
+        super().servers_changed(servers)
+        self.changes.append([f"{s.name}*{s.weight}" for s in servers])
+        if self.breaks == "servers_changed":
+            raise RuntimeError("broken")
+
+    def pick(self, context: PickContext, avoid: Collection[ServerState]) -> ServerState | None:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        if self.answer is not None:
+            return self.answer
+        return next((s for s in self.servers if not s.full and s not in avoid), None)
+
+    def taken(self, server: ServerState) -> None:
+        self.told.append(f"+{server.name}={server.active}")
+        if self.breaks == "taken":
+            raise RuntimeError("broken")
+
+    def released(self, server: ServerState, outcome: Outcome, seconds: float) -> None:
+        self.told.append(f"-{server.name}={server.active} {outcome.value} {seconds:g}")
+        if self.breaks == "released":
+            raise RuntimeError("broken")
