@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from lbproxy.errors import Kind
+from lbproxy.http.derivedhead import values_of
 from lbproxy.http.h1 import RequestParser, ResponseParser
 from lbproxy.http.h1_body import _EXTENSIONS_MAX as EXTENSIONS_MAX
 from lbproxy.http.h1_parser import METHOD_MAX, Parser
 from lbproxy.http.h1_request import refused_head
 from lbproxy.http.h1_write import encode_request, encode_response
-from lbproxy.http.known import field_name
+from lbproxy.http.known import FORWARDED, VIA, field_name
 from lbproxy.http.message import END, Event, Invalid, Limits, RequestHead, ResponseHead
 
 from .test_edges import forwarder
@@ -193,3 +194,53 @@ def test_lines_that_are_left_out_are_not_found() -> None:
     assert head.next_line(field_name(b"A"), first + 3) == -1
     head.remove_header(b"A")
     assert head.next_line(field_name(b"A"), 0) == -1
+
+
+@pytest.mark.parametrize(("version", "wanted"), [(10, b"1.0 edge"), (11, b"1.1 edge")])
+def test_the_via_of_a_response_that_has_none(version: int, wanted: bytes) -> None:
+    out = forwarder(via="edge").response(ResponseHead(200, [], version=version))
+    assert out.header(b"Via") == wanted
+
+
+@pytest.mark.parametrize("more", [b"1\r\nx\r\n0\r\n\r\n", b"1\r\nx\r\n", b"1\r\n", b"0\r\n\r\n"])
+def test_a_body_that_is_just_as_long_as_it_may_be(more: bytes) -> None:
+    parser = RequestParser(Limits(body_bytes=5))
+    parser.receive(CHUNKED)
+    parser.receive(b"5\r\nhello\r\n")
+    event = parser.receive(more)[-1]
+    if more[:1] == b"0":
+        assert event is END
+    else:
+        assert isinstance(event, Invalid) and event.kind is Kind.BODY_TOO_LARGE
+
+
+def test_remembered_lines_are_those_of_the_same_scheme_and_host() -> None:
+    rules = forwarder()
+    for scheme, host in [("http", "a"), ("https", "a"), ("https", "b"), ("http", "b")]:
+        for _ in range(2):
+            out = rules.server_request(
+                request(host=host),
+                client_ip="10.0.0.9",
+                client_port=1,
+                scheme=scheme,
+                local_port=80,
+            )
+            assert out.header(b"X-Forwarded-Proto") == scheme.encode()
+            assert out.header(b"X-Forwarded-Host") == host.encode()
+
+
+def test_only_fields_that_a_head_has_are_read() -> None:
+    assert values_of(request("Via: 1.1 a"), (1 << VIA) | (1 << FORWARDED)) == {b"via": b"1.1 a"}
+
+
+@pytest.mark.parametrize(("line", "value"), [("a= ; b=2", b""), ("a=1 ; b=2", b"1")])
+def test_blanks_behind_a_cookie(line: str, value: bytes) -> None:
+    assert request(f"Cookie: {line}").cookie(b"a") == value
+
+
+@pytest.mark.parametrize(("fields", "status"), [(2, 400), (3, 431)])
+def test_as_many_fields_as_there_may_be(fields: int, status: int) -> None:
+    """The line after the last field is none."""
+    raw = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"B: 1\r\n" * (fields - 2) + b"C d: 1\r\n\r\n"
+    event = last(RequestParser(Limits(header_count=2)), raw)
+    assert isinstance(event, Invalid) and event.status == status
