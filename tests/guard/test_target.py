@@ -290,3 +290,9 @@ def test_what_is_allowed_is_read_the_same_by_others(url: str) -> None:
     assert GUARD.target(target.url) == target
     if target.literal:
         assert special_reason(ip_address(target.host)) == ""
+
+
+def test_a_redirect_that_is_no_url() -> None:
+    base = GUARD.target("https://example.com/a/b")
+    with pytest.raises(TargetRefused, match="the redirect leads to no URL"):
+        GUARD.redirected(base, "/\udc80")  # not UTF-8

@@ -81,3 +81,13 @@ def test_both(most: int) -> None:
     limit = RetryLimit(most, RetryBudget(0.0, 0.3))
     assert [limit.take(0.0, False) for _ in range(4)] == [True, True, True, False]
     assert limit.running == 3
+
+
+def test_a_limit_with_a_budget_counts_the_requests() -> None:
+    limit = RetryLimit(0, RetryBudget(0.5, 0.0))
+    assert not limit.take(0.0, False)
+    limit.request(0.0)
+    limit.request(0.0)
+    assert limit.take(0.0, False) and not limit.take(0.0, True)
+    assert (limit.running, limit.refused) == (1, 2)
+    RetryLimit(1, None).request(0.0)

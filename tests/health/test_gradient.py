@@ -7,7 +7,7 @@ import heapq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbproxy.health.gradient import Gradient
+from lbproxy.health.gradient import SAMPLES, Gradient
 
 
 class Servers:
@@ -143,3 +143,19 @@ def test_it_does_not_grow_while_less_than_half_is_used(times: list[float]) -> No
         gradient.sample(seconds, now)
         assert gradient.limit <= before
         before = gradient.limit
+
+
+def test_slow_answers_with_room_to_spare_only_lower_the_limit() -> None:
+    """One request at a time says nothing about more at once."""
+    gradient = Gradient(1, 100, 1.5)
+    now = 0.0
+    before = gradient.limit
+    for seconds in (0.1, 0.1, 5.0, 5.0):
+        for _ in range(SAMPLES):
+            gradient.begin()
+            now += seconds
+            gradient.end()
+            gradient.sample(seconds, now)
+        assert gradient.limit <= before
+        before = gradient.limit
+    assert gradient.recent == 5.0 and 1 < gradient.limit < 20

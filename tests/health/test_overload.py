@@ -85,3 +85,13 @@ def test_places_of_a_queue() -> None:
     assert [fits_queue(0.5, 0.5, one) for one in (9, 0, -9)] == [False, True, True]
     assert [fits_queue(0.75, 0.5, one) for one in (9, 0, -9)] == [False, False, True]
     assert [fits_queue(1.0, 0.5, one) for one in (9, 0, -9)] == [False, False, False]
+
+
+def test_the_first_requests_of_an_overloaded_process_are_refused_by_its_share() -> None:
+    """The priorities are not known yet: each has the same chance."""
+    overload = Overload(Random(1).random)
+    for _ in range(200):
+        overload.step(4.0)
+    assert overload.share == MOST
+    refused = {one: sum(overload.refuses(one) for _ in range(400)) for one in (-9, 0, 9)}
+    assert all(0.85 * MOST < count / 400 <= 1 for count in refused.values())

@@ -233,3 +233,13 @@ def test_any_history(errors: int, events: list[tuple[str, bool, float]]) -> None
         if ejection is not None:
             assert 5.0 <= ejection.seconds <= 20.0
             out[server] = ejection.until
+
+
+def test_an_outlier_that_must_stay_is_counted() -> None:
+    """The others would be too few without it."""
+    stay = judge(lambda server: server != "c", latency=3.0, latency_min=0.0, min_requests=2)
+    for server, seconds in [("a", 0.1), ("b", 0.1), ("c", 9.0), ("d", 0.1), ("e", 0.1)]:
+        for _ in range(5):
+            stay.succeeded(server, seconds)
+    assert stay.judge(10.0) == []
+    assert stay.refused == 1

@@ -244,3 +244,11 @@ def test_as_many_fields_as_there_may_be(fields: int, status: int) -> None:
     raw = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"B: 1\r\n" * (fields - 2) + b"C d: 1\r\n\r\n"
     event = last(RequestParser(Limits(header_count=2)), raw)
     assert isinstance(event, Invalid) and event.status == status
+
+
+@pytest.mark.parametrize("status", [b"20:", b"2/0", b"20", b"2 0"])
+def test_a_status_is_three_digits(status: bytes) -> None:
+    parser = ResponseParser(Limits())
+    parser.begin(b"GET")
+    event = last(parser, b"HTTP/1.1 " + status + b" OK\r\nContent-Length: 0\r\n\r\n")
+    assert isinstance(event, Invalid)
