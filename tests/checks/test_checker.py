@@ -363,18 +363,19 @@ def test_another_port(spec: dict[str, Any], address: Address) -> None:
     assert (target.address, target.preamble) == (address, b"")
 
 
-def test_a_thousand_servers_without_a_burst() -> None:
+def test_hundreds_of_servers_without_a_burst() -> None:
     """Also when all hang, and all come back: every tick has its share of the checks, for ever."""
-    world = World(*(f"s{i}" for i in range(1000)), every=2.0, timeout=1.0)
+    count = 400
+    world = World(*(f"s{i}" for i in range(count)), every=2.0, timeout=1.0)
     world.checker.startService()
     for answer in (OK, "hang", OK):
         world.answers = dict.fromkeys(world.group.servers, answer)
         world.checked.clear()
         world.run(10)
         per_tick = Counter(round(moment * 20) for moment, _ in world.checked)
-        assert 4_750 <= len(world.checked) <= 5_250
-        assert max(per_tick.values()) <= 2 * 1000 / 40, "at most twice the average"
-        assert world.running <= 550
+        assert 4.75 * count <= len(world.checked) <= 5.25 * count
+        assert max(per_tick.values()) <= 2 * count / 40, "at most twice the average"
+        assert world.running <= 0.55 * count
     assert all(server.state is State.UP for server in world.group.servers.values())
 
 

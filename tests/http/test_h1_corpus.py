@@ -92,6 +92,7 @@ def test_response_in_pieces(method: bytes, raw: bytes) -> None:
     events, kept, stopped = run_responses([raw], method, responses.LIMITS)
     expected = list(map(facts, events)), kept, stopped
     cut_everywhere = [raw[i : i + 1] for i in range(len(raw))]
-    for parts in [cut_everywhere, *([raw[:i], raw[i:]] for i in range(1, len(raw)))]:
+    step = 1 if len(raw) < 1000 else 7  # heads that repeat are cut everywhere also by sevenths
+    for parts in [cut_everywhere, *([raw[:i], raw[i:]] for i in range(1, len(raw), step))]:
         events, kept, stopped = run_responses(parts, method, responses.LIMITS)
         assert (list(map(facts, events)), kept, stopped) == expected, parts

@@ -87,12 +87,19 @@ def test_a_name_that_is_not_there() -> None:
     assert lines.find_number(NUMBERS[b"referer"]) == -1
 
 
+INSERTED = [
+    bytes((byte,)) for byte in b"\0\x08\t\n\r\x1f !\"',-./09:;=?@AZ[_`az{|~\x7f\x80\xa0\xff"
+]
+"""Bytes of each kind, and those at the limits of a range."""
+
+
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_every_byte_at_every_place(sample: bytes) -> None:
     for at in range(len(sample)):
         for byte in range(256):
             char = bytes((byte,))
             check(sample[:at] + char + sample[at + 1 :])
+        for char in INSERTED:
             check(sample[:at] + char + sample[at:])
 
 
