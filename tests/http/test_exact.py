@@ -11,7 +11,7 @@ from lbproxy.http.h1_body import _EXTENSIONS_MAX as EXTENSIONS_MAX
 from lbproxy.http.h1_parser import METHOD_MAX, Parser
 from lbproxy.http.h1_request import refused_head
 from lbproxy.http.h1_write import encode_request, encode_response
-from lbproxy.http.known import FORWARDED, VIA, field_name
+from lbproxy.http.known import FORWARDED, NUMBERS, VIA, field_name
 from lbproxy.http.message import END, Event, Invalid, Limits, RequestHead, ResponseHead
 
 from .test_edges import forwarder
@@ -252,3 +252,62 @@ def test_a_status_is_three_digits(status: bytes) -> None:
     parser.begin(b"GET")
     event = last(parser, b"HTTP/1.1 " + status + b" OK\r\nContent-Length: 0\r\n\r\n")
     assert isinstance(event, Invalid)
+
+
+def at_a_server() -> RequestHead:
+    """A head with lines of the client, of a filter and of this hop."""
+    head = request("Accept: a", "X-Kind: red")
+    head.add_header(b"X-Kind", b"blue")
+    head.add_header(b"X-Real-IP", b"1")
+    return forwarder().server_request(
+        head, client_ip="10.0.0.9", client_port=1, scheme="http", local_port=80
+    )
+
+
+@pytest.mark.parametrize("name", [b"X-Kind", b"Via", b"X-Forwarded-For", b"Accept", b"X-Real-IP"])
+def test_a_line_is_removed_wherever_it_comes_from(name: bytes) -> None:
+    head = at_a_server()
+    before = head.headers
+    assert head.header(name) is not None
+    head.remove(field_name(name))
+    assert head.headers == [pair for pair in before if pair[0].lower() != name.lower()]
+    head.add_header(name, b"new")
+    head.remove(field_name(name))
+    assert head.header(name) is None
+
+
+@pytest.mark.parametrize("number", [VIA, NUMBERS[b"x-real-ip"]])
+def test_known_names_are_dropped_wherever_they_come_from(number: int) -> None:
+    head = request("Via: 1.0 a", "X-Real-IP: 1", "X-Kind: red")
+    name = next(name for name, one in NUMBERS.items() if one == number)
+    head.add_header(name, b"2")
+    head.add_header(b"X-Kind", b"blue")
+    head.drop(1 << number)
+    assert head.header_values(name) == []
+    assert head.header_values(b"X-Kind") == [b"red", b"blue"]
+
+
+def test_known_names_are_dropped_from_the_lines_of_filters_at_a_server() -> None:
+    head = at_a_server()
+    head.drop(1 << NUMBERS[b"x-real-ip"])
+    assert head.header(b"X-Real-IP") is None
+    assert head.header_values(b"X-Kind") == [b"red", b"blue"]
+
+
+@pytest.mark.parametrize(
+    ("value", "tab"), [(b"a", False), (b"a \t", True), (b"a\t", True), (b"a  ", False)]
+)
+def test_a_tab_behind_a_value(value: bytes, tab: bool) -> None:
+    lines = request(f"Via: {value.decode()}").lines
+    assert lines.tab_behind(VIA) is tab
+    assert lines.tab_behind(FORWARDED) is False
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_longest_request_line_byte_by_byte(more: int) -> None:
+    """Nothing is refused before it is too long."""
+    parser = RequestParser(Limits(url_bytes=40))
+    target = b"/" + b"x" * (39 + more)
+    raw = b"M" * METHOD_MAX + b" " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n"
+    found = [event for at in range(len(raw)) for event in parser.receive(raw[at : at + 1])]
+    assert isinstance(found[0], Invalid if more else RequestHead)

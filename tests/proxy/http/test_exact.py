@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from lbproxy.errors import Kind, ProxyError
+from lbproxy.http.filter import compile_phases
 from lbproxy.proxy.http.tunnel import THROTTLE
+from lbproxy.testing import LB
 from tests.proxy.http.test_http_filters import Acting
 from tests.proxy.http.test_http_tunnels import tunnel
 from tests.proxy.http_kit import GET, OK, A, rigs
@@ -120,3 +122,24 @@ def test_a_throttled_tunnel_reads_neither_side(rig, full: bool) -> None:
     r.advance(0.1)
     throttle.hold(True)  # when it is over, nothing happens
     assert r.closes == ["client_gone"]
+
+
+def test_a_filter_cannot_choose_a_backend_where_there_is_none() -> None:
+    pytest.importorskip("ada_url")
+    text = "[frontend cors]\nmode = corsproxy\nlisten = tcp:8090\nopen = yes\n"
+    with LB.from_config(text) as lb:
+        frontend = lb.service.frontends["cors"]
+
+        def act(traffic: Any) -> None:
+            traffic.backend_name = "app"
+
+        frontend.compile(compile_phases([Acting("request", act)]))
+        records: list[Any] = []
+        frontend.write_log = records.append
+        client = lb.connect("cors")
+        client.send(GET.replace(b"/ ", b"/?url=https://example.com/ "))
+        lb.advance(0.1)
+        assert client.received.startswith(b"HTTP/1.1 500 ")
+        (record,) = records
+        assert record.close is Kind.FILTER_FAILED and record.backend_name == ""
+        assert "this frontend has none" in record.detail
