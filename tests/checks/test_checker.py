@@ -389,7 +389,7 @@ def test_a_server_that_wants_no_new_work(events: list[str]) -> None:
     world.run(5)
     server = world.group.servers["a"]
     assert world.state() is State.DRAIN and not server.candidate
-    assert events == ["server app/a wants no new work: lame duck"]
+    assert events == ["server app/a accepts no new work: lame duck"]
     world.answers["a"] = BAD
     world.run(2)
     assert world.state() is State.DOWN
