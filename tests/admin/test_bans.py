@@ -123,6 +123,11 @@ def test_a_ban_that_two_processes_decide_at_once_keeps_its_attempts() -> None:
         book._heard({"ban": [other | later]})
         assert book.find("203.0.113.1").refused == 0, "another ban"
 
+        whole = {"whole": True, "ban": [other | later | {"refused": 7}]}
+        book.find("203.0.113.1").refused = 2
+        book._heard(whole)
+        assert book.find("203.0.113.1").refused == 2, "other processes count their attempts"
+
 
 def test_what_is_refused() -> None:
     with admin(TEXT) as client:

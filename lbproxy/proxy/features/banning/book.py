@@ -167,16 +167,18 @@ class BanBook:
         """Take over what a process has published, perhaps this one."""
         now, longest = self._wheel.wall(), self.spec.time[1]
         new: list[Ban] = []
+        known = self.ledger
         if message.get("whole"):
             self.ledger = Ledger()
         for record in message.get("ban", ()):
             one = from_record(record)
             if one is None or one.until + longest <= now:
                 continue
-            old = self.ledger.history(one.ip)
-            if old is not None and (old.since == one.since or old.until > now):
-                # two processes may ban a client at the same moment: its attempts count for both
-                one.refused = max(one.refused, old.refused)
+            old = self.ledger.history(one.ip) or known.history(one.ip)
+            # each process counts the attempts that it refuses; the admin API adds them up. Two
+            # processes may ban a client at the same moment: its attempts count for both
+            same = old is not None and (old.since == one.since or old.until > now)
+            one.refused = old.refused if old is not None and same else 0
             self.ledger.put(one, longest)
             if one.until > now:
                 new.append(one)
