@@ -103,7 +103,8 @@ def _route_option(spec: FrontendSpec, route: Route | None, name: str) -> Any:
 
 def _limit(spec: LimitSpec, words: str, here: str, nodes: bool) -> str:
     where = " at all nodes together" if nodes and spec.nodes else ""
-    limit = f"{limit_words(spec)}{where}, for each {spec.key}"
+    key = spec.key if spec.key_function is None else f"result of {spec.key_function.name}"
+    limit = f"{limit_words(spec)}{where}, for each {key}"
     return f"limit {words}: {limit}; then {spec.action.kind}{here}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 
 from lbproxy.http.message import RequestHead
 from lbproxy.waf.engine import Hit
@@ -20,10 +20,11 @@ FIRST_ID = 999001
 
 @frozen
 class OwnRule:
-    """A function: its name in the configuration, and itself."""
+    """A function: its name in the configuration, and itself, which is another one once its file has
+    changed."""
 
     name: str
-    function: Callable[[WafRequest], Any] = field(eq=False)
+    function: Callable[[Any], Any]
 
 
 @frozen

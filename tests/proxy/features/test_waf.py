@@ -204,11 +204,11 @@ def test_a_body_in_pieces_is_held(make: Make) -> None:
 
 def test_a_long_body_is_judged_by_its_beginning(make: Make) -> None:
     lb = make("body_limit = 1k")
-    body = b"a" * 5000 + b"<script>"
+    body = b"a" * 5000 + b"<script>alert(1)"
     response = lb.request("POST", "http://h/", headers={"Content-Type": "text/plain"}, body=body)
     assert (response.status, response.body) == (200, body)
     assert counters(lb)["over_limit"] == 1
-    body = b"<script>" + b"a" * 5000
+    body = b"<script>alert(1)" + b"a" * 5000
     response = lb.request("POST", "http://h/", headers={"Content-Type": "text/plain"}, body=body)
     assert response.status == 403
 
@@ -267,7 +267,7 @@ def test_exclusions(make: Make) -> None:
     assert lb.get(f"http://h/search?q={ATTACK}").status == 200
     assert lb.get(f"http://h/search?x={ATTACK}").status == 403
     assert lb.get(f"http://h/other?q={ATTACK}").status == 403
-    assert lb.get("http://h/", headers={"Referer": "<script>"}).status == 200
+    assert lb.get("http://h/", headers={"Referer": "<script src=x>"}).status == 200
 
 
 def test_routes_choose(make: Make) -> None:

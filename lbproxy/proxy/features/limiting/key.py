@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -16,7 +16,7 @@ from lbproxy.http.paths import normal_path
 from lbproxy.http.place import Variable
 from lbproxy.http.template import Template
 
-__all__ = ["MOST", "TCP_VARIABLES", "Key", "prefix_of"]
+__all__ = ["MOST", "TCP_VARIABLES", "FunctionKey", "Key", "prefix_of"]
 
 TCP_VARIABLES = frozenset({"client_ip", "client_port", "frontend", "sni", "country", "asn"})
 """Variables that a connection without a request has."""
@@ -110,6 +110,30 @@ class Key:
 
     def _prefix(self, raw: bytes) -> bytes:
         return prefix_of(raw.decode("ascii", "replace"), self._lengths).encode()
+
+
+class FunctionKey(Key):
+    """The key that a Python function returns for a request or a session.
+
+    The function gets the ``traffic`` of filters and returns a text, or None for no key.  TypeError
+    for another result.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], lengths: tuple[int, int]) -> None:
+        super().__init__("{client_ip}", lengths)
+        self.variables = TCP_VARIABLES  # it may be asked about sessions
+        self._address = False
+        self._secret = True
+        self._function = function
+
+    def all_of(self, traffic: Any) -> list[str]:
+        """See :class:`Key`; one key, or "" for None."""
+        found = self._function(traffic)
+        if isinstance(found, bytes):
+            found = found.decode("utf-8", "replace")
+        if found is not None and not isinstance(found, str):
+            raise TypeError(f"the key is a {type(found).__name__}, and no text")
+        return [(found or "").strip()]
 
 
 def _values(request: Any, variable: str) -> list[bytes]:

@@ -13,7 +13,7 @@ from lbproxy.limits.nodes import NodeCounter
 from lbproxy.limits.rate import Rate
 from lbproxy.limits.window import PARTS, SLICES, Windows
 from lbproxy.proxy.feature import Given
-from lbproxy.proxy.features.limiting.key import Key
+from lbproxy.proxy.features.limiting.key import FunctionKey, Key
 from lbproxy.proxy.features.limiting.spec import LimitSpec
 from lbproxy.sharing.contracts import Nodes, Shared, SharedStateError
 
@@ -66,6 +66,8 @@ class Limit:
     @staticmethod
     def key_of(spec: LimitSpec) -> Key:
         """Return the key of a section."""
+        if spec.key_function is not None:
+            return FunctionKey(spec.key_function.function, spec.prefix)
         return Key(spec.key, spec.prefix)
 
     def apply(self, spec: LimitSpec, now: float) -> None:

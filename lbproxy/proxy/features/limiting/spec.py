@@ -10,6 +10,7 @@ from lbproxy.config.model import NOWHERE, Where, hidden, option
 from lbproxy.config.section import Judge, Section
 from lbproxy.limits.rate import Rate
 from lbproxy.limits.rules import Action, LimitUse
+from lbproxy.waf.own import OwnRule
 
 __all__ = ["LIMIT", "LimitDeclaration", "LimitSpec", "limit_words"]
 
@@ -37,6 +38,13 @@ class LimitSpec:
         "{client_ip}",
         doc="whom the limit counts: text with the variables of ``set-header``; each value has a"
         " limit of its own",
+    )
+    key_function: OwnRule | None = option(
+        "line:predicate",
+        None,
+        doc="Python function that returns the key of a request or a session, in place of ``key``;"
+        " it runs on the event loop",
+        example="keys.py:tenant",
     )
     action: Action = option("line:limit_action", Action(), doc="what happens beyond the limit")
     method: str = option(
@@ -116,7 +124,10 @@ def _check(draft: Draft, judge: Judge) -> None:
 
 
 def _check_key(draft: Draft, judge: Judge, unit: str) -> None:
-    if "key" in draft.broken:
+    if draft.broken & {"key", "key_function"}:
+        return
+    if draft.get("key_function", None) is not None:
+        _check_function(draft, judge, unit)
         return
     from lbproxy.proxy.features.limiting.key import Key
 
@@ -129,6 +140,14 @@ def _check_key(draft: Draft, judge: Judge, unit: str) -> None:
     if unit == "connections" and other:
         message = f"{{{other[0]}}} is not known when a connection is accepted"
         judge.wrong(draft, draft.line("key"), "key", message)
+
+
+def _check_function(draft: Draft, judge: Judge, unit: str) -> None:
+    if draft.get("key", "{client_ip}") != "{client_ip}":
+        judge.wrong(draft, draft.line("key"), "key", "a limit has either 'key' or 'key_function'")
+    if unit == "connections":
+        message = "a connection has no request for the function when it is accepted: use 'key'"
+        judge.wrong(draft, draft.line("key_function"), "key_function", message)
 
 
 LIMIT = Section(
