@@ -93,8 +93,50 @@ class Sender(WatchedSocket):
             self._append(data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Write all items of ``iovec``."""
-        self.write(b"".join(iovec))
+        """Write all items of ``iovec`` in one system call, without joining them."""
+        parts = list(iovec)
+        sent = 0
+        if self._pending is None:
+            try:
+                sent = _writev(self._fd, parts[:IOVECS])
+            except OSError as error:
+                if error.errno not in TRY_LATER:
+                    self._break(lost(error))
+                    return
+            if sent == sum(map(len, parts)):
+                return
+            self._pending = deque()
+        for part in parts:
+            size = len(part)
+            if sent < size:
+                self._append(memoryview(bytes(part))[sent:] if sent else part)
+                sent = 0
+            else:
+                sent -= size
+
+    def offer(self, data: Any) -> int:
+        """Send what the peer takes of ``data`` now, buffer nothing, and return the number of bytes.
+
+        If that is not all of it, the streaming producer is paused, and resumed when the peer takes
+        more.
+        """
+        if self._pending is not None:
+            self._pause_producer()
+            return 0
+        try:
+            sent = _write(self._fd, data)
+        except OSError as error:
+            if error.errno not in TRY_LATER:
+                self._break(lost(error))
+                return 0
+            sent = 0
+        left = len(data) - sent
+        if left:
+            self._pending = deque()
+            self._pending_bytes = left  # as if it were buffered: the peer is slow
+            self._want_flush()
+            self._pause_producer()
+        return sent
 
     def _append(self, data: Any) -> None:
         """Buffer ``data`` and schedule its sending."""
@@ -144,6 +186,8 @@ class Sender(WatchedSocket):
         pending = self._pending
         if not pending:
             self._watch_no_more(OUT)  # rule 5
+            if pending is not None and self.producerPaused and self._writable():
+                self._written()  # of what was offered
             return
         try:
             if not self._send_pending(pending):
@@ -152,7 +196,6 @@ class Sender(WatchedSocket):
             if error.errno not in TRY_LATER:
                 self._break(lost(error))
             return
-        self._pending_bytes = 0
         self._written()
 
     def _send_pending(self, pending: deque[Any]) -> bool:
@@ -193,6 +236,7 @@ class Sender(WatchedSocket):
 
     def _written(self) -> None:
         """Continue the action that waited for an empty buffer: resume the producer, or close."""
+        self._pending_bytes = 0
         producer = self.producer
         if not halfclose.sends(self._half):
             self._pending = _SHUT
@@ -238,6 +282,7 @@ class Sender(WatchedSocket):
             self._later()
         elif self._pending is not None and not self._pending:
             self._pending = None
+            self._pending_bytes = 0
 
     # -- ending ------------------------------------------------------------------------------
 
@@ -333,5 +378,5 @@ class Sender(WatchedSocket):
 
     @property
     def buffered_bytes(self) -> int:
-        """Number of bytes written but not yet accepted by the kernel."""
+        """Bytes written or offered, but not yet taken by the kernel."""
         return self._pending_bytes

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from OpenSSL import SSL
@@ -164,6 +164,16 @@ class FastTLSTransport(FastTransport):
             if self._pending is None:
                 self._pending = deque()
             self._append(data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """:meth:`write` of all of them; see rule 3."""
+        for part in iovec:
+            self.write(part)
+
+    def offer(self, data: Any) -> int:
+        """As :meth:`write`: all of it is taken, because it has to be encrypted."""
+        self.write(bytes(data))
+        return len(data)
 
     def _want_flush(self) -> None:
         if not self._queued and not (self._mask > 0 and self._mask & OUT):

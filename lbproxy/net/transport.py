@@ -23,6 +23,7 @@ its addresses and options, and :mod:`~lbproxy.net.halfclose` the table of its tw
    accepted none of it for :data:`~lbproxy.net.sender.CLOSE_GRACE_S` seconds.
 7. A streaming producer is paused above :data:`~lbproxy.net.sender.HIGH_WATER_BYTES` and resumed
    when everything is written. A pull producer is asked for more whenever everything is written.
+   ``offer`` buffers nothing, and pauses the producer if the kernel does not accept all of it.
 8. The kernel may move bulk data, see :mod:`lbproxy.net.relay`. Data in its pipe is the first chunk
    of the buffer.
 

@@ -9,6 +9,7 @@ from tests.bench.proxies import Words
 
 __all__ = [
     "CACHE",
+    "CACHE_DISK",
     "CACHE_ELSEWHERE",
     "CACHE_FULL",
     "COMBINED",
@@ -132,6 +133,9 @@ CUSTOM = {
 
 CACHE = caching.MEMORY
 """A cache; lbproxy's is in memory, and nginx's in files that it keeps open."""
+
+CACHE_DISK = caching.disk("4m")
+"""A cache in files, with memory for few of the bodies."""
 
 CACHE_FULL = {
     "lbproxy": Words(

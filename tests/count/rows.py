@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import chain, repeat
 from typing import Any, Protocol
 
@@ -89,8 +90,12 @@ def _hits(*proxy: Any) -> Client:
     return Hits(*proxy, _stored, paths=PATHS)
 
 
-def _public() -> Iterator[bytes]:
-    return answers(0, 1024, public=True)
+def _disk_hits(*proxy: Any) -> Client:
+    return Hits(*proxy, _stored, paths=PATHS, again=True)
+
+
+def _public(size: int = 1024) -> Iterator[bytes]:
+    return answers(0, size, public=True)
 
 
 def _trusting() -> ssl.SSLContext:
@@ -150,6 +155,7 @@ _ALL = (
     Row("limit-full", _asks(_browser()), _varied(), words=features.LIMIT_FULL),
     Row("cache-hit", _hits, _public, words=features.CACHE),
     Row("cache-hit-full", _hits, _public, words=features.CACHE_FULL),
+    Row("cache-disk", _disk_hits, partial(_public, 65536), words=features.CACHE_DISK, units=96),
     Row("cache-miss", _asks(_browser()), _public, words=features.CACHE),
     Row("cache-elsewhere", _asks(_browser()), _varied(), words=features.CACHE_ELSEWHERE),
 )

@@ -277,13 +277,23 @@ class _Browser:
 
 
 class Hits(Browsers):
-    """Browsers that ask for ``paths``, which a cache has stored before."""
+    """Browsers that ask for ``paths``, which a cache has stored before.
+
+    ``again``: each was asked for once more, when the cache has all and its memory has lost some.
+    """
 
     def __init__(
-        self, port: int, origin: Origin, gate: Gate, requests: Requests, *, paths: Sequence[bytes]
+        self,
+        port: int,
+        origin: Origin,
+        gate: Gate,
+        requests: Requests,
+        *,
+        paths: Sequence[bytes],
+        again: bool = False,
     ) -> None:
         super().__init__(port, origin, gate, requests)
-        self._missing = list(paths)
+        self._missing = list(paths) * (3 if again else 2)
 
     def run(self, units: int) -> None:
         """See :class:`Browsers`; RuntimeError if a request is not a hit."""
@@ -292,10 +302,10 @@ class Hits(Browsers):
         super().run(units)
 
     def _store(self) -> None:
-        """Ask for each path twice: the first hit of a response prepares its head."""
+        """Ask for each path: the first hit of a response prepares its head."""
         self._origin.due = 1
         browser = _Browser(0, _connect(self._port), self._requests(0, ""))
-        for path in [*self._missing, *self._missing]:
+        for path in self._missing:
             browser.sock.sendall(asking_for(path, next(browser.requests)))
             super()._judge(browser, browser.stream.wait_message())
         browser.sock.close()

@@ -305,3 +305,117 @@ def test_addresses() -> None:
     assert twisted_address(socket.AF_INET6, ("2001:db8::1", 80, 0, 0)).host == "2001:db8::1"
     assert twisted_address(socket.AF_UNIX, "").name is None
     assert isinstance(lost(OSError(104, "")).value, ConnectionLost)
+
+
+class Offering:
+    """A streaming producer that offers what is left of ``data`` whenever it may."""
+
+    def __init__(self, transport: FastTransport, data: bytes) -> None:
+        self.transport = transport
+        self.left = memoryview(data)
+        self.calls: list[str] = []
+        transport.registerProducer(self, True)
+
+    def go(self) -> None:
+        taken = self.transport.offer(self.left[:100_000])
+        while taken:
+            self.left = self.left[taken:]
+            taken = self.transport.offer(self.left[:100_000]) if self.left else 0
+
+    def pauseProducing(self) -> None:
+        self.calls.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.calls.append("resume")
+        self.go()
+
+    def stopProducing(self) -> None:
+        self.calls.append("stop")
+
+
+def test_what_is_offered_is_sent_and_never_kept(rig: Rig) -> None:
+    data = bytes(range(256)) * 10_000
+    producer = Offering(rig.transport, data)
+    rig.transport.write(b"head ")
+    producer.go()
+    assert producer.calls == ["pause"] and producer.left, "the socket is full"
+    assert not rig.transport._pending, "nothing is kept"
+    assert rig.transport.buffered_bytes, "but the peer is slow"
+    assert rig.transport.offer(b"x") == 0
+    found = b""
+    while len(found) < 5 + len(data):
+        found += rig.read_all()
+        rig.turn()
+    assert found == b"head " + data
+    assert producer.calls[:2] == ["pause", "resume"]
+    rig.turn(2)
+    assert rig.transport._pending is None and not rig.transport.buffered_bytes
+
+
+def test_an_offer_waits_for_what_was_written_before(rig: Rig) -> None:
+    rig.fill()
+    producer = Offering(rig.transport, b"after")
+    producer.go()
+    assert producer.calls == ["pause"]
+    found = rig.read_all()
+    rig.turn(3)
+    assert (found + rig.read_all()).endswith(b"fafter")
+
+
+def test_what_is_written_after_an_offer_follows_it(rig: Rig) -> None:
+    producer = Offering(rig.transport, b"o" * 10_000_000)
+    producer.go()
+    offered = 10_000_000 - len(producer.left)
+    producer.left = producer.left[:0]
+    rig.transport.write(b"written")
+    found = b""
+    while len(found) < offered + 7:
+        found += rig.read_all()
+        rig.turn()
+    assert found == b"o" * offered + b"written"
+
+
+def test_a_close_after_an_offer_that_was_not_taken(rig: Rig) -> None:
+    producer = Offering(rig.transport, b"o" * 10_000_000)
+    producer.go()
+    offered = 10_000_000 - len(producer.left)
+    rig.transport.unregisterProducer()
+    rig.transport.loseConnection()
+    found = rig.read_all()
+    rig.turn(3)
+    assert found == b"o" * offered
+    assert rig.protocol.lost == "ConnectionDone" and producer.calls == ["pause"]
+
+
+def test_an_offer_to_a_peer_that_is_gone(rig: Rig) -> None:
+    producer = Offering(rig.transport, b"o" * 10_000_000)
+    producer.go()
+    rig.peer.close()
+    rig.turn(5)
+    assert rig.protocol.lost and producer.calls[-1] == "stop"
+    assert rig.transport.offer(b"late") == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.binary(max_size=400_000), max_size=6), st.booleans())
+def test_a_sequence_arrives_as_if_it_were_joined(parts: list[bytes], full: bool) -> None:
+    rig = Rig()
+    try:
+        if full:
+            rig.fill()
+        rig.transport.writeSequence(iter(parts))
+        rig.transport.write(b"!")
+        found = b""
+        while not found.endswith(b"!"):
+            found += rig.read_all()
+            rig.turn()
+        assert found.lstrip(b"f") == (b"".join(parts) + b"!").lstrip(b"f")
+    finally:
+        rig.poller.close()
+        rig.peer.close()
+
+
+def test_a_long_sequence_arrives(rig: Rig) -> None:
+    rig.transport.writeSequence([b"%d," % number for number in range(500)])
+    rig.turn(3)
+    assert rig.read_all() == b"".join(b"%d," % number for number in range(500))

@@ -50,14 +50,17 @@ def respond(sink: Asking, head: ResponseHead, body: Any) -> SourceStream:
 
 
 class BodyStream:
-    """See the module.  The response begins with :meth:`start`."""
+    """See the module.  The response begins with :meth:`start`.
+
+    ``head`` None: the sink has it, and ``left`` bytes of the body are still to come.
+    """
 
     queued = False
 
-    def __init__(self, head: ResponseHead, body: Any, sink: Asking) -> None:
+    def __init__(self, head: ResponseHead | None, body: Any, sink: Asking, left: int = 0) -> None:
         frontend = sink.traffic.frontend
-        self._head: ResponseHead | None = head
-        self._left = head.length  # None: of any length
+        self._head = head
+        self._left = left if head is None else head.length  # None: of any length
         self._body = body
         self._sink = sink
         self._clock = frontend.wheel.clock

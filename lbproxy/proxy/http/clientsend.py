@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from lbproxy.errors import ProxyError
 from lbproxy.http.h1_write import encode_chunks, encode_response
 from lbproxy.http.known import DATE
 from lbproxy.http.message import End, RequestHead, ResponseHead
 from lbproxy.net.closing import half_close
+from lbproxy.net.transport import FastTransport
 from lbproxy.proxy.http.clientlink import ClientLink
 from lbproxy.proxy.http.clientstate import ANSWERING, BODY, EXPECTING, LINGERING, TUNNEL
 from lbproxy.proxy.http.replies import http_date
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from lbproxy.proxy.frontend import Frontend
 
 __all__ = ["ClientSender"]
+
+_APART: Final = 16 * 1024
+"""Bytes of a body that costs less to send beside its head than to join with it."""
 
 
 class ClientSender(ClientLink):
@@ -81,9 +85,21 @@ class ClientSender(ClientLink):
         )
         if self._chunked:
             out += encode_chunks(data, end)
+        elif len(data) >= _APART:
+            self.transport.writeSequence([out, data])
+            return
         elif data:
             out += data
         self.transport.write(out)
+
+    def offer(self, data: Any) -> int:
+        """Send what the client takes now of more of the body, and return the number of bytes; -1 if
+        the body has to come by :meth:`send_data`.
+        """
+        transport = self.transport
+        if self._chunked or not isinstance(transport, FastTransport) or transport.TLS:
+            return -1
+        return transport.offer(data) if self._state < LINGERING else -1
 
     def send_data(self, data: bytes, end: End | None) -> None:
         """See :class:`ClientStream`."""

@@ -198,6 +198,18 @@ class Delivery:
                 return
         self._send_on(data, end)
 
+    def offer(self, data: Any) -> int:
+        """See :meth:`~lbproxy.proxy.http.sourcing.Sourcing.offer`."""
+        client = self._client
+        if self._state is not _SENDING or self._body is not None:
+            return -1
+        if not isinstance(client, ClientSender):
+            return -1
+        sent = client.offer(data)
+        if sent > 0:
+            self._traffic.bytes_out += sent
+        return sent
+
     def _send_on(self, data: bytes, end: End | None) -> None:
         """Send more of the body."""
         self._traffic.bytes_out += len(data)

@@ -9,7 +9,7 @@ response of the source. The states are in :mod:`lbproxy.proxy.http.exchangestate
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -132,15 +132,18 @@ class Sourcing(DeliveryOwner):
             self._client.resume_request()
 
     def _begun_with(self, stream: SourceStream) -> None:
-        if not self._is_starting():
+        if not self.starting:
             stream.close(reuse=False)
             return
         self._stream = stream
         if self._client_paused or (self._delivery is not None and self._delivery.holding):
             stream.pause_response()
 
-    def _is_starting(self) -> bool:
-        """Return whether the source has neither answered to the end nor failed in ``begin``."""
+    @property
+    def starting(self) -> bool:
+        """Whether ``begin`` of the source runs, which has neither answered to the end nor failed
+        nor been replaced by another one.
+        """
         return self._stream is STARTING
 
     def _begin_failed(self, source: Source, error: BaseException) -> None:
@@ -175,6 +178,22 @@ class Sourcing(DeliveryOwner):
                 self._client.pause_request()
             else:
                 self._client.resume_request()
+
+    @property
+    def response_paused(self) -> bool:
+        """Whether the source is to give no more: the client, or a filter, takes no more."""
+        delivery = self._delivery
+        return self._client_paused or (delivery is not None and delivery.holding)
+
+    def offer(self, data: Any) -> int:
+        """Send what the client takes of ``data`` now, and return the number of bytes.
+
+        For a source whose body is not bytes but a buffer that it uses again: ``data`` is more of
+        the body, after the head. If the client does not take all of it, the response is paused. -1
+        if the body must be given as bytes: with TLS, chunks or transforms, and by other protocols.
+        """
+        delivery = self._delivery
+        return -1 if delivery is None else delivery.offer(data)
 
     def hold_source(self, held: bool) -> None:
         """See :class:`DeliveryOwner`."""

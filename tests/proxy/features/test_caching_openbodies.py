@@ -29,6 +29,7 @@ servers = a 10.0.0.1:80
 HOUR = {"Cache-Control": "max-age=3600", "ETag": '"v"'}
 BODY = bytes(range(256)) * 192  # 48 KiB
 OPENBODIES = "lbproxy.proxy.features.caching.disk.openbodies"
+OPENBODY = "lbproxy.proxy.features.caching.disk.openbody"
 
 Make = Callable[..., LoadBalancerFixture]
 
@@ -96,7 +97,7 @@ def test_a_body_that_the_kernel_does_not_have_is_read_in_a_thread(
     def fail(*_: object) -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(f"{OPENBODIES}.os.preadv", fail)
+    monkeypatch.setattr(f"{OPENBODY}.os.preadv", fail)
     assert get(stored).body == BODY
 
 
@@ -104,9 +105,9 @@ def test_a_body_that_the_kernel_does_not_have_is_read_in_a_thread(
 def test_a_short_read_is_no_body(
     stored: LoadBalancerFixture, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr(f"{OPENBODIES}.os.preadv", lambda *_: count)
+    monkeypatch.setattr(f"{OPENBODY}.os.preadv", lambda *_: count)
     entry = next(iter(stored.service.caches["main"].memory))
-    assert stored.service.caches["main"].store.read(entry) is None
+    assert stored.service.caches["main"].store.body_of(entry) is None
 
 
 def test_a_flipped_bit_is_never_served(stored: LoadBalancerFixture, tmp_path: Path) -> None:
@@ -198,6 +199,23 @@ def test_few_files_are_open(make: Make, monkeypatch: pytest.MonkeyPatch) -> None
     for path in "abcabcaabb":
         assert lb.get(f"http://h/{path}").body == BODY
         assert len(folder_of(lb).open_bodies) <= 2
+
+
+def test_all_caches_keep_no_more_than_a_share_of_the_descriptors(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make(Answer(200, BODY, HOUR))
+    for path in "abcd":
+        first.get(f"http://h/{path}")
+    first.advance(1)
+    first.close()
+    gc.collect()
+    monkeypatch.setattr(f"{OPENBODIES}.getrlimit", lambda _: (16 * 3, 16 * 3))
+    one, other = make(Answer(200, b"good", HOUR)), make(Answer(200, b"good", HOUR))
+    for path in "abcdabcd":
+        for lb in (one, other):
+            assert lb.get(f"http://h/{path}").body == BODY
+        assert len(folder_of(one).open_bodies) + len(folder_of(other).open_bodies) <= 4
 
 
 def test_a_refreshed_head_keeps_the_file(make: Make, tmp_path: Path) -> None:

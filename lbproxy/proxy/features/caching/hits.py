@@ -1,4 +1,4 @@
-"""DATA. The short path of a cache: plain hits of small bodies, in compiled code.
+"""DATA. The short path of a cache: plain hits, in compiled code.
 
 Nearly all hits of a busy site are GET requests without conditions for a fresh response. They need
 none of the rules in :mod:`lbproxy.cache.serving`, and no new head: :class:`HitSource` looks up the
@@ -12,10 +12,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from lbproxy.cache.ready import HitRules, ReadyHead, chosen_entry, is_plain
-from lbproxy.http.message import END, End, RequestHead
+from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote
+from lbproxy.proxy.features.caching.disk.openbody import OpenBody
+from lbproxy.proxy.features.caching.sending import LARGEST_WHOLE, SentBody, SentFile
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import STARTING, Source
+from lbproxy.proxy.http.sourcing import Sourcing
 from lbproxy.proxy.http.streams import SourceStream
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
@@ -43,41 +46,70 @@ class HitSource(Source):
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
         """See :class:`Source`."""
         rules: HitRules = self._cache.hit_rules
-        if not is_plain(head, rules) or not self._serve(head, rules, sink):
-            return self._inner.begin(head, data, end, sink)
-        return STARTING
+        stream: Any = self._serve(head, rules, sink) if is_plain(head, rules) else None
+        return self._inner.begin(head, data, end, sink) if stream is None else stream
 
-    def _serve(self, head: RequestHead, rules: HitRules, sink: Asking) -> bool:
-        """Answer a plain request from the store; return False, with nothing done, if that cannot be
-        done here.
+    def _serve(self, head: RequestHead, rules: HitRules, sink: Asking) -> Any:
+        """Answer a plain request from the store and return the stream; return None, with nothing
+        done, if that cannot be done here.
         """
         cache, traffic = self._cache, self._traffic(sink)
         if traffic.info.bound is not None or cache.searches.rules:
-            return False
+            return None
         key, store, memory = self._key(head, traffic), cache.store, cache.memory
         entries = memory.lookup(key) if store.memory_only else store.select(key)
         entry = chosen_entry(entries, head) if entries else None
         if entry is None:
-            return False
+            return None
         ready: ReadyHead = entry.ready
         age = ready.age_at(cache.wall())
         if age < 0 or not ready.may_answer(head):
-            return False
+            return None
         body = entry.body
         if type(body) is not bytes:
-            body = store.read(entry)  # from a file
-        if body is None or len(body) > _PIECE:
-            return False
-        memory.use(entry)
+            body = store.body_of(entry)  # from a file
+        if type(body) is bytes:
+            return self._send(entry, body, ready.head(age, len(body), rules), age, sink)
+        if body is None:
+            return None
+        return self._send_file(entry, body, ready.head(age, body.size, rules), age, sink)
+
+    def _send(
+        self, entry: Any, body: bytes, response: ResponseHead, age: float, sink: Asking
+    ) -> Any:
+        """Answer with a body in memory, if it is small or the client can take it at once."""
+        size = len(body)
+        if size <= _PIECE:
+            self._note(entry, size, age, sink)
+            sink.server_events([response, body, END] if body else [response, END])
+            return STARTING
+        if size > LARGEST_WHOLE or not isinstance(sink, Sourcing):
+            return None
+        self._note(entry, size, age, sink)
+        return SentBody(self._cache, entry, sink).start(response, body)
+
+    def _send_file(
+        self, entry: Any, body: OpenBody, response: ResponseHead, age: float, sink: Asking
+    ) -> Any:
+        """Answer with a body in a file, if its first bytes are at hand."""
+        if isinstance(sink, Sourcing):
+            stream = SentFile(body, self._cache.jobs, sink)
+            first = stream.first()
+            if first is not None:
+                self._note(entry, body.size, age, sink)
+                return stream.start(response, first)
+        body.close()
+        return None
+
+    def _note(self, entry: Any, size: int, age: float, sink: Asking) -> None:
+        """Count a hit."""
+        self._cache.memory.use(entry)
         if entry.place is not None:
             entry.place.used = True
-        counters = cache.counters
+        counters = self._cache.counters
         counters.hits += 1
-        counters.bytes += len(body)
-        traffic.cached = CacheNote("hit", "", age)
-        response = ready.head(age, len(body), rules)
-        sink.server_events([response, body, END] if body else [response, END])
-        return True
+        counters.bytes += size
+        self._traffic(sink).cached = CacheNote("hit", "", age)
 
     @staticmethod
     def _traffic(sink: Asking) -> HTTPTraffic:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from lbproxy.cache.ranges import Span
-from lbproxy.proxy.features.caching.disk.files import OpenBody
+from lbproxy.proxy.features.caching.disk.openbody import OpenBody
 from lbproxy.proxy.features.caching.jobs import Jobs
 
 __all__ = ["FileReading"]

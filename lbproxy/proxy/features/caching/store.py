@@ -28,10 +28,10 @@ from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
 from lbproxy.proxy.features.caching.disk.claims import FetchClaims
 from lbproxy.proxy.features.caching.disk.entries import Place
-from lbproxy.proxy.features.caching.disk.files import OpenBody
 from lbproxy.proxy.features.caching.disk.folder import Folder, log_failure
 from lbproxy.proxy.features.caching.disk.loader import DiskBody, FolderLoader, described
 from lbproxy.proxy.features.caching.disk.openbodies import LARGEST
+from lbproxy.proxy.features.caching.disk.openbody import OpenBody
 from lbproxy.proxy.features.caching.disk.slot import FolderSlot
 from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.disk.writer import FolderWriter, Writing, nothing
@@ -164,28 +164,38 @@ class ResponseStore:
             folder = self._slot.folder
             if folder is None:
                 raise DamagedError("the folder is not there")
-            data = self.read(entry)
-            if data is not None:
-                return data
-            return folder.files.open_body(body.name, body.stamp, None)
+            found = self.body_of(entry)
+            if found is not None:
+                return found
+            return folder.open_bodies.share(body.name, body.stamp)
         except (OSError, DamagedError):
             self.memory.discard(entry)
             if entry.place is not None:
                 entry.place.stamp = None
             return None
 
-    def read(self, entry: Entry) -> bytes | None:
-        """Return the body of ``entry`` if it can be had at once; None for :meth:`open` to judge."""
+    def body_of(self, entry: Entry) -> bytes | OpenBody | None:
+        """Return the body of ``entry`` if it can be had at once, or its open file if it is large
+        (the caller closes it); None for :meth:`open` to judge.
+        """
         body, folder = entry.body, self._slot.folder
         if isinstance(body, bytes):
             return body
         assert isinstance(body, DiskBody)
-        if folder is None or body.size > LARGEST:
+        if folder is None:
             return None
         try:
-            return folder.open_bodies.read(body.name, body.size, body.stamp)
+            if body.size > LARGEST:
+                return folder.open_bodies.share(body.name, body.stamp)
+            return folder.open_bodies.read(body.name, body.stamp)
         except (OSError, DamagedError):
             return None
+
+    def read(self, entry: Entry) -> bytes | None:
+        """Return the body of ``entry`` if it can be had at once, as bytes."""
+        large = not isinstance(entry.body, bytes) and entry.size > LARGEST
+        found = None if large else self.body_of(entry)
+        return found if isinstance(found, bytes) else None
 
     def use(self, entry: Entry) -> None:
         """Note that ``entry`` served a request."""

@@ -18,12 +18,13 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from lbproxy.cache.codec import DamagedError, StoredRecord, dump_record, load_record
 from lbproxy.proxy.features.caching.disk.filesystem import read_rules
+from lbproxy.proxy.features.caching.disk.openbody import OpenBody, Stamp, stamp_of
 
-__all__ = ["BLOCK", "FolderFiles", "OpenBody", "Stamp", "on_disk", "stamp_of"]
+__all__ = ["BLOCK", "FolderFiles", "on_disk"]
 
 BLOCK: Final = 4096
 """Bytes of a block of the file system: what a file takes is counted in them."""
@@ -33,64 +34,10 @@ PIECE: Final = 1024 * 1024
 
 _READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
-Stamp = tuple[int, int, int, int]
-"""Inode, size, mtime and ctime (ns) of a file when its contents were verified."""
-
 
 def on_disk(size: int) -> int:
     """Return the bytes that a file of ``size`` bytes takes."""
     return -(-size // BLOCK) * BLOCK
-
-
-def stamp_of(fd: int) -> tuple[Stamp, int]:
-    """Return the stamp of an open file and the number of its names."""
-    found = os.fstat(fd)
-    return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), found.st_nlink
-
-
-@frozen
-class OpenBody:
-    """A verified body that is open for reading.  The owner closes it.
-
-    ``flags``: of reads that must not wait for a disk.
-    """
-
-    fd: int
-    size: int
-    stamp: Stamp
-    flags: int
-
-    def read(self, at: int, size: int) -> bytes:
-        """Return bytes of the body; blocks.
-
-        DamagedError if the file was changed since it was verified. A file that has lost its name
-        has another ctime, and is still good."""
-        data = os.pread(self.fd, size, at)
-        self._check(data, size)
-        return data
-
-    def read_cached(self, at: int, size: int) -> bytes | None:
-        """The same if the kernel has all of it in memory, else None."""
-        buffer = bytearray(size)
-        try:
-            count = os.preadv(self.fd, [buffer], at, self.flags)
-        except OSError:
-            return None
-        if count != size:
-            return None
-        data = bytes(buffer)
-        self._check(data, size)
-        return data
-
-    def _check(self, data: bytes, size: int) -> None:
-        stamp, links = stamp_of(self.fd)
-        same = stamp == self.stamp if links else stamp[:3] == self.stamp[:3]
-        if not same or len(data) != size:
-            raise DamagedError("the file was changed while it was read")
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self.fd)
 
 
 class FolderFiles:

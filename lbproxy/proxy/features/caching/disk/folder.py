@@ -69,7 +69,7 @@ class Folder:
         require_own(path)
         self.path = path
         self.files = FolderFiles(path)
-        self.open_bodies = OpenBodies(self.files)
+        self.open_bodies = OpenBodies(self.files, limit)
         self.jobs = jobs
         self.catalog: Catalog[bytes, Place] = Catalog(limit, variants)
         self._follower = follower
@@ -183,6 +183,7 @@ class Folder:
     def resize(self, limit: int, variants: int) -> None:
         """Change the limit, and evict down to it."""
         self.catalog.limit, self.catalog.variants = limit, variants
+        self.open_bodies.resize(limit)
         if self.catalog.bytes > limit:
             self.drop(self._evicted(0, []))
 

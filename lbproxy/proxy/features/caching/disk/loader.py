@@ -56,8 +56,10 @@ class FolderLoader:
         if len(self._jobs) > MOST_JOBS:
             return False
         place: Place | None = found[0].place if found else None  # it has the digest of the key
-        places = folder.lookup(key_digest(key) if place is None else place.key)
-        return bool(self._unshown(places))
+        for one in folder.lookup(key_digest(key) if place is None else place.key):
+            if one.shown is None and not self._writer.replaces(one):
+                return True
+        return False
 
     def load(self, key: Key, done: Callable[[list[Entry]], None]) -> None:
         """Call ``done`` with the stored responses of ``key``, verified, now or later."""

@@ -1,75 +1,117 @@
 """DATA. Bodies in files that are kept open, for hits that need not wait for the disk.
 
-A body of at most :data:`LARGEST` bytes is read in one call, if the kernel has it in memory. The
-file was verified when it had the stamp of the entry. Its stamp is compared after each read, so a
-file that was changed, replaced or removed gives nothing, and is verified again or given up.
+The file was verified when it had the stamp of the entry. Its stamp is compared after each read, so
+a file that was changed, replaced or removed gives nothing, and is verified again or given up.
 """
 
 from __future__ import annotations
 
-import os
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
-from typing import Final
+from typing import Any, Final
 
 from lbproxy.cache.codec import DamagedError
-from lbproxy.proxy.features.caching.disk.files import FolderFiles, OpenBody, Stamp, stamp_of
+from lbproxy.proxy.features.caching.disk.openbody import OpenBody
 
 __all__ = ["LARGEST", "MOST", "OpenBodies"]
 
 LARGEST: Final = 64 * 1024
 """Bytes of the largest body that is read at once."""
 
-MOST: Final = 256
-"""Files that are kept open, if that is no more than a 16th of the process's descriptors."""
+MOST = 4096
+"""Files that are kept open for one cache."""
+
+_SHARE: Final = 16 * LARGEST
+"""Bytes of the folder for each of them: files that another process has removed keep their room
+while they are open."""
+
+_FEW: Final = 64
+
+
+class OpenCount:
+    """The open files of all caches: no more than a 16th of the descriptors of the process."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def most(self) -> int:
+        """Return the bound."""
+        descriptors = getrlimit(RLIMIT_NOFILE)[0]
+        return 1 << 30 if descriptors == RLIM_INFINITY else descriptors // 16
+
+
+_opened: Final = OpenCount()
 
 
 class OpenBodies:
-    """Open files of ``files``.  Beyond :data:`MOST` the one used longest ago is closed.
+    """Open files of ``files`` (:class:`~lbproxy.proxy.features.caching.disk.files.FolderFiles`) in
+    a folder of ``limit`` bytes. Beyond the most that may be open, the one used longest ago is
+    closed.
 
     A cache that a reload removes ends without a call: its files are closed with this object.
     """
 
-    def __init__(self, files: FolderFiles) -> None:
+    def __init__(self, files: Any, limit: int) -> None:
         self._files = files
-        limit = getrlimit(RLIMIT_NOFILE)[0]
-        self._most = MOST if limit == RLIM_INFINITY else min(MOST, max(1, limit // 16))
         self._open: dict[int, OpenBody] = {}
-        self._buffer = memoryview(bytearray(LARGEST))
+        self._most = 1
+        self.resize(limit)
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def read(self, name: int, size: int, stamp: Stamp) -> bytes | None:
-        """Return the body in the file ``name``; None if the kernel does not have all of it.
+    def resize(self, limit: int) -> None:
+        """Follow a new ``limit`` of the folder."""
+        self._most = min(MOST, max(_FEW, limit // _SHARE))
+        while len(self._open) > self._most:
+            self.close(next(iter(self._open)))
 
-        OSError if the file cannot be opened; DamagedError if it has another stamp."""
-        body = self._open.pop(name, None)
-        if body is None:
-            body = self._files.open_body(name, stamp, None)
-            if len(self._open) >= self._most:
-                self.close(next(iter(self._open)))
-        self._open[name] = body
-        buffer = self._buffer[:size]
-        try:
-            count = os.preadv(body.fd, (buffer,), 0, body.flags)
-        except OSError:
-            return None
-        found, links = stamp_of(body.fd)
-        if found != stamp or not links:
+    def share(self, name: int, stamp: Any) -> OpenBody:
+        """Return the open body in the file ``name``, which the caller closes.
+
+        OSError if the file cannot be opened; DamagedError if it has another stamp than ``stamp``.
+        """
+        body = self._get(name, stamp)
+        if not body.is_unchanged():
             self.close(name)
             raise DamagedError("the file was changed")
-        return bytes(buffer) if count == size else None
+        return body.share()
 
-    def close(self, name: int) -> None:
-        """Close a file; harmless if it is not open."""
+    def _get(self, name: int, stamp: Any) -> OpenBody:
         body = self._open.pop(name, None)
         if body is not None:
+            self._open[name] = body
+            if body.stamp == stamp:
+                return body
+            self.close(name)
+        opened: OpenBody = self._files.open_body(name, stamp, None)
+        if self._open and (len(self._open) >= self._most or _opened.count >= _opened.most()):
+            self.close(next(iter(self._open)))
+        self._open[name] = opened
+        _opened.count += 1
+        return opened
+
+    def read(self, name: int, stamp: Any) -> bytes | None:
+        """Return the body in the file ``name``; None if the kernel does not have all of it.
+
+        OSError and DamagedError: see :meth:`share`."""
+        body = self._get(name, stamp)
+        try:
+            return body.whole()
+        except DamagedError:
+            self.close(name)
+            raise
+
+    def close(self, name: int) -> None:
+        """Close a file, or let its readers do it; harmless if it is not open."""
+        body = self._open.pop(name, None)
+        if body is not None:
+            _opened.count -= 1
             body.close()
 
     def close_all(self) -> None:
         """Close all files."""
         while self._open:
-            self._open.popitem()[1].close()
+            self.close(next(iter(self._open)))
 
     def __del__(self) -> None:
         self.close_all()
