@@ -26,6 +26,10 @@ class Membership:
     tier that must be up; below it, health is ignored; 0 disables this. ``servers`` (by name),
     ``listed``, ``free`` and ``panicking`` are read-only for others. ``balancer_errors`` counts
     exceptions and invalid picks of the balancer.
+
+    Independent of one another: ``panicking``, whether weights have changed since the last list
+    (``_reweighed``), whether some are multiplied (``_scaled``), and whether the balancer has failed
+    to take the list (``_uninformed``).
     """
 
     def __init__(self, balancer: Balancer, now: Callable[[], float], *, panic: float = 0.0) -> None:

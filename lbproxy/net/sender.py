@@ -42,7 +42,12 @@ _SHUT: Final[deque[Any]] = deque()
 
 
 class Sender(WatchedSocket):
-    """The sending half of one connected socket."""
+    """The sending half of one connected socket.
+
+    Independent of the open directions: whether the owner reads (``_reading``), whether the
+    transport waits for its next turn (``_queued``), and the requests to the registered producer
+    (``producerPaused``, ``streamingProducer``).
+    """
 
     __slots__ = (
         "_closing",

@@ -7,6 +7,15 @@ rewritten from the state of the features. After an error, writing is retried eve
 seconds. A line truncated by a crash is ignored.
 
 A process that takes over from another one writes nothing before :meth:`KeptJournal.own`.
+
+======== ================================================= =====================
+part     meaning                                           next
+======== ================================================= =====================
+NEW      nothing is read, nothing is written               HEIR, KEEPER, SILENT
+HEIR     another process writes the file                   KEEPER, SILENT
+KEEPER   messages are appended                             SILENT
+SILENT   the file is another process's, or cannot be read  -
+======== ================================================= =====================
 """
 
 from __future__ import annotations
@@ -15,6 +24,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -80,6 +90,15 @@ def _append(path: str, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+class _Part(Enum):
+    """See the module."""
+
+    NEW = 0
+    HEIR = 1
+    KEEPER = 2
+    SILENT = 3
+
+
 class KeptJournal(Service):
     """Writes the journal. ``error``: why the last write failed, "" if it succeeded."""
 
@@ -99,17 +118,15 @@ class KeptJournal(Service):
         self._busy = False
         self._job: tuple[Callable[[str, bytes], None], bytes] | None = None
         self._lock = Lock()  # protects the job and the file
-        self._silent = False
-        self._begun = False
+        self._part = _Part.NEW
 
     def restore(self) -> None:
         """Start: publish the messages in the file.
 
         A file that cannot be read is not changed, and nothing is stored.
         """
-        if self._begun:
+        if self._part is not _Part.NEW:
             return
-        self._begun = True
         self._check_folder()
         try:
             for topic, message in read_journal(self.path):
@@ -120,10 +137,10 @@ class KeptJournal(Service):
                         "journal {path}: a message of {topic}", path=self.path, topic=topic
                     )
         except (OSError, ValueError) as error:
-            self._silent = True
+            self._part = _Part.SILENT
             self._failed(error)
             return
-        self._replicated.keep = self._note
+        self._keep()
         with suppress(OSError):
             self._size = Path(self.path).stat().st_size
         if self._size:
@@ -131,16 +148,21 @@ class KeptJournal(Service):
 
     def inherit(self) -> None:
         """Take the contents of the file from another process, which writes it until :meth:`own`."""
-        self._begun = True
+        self._part = _Part.HEIR
         self._check_folder()
 
     def own(self) -> None:
         """Write the state of all features, and all later messages."""
-        if self._silent or self._replicated.keep is not None:
+        if self._part not in (_Part.NEW, _Part.HEIR):
             return
-        self._replicated.keep = self._note
+        self._keep()
         self._lost = True
         self._collect()
+
+    def _keep(self) -> None:
+        """Append messages from now on."""
+        self._part = _Part.KEEPER
+        self._replicated.keep = self._note
 
     def _check_folder(self) -> None:
         folder = Path(self.path).absolute().parent
@@ -150,7 +172,7 @@ class KeptJournal(Service):
     def silence(self) -> None:
         """Stop writing, because the file belongs to another process now."""
         self._flush_now()
-        self._silent = True
+        self._part = _Part.SILENT
         self._replicated.keep = None
 
     def stopService(self) -> None:
@@ -178,7 +200,7 @@ class KeptJournal(Service):
             self._lost = True
 
     def _later(self) -> None:
-        if self._call is None and not self._silent:
+        if self._call is None and self._part is not _Part.SILENT:
             self._call = self._reactor.callLater(AGAIN if self.error else SOON, self._write)
 
     def _flush_now(self) -> None:
@@ -186,7 +208,7 @@ class KeptJournal(Service):
         if call is not None:
             call.cancel()
         data, self._waiting = b"".join(self._waiting), []
-        if self._silent:
+        if self._part is _Part.SILENT:
             return
         try:
             self._work()
@@ -252,7 +274,7 @@ class KeptJournal(Service):
         self._next(anew, self._replicated.everything(), 0)
 
     def _next(self, anew: list[bytes], left: Iterator[tuple[str, Any]], count: int) -> None:
-        if self._anew is not anew or self._silent:
+        if self._anew is not anew or self._part is _Part.SILENT:
             return
         found = next(left, None)
         if found is not None:

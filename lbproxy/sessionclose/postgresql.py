@@ -6,9 +6,20 @@ It is what a server sends to the sessions it ends, and what drivers and pools ta
 again". The server gets a Terminate, so that it does not log a broken connection. What lives in a
 session (prepared statements, ``LISTEN``, temporary tables, advisory locks) ends with it. Encrypted
 sessions cannot be read: never polite.
+
+======== ======================================================= ===============
+phase    meaning                                                 next
+======== ======================================================= ===============
+HELLO    the client has not said which protocol it speaks        OFFERED, OPEN
+OFFERED  it has asked for encryption, and there is no answer yet HELLO (refused)
+OPEN     a session                                               LEAVING
+LEAVING  the client has sent Terminate                           -
+======== ======================================================= ===============
 """
 
 from __future__ import annotations
+
+from enum import Enum
 
 from lbproxy.sessionclose.base import Frames, SessionClose
 
@@ -24,6 +35,15 @@ _LOST = (
 )
 
 
+class _Phase(Enum):
+    """See the module."""
+
+    HELLO = 0
+    OFFERED = 1
+    OPEN = 2
+    LEAVING = 3
+
+
 class PostgreSQLClose(SessionClose):
     """Polite when every command is answered, the last answer was ReadyForQuery ``I``, and nothing
     was asked since.
@@ -32,10 +52,8 @@ class PostgreSQLClose(SessionClose):
     name = "postgresql"
 
     def __init__(self) -> None:
-        self._started = False  # the client has said which protocol it speaks
-        self._offered = False  # it has asked for encryption, and there is no answer yet
-        self._loose = False  # it has begun what a Sync has to end
-        self._leaving = False
+        self._phase = _Phase.HELLO
+        self._loose = False  # the client has begun what a Sync has to end
         self._waiting = 0  # for so many ReadyForQuery
         self._idle = False
         self._client = Frames(self._client_length, self._client_message, keep=4)
@@ -43,8 +61,12 @@ class PostgreSQLClose(SessionClose):
         self.from_client = self._client.feed  # type: ignore[method-assign]
         self.from_server = self._server.feed  # type: ignore[method-assign]
 
+    def _greets(self) -> bool:
+        """Return whether messages of the client have no type yet."""
+        return self._phase in (_Phase.HELLO, _Phase.OFFERED)
+
     def _client_length(self, header: bytes) -> int:
-        if not self._started:
+        if self._greets():
             if len(header) < 8:
                 return -1
             code = int.from_bytes(header[4:8], "big")
@@ -54,14 +76,14 @@ class PostgreSQLClose(SessionClose):
         return _rest(header[1:5], 4) if len(header) >= 5 else -1
 
     def _client_message(self, header: bytes, body: bytes) -> None:
-        if not self._started:
+        if self._greets():
             code = int.from_bytes(header[4:8], "big")
-            if code == _CANCEL or self._offered:
+            if code == _CANCEL or self._phase is _Phase.OFFERED:
                 raise ValueError("no session")
             if code in (_SSL, _GSS):
-                self._offered = True
+                self._phase = _Phase.OFFERED
             else:
-                self._started = True
+                self._phase = _Phase.OPEN
                 self._waiting = 1
             return
         kind = header[0]
@@ -69,20 +91,20 @@ class PostgreSQLClose(SessionClose):
             self._waiting += 1
             self._loose = False
         elif kind == 0x58:  # Terminate
-            self._leaving = True
+            self._phase = _Phase.LEAVING
         elif kind not in _PARTS:
             self._loose = True
 
     def _server_length(self, header: bytes) -> int:
-        if self._offered:
+        if self._phase is _Phase.OFFERED:
             if header != b"N":
                 raise ValueError("encrypted from here on")
             return 0
         return _rest(header[1:5], 4) if len(header) >= 5 else -1
 
     def _server_message(self, header: bytes, body: bytes) -> None:
-        if self._offered:
-            self._offered = False
+        if self._phase is _Phase.OFFERED:
+            self._phase = _Phase.HELLO
             return
         self._idle = header[0] == 0x5A and body == b"I"  # ReadyForQuery, idle
         if header[0] == 0x5A:
@@ -93,8 +115,10 @@ class PostgreSQLClose(SessionClose):
     @property
     def polite(self) -> bool:
         """See :class:`SessionClose`."""
-        quiet = self._idle and not self._waiting and not self._loose and not self._leaving
-        return quiet and self._client.between and self._server.between
+        quiet = self._idle and not self._waiting and not self._loose
+        return (
+            quiet and self._phase is _Phase.OPEN and self._client.between and self._server.between
+        )
 
     def words(self, mask: bytes) -> tuple[bytes, bytes]:
         """See :class:`SessionClose`."""

@@ -54,7 +54,12 @@ _FAILED: Final = Outcome.FAILED
 
 
 class Attempt(OwnedAttempt):
-    """See the module.  ``_fresh``: it must not use a pooled connection."""
+    """See the module.
+
+    ``_fresh``: it must not use a pooled connection.  This and what the owner reads are independent
+    of the state, and remain after the end: ``reused``, ``sent``, ``ended`` (the body of the
+    request) and ``paused``.
+    """
 
     __slots__ = ("_connector", "_fresh", "_stream")
 

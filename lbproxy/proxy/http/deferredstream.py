@@ -4,12 +4,12 @@ A feature that must wait before it can answer (for a body, a file or a fetch of 
 returns a :class:`DeferredStream` from :meth:`~lbproxy.proxy.http.source.Source.begin`. Its states:
 
 ========= ========================================================== =====================
-state     meaning                                                    left by
+state     meaning                                                    next
 ========= ========================================================== =====================
-waiting   the subclass answers, fails or hands over                  ``_end``, ``close``,
-                                                                     ``_hand_over``
-handed    the stream that ``_hand_over`` got serves the exchange     -
-over      the subclass has answered or failed, or the client left    -
+WAITING   the subclass answers, fails or hands over                  ENDED, LEFT
+ENDED     the subclass has answered or failed, or the stream that    LEFT
+          ``_hand_over`` got serves the exchange
+LEFT      the exchange has closed the stream                         -
 ========= ========================================================== =====================
 
 Rules:
@@ -23,6 +23,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Final
 
 from twisted.logger import Logger
@@ -47,6 +48,18 @@ def begin_failed(source: object, error: BaseException) -> ProxyError:
     return ProxyError(Kind.FILTER_FAILED, f"{name}: {type(error).__name__}: {error}")
 
 
+class _Wait(Enum):
+    """See the module."""
+
+    WAITING = 0
+    ENDED = 1
+    LEFT = 2
+
+
+_WAITING: Final = _Wait.WAITING  # looked up once
+_LEFT: Final = _Wait.LEFT
+
+
 class DeferredStream:
     """Extend this; see the module. ``sink``: the exchange."""
 
@@ -54,8 +67,7 @@ class DeferredStream:
         self._sink = sink
         self._inner: SourceStream | None = None  # once handed over
         self._paused = False  # the client does not take more
-        self._over = False  # no longer waiting
-        self._closed = False
+        self._wait = _WAITING
 
     # -- for subclasses -------------------------------------------------------------------------
 
@@ -68,7 +80,7 @@ class DeferredStream:
         except BaseException as error:  # as an exchange does: the client must not wait forever
             self._sink.fail(begin_failed(source, error))
             return
-        if self._closed:
+        if self._wait is _LEFT:
             stream.close(reuse=False)
             return
         self._inner = stream
@@ -76,13 +88,19 @@ class DeferredStream:
             stream.pause_response()
 
     @property
+    def _over(self) -> bool:
+        """True if the stream does not wait any more."""
+        return self._wait is not _WAITING
+
+    @property
     def _served(self) -> bool:
         """True if another stream serves the exchange, and the client is here."""
-        return self._inner is not None and self._inner is not STARTING and not self._closed
+        return self._inner is not None and self._inner is not STARTING and self._wait is not _LEFT
 
     def _end(self) -> None:
         """Stop waiting. Extend this to drop timers and buffers."""
-        self._over = True
+        if self._wait is _WAITING:
+            self._wait = _Wait.ENDED
 
     def _take_body(self, data: bytes, end: End | None) -> None:
         """Take request body that arrives during the wait. The default drops it."""
@@ -129,11 +147,12 @@ class DeferredStream:
 
     def close(self, *, reuse: bool) -> None:
         """See :class:`SourceStream`."""
-        if self._closed:
+        before = self._wait
+        if before is _LEFT:
             return
-        self._closed = True
+        self._wait = _LEFT
         if self._inner is not None:
             self._inner.close(reuse=reuse)
-        elif not self._over:
+        elif before is _WAITING:
             self._end()
             self._client_left()

@@ -37,7 +37,12 @@ _OVER: Final = ExchangeState.OVER
 
 
 class Sourcing(DeliveryOwner):
-    """See the module."""
+    """See the module.
+
+    Independent of the state: back-pressure of both sides (``_paused``, ``_client_paused``), and
+    what has happened once: another backend after a failure (``_moved``), a reply as the source
+    (``_replied``), and filters with ``always`` (``_always_ran``).
+    """
 
     __slots__ = (
         "_always_ran",

@@ -69,7 +69,12 @@ class ChallengeCounters:
 
 
 class Challenge(ChallengeDeclaration, Feature["Frontend"]):
-    """See the module."""
+    """See the module.
+
+    Independent of one another: whether requests are checked now (``_checks``), whether hooks run
+    (``_hooked``), whether filters may change the target after the first look (``_looks_again``),
+    and whether the switch is watched (``_watching``).
+    """
 
     name = "challenge"
     keys = ("challenge",)

@@ -1,10 +1,6 @@
 """DATA. One call of a CORS proxy on its way: connect, send, follow redirects.
 
-.. code-block:: text
-
-   begin -> reaching -> sent -> answered -> over
-               ^         |  \\-> tunnel --/
-               +redirect-+
+Its states are in :mod:`lbproxy.proxy.features.corsproxy.fetchstate`.
 
 1. A target is judged when it is named, also by a redirect, and when it is reached (:mod:`.reach`).
 2. Body bytes are kept, up to ``redirect_buffer``, until the response is final, so that a redirect
@@ -32,6 +28,7 @@ from lbproxy.guard import AllowedTarget, TargetRefused
 from lbproxy.http.identity import authenticates_connection, challenges_connection
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.http.retry import IDEMPOTENT
+from lbproxy.proxy.features.corsproxy.fetchstate import TargetFetchState
 from lbproxy.proxy.features.corsproxy.heads import (
     FetchRules,
     final_url,
@@ -52,9 +49,20 @@ __all__ = ["TargetFetch"]
 _OVER_SIZE: Final = "the response is larger than max_response"
 
 
+_REACHING: Final = TargetFetchState.REACHING  # each looked up once
+_SENT: Final = TargetFetchState.SENT
+_ANSWERED: Final = TargetFetchState.ANSWERED
+_TUNNEL: Final = TargetFetchState.TUNNEL
+_OVER: Final = TargetFetchState.OVER
+
+
 class TargetFetch(ResponseSink):
     """See the module.  It is the stream that the exchange gets, waits for connections, and takes
     the responses of targets.  ``shared``: the sink is a cache.
+
+    Independent of the state: whether the client takes no more of the response (``_paused``),
+    whether all redirects stayed at one origin (``_same_origin``), and whether a pooled connection
+    may not be taken any more (``_fresh``).
     """
 
     is_first = False
@@ -73,17 +81,14 @@ class TargetFetch(ResponseSink):
         self._method = head.method
         self._body = KeptBody(self._rules.redirect_buffer)
         self._same_origin = True
-        self._with_body = True
         self._redirects = 0
         self._reach = Reach(source.lookups, source.guard, asked.exit)
         self._stream: ServerStream | None = None
         self._fresh = False  # does not take a pooled connection any more
-        self._answered = False
-        self._tunnel = False
         self._paused = False  # the client takes no more of the response
         self._upload = UploadPause(sink)
         self._size = 0
-        self._over = False
+        self._state = _REACHING
         self._timer = sink.traffic.frontend.wheel.timer(self._expired)
 
     @property
@@ -94,7 +99,7 @@ class TargetFetch(ResponseSink):
     @property
     def replayable(self) -> bool:
         """True if the request can be sent again."""
-        return self._method in IDEMPOTENT and (self._body.whole or not self._with_body)
+        return self._method in IDEMPOTENT and (self._body.whole or self._body.dropped)
 
     # -- towards the target ---------------------------------------------------------------------
 
@@ -109,10 +114,12 @@ class TargetFetch(ResponseSink):
     def connected(self, connection: ServerConnection) -> None:
         """See :class:`~lbproxy.proxy.http.streams.Connecting`."""
         self._reach.forget()
+        self._state = _SENT
         stream = self._stream = connection.open_stream(self)
         if self._paused:
             stream.pause_response()
-        data, end = (self._body.sent(), self._body.end) if self._with_body else (b"", END)
+        kept = self._body
+        data, end = (b"", END) if kept.dropped else (kept.sent(), kept.end)
         request = self._request()
         if authenticates_connection(request):
             stream.bind(None, pins=False)
@@ -135,7 +142,7 @@ class TargetFetch(ResponseSink):
             self._rules,
             self._target,
             method=self._method,
-            body=self._with_body,
+            body=not self._body.dropped,
             same_origin=self._same_origin,
             via=self._sink.traffic.frontend.forwarder.onward_via(self._head),
         )
@@ -146,13 +153,13 @@ class TargetFetch(ResponseSink):
 
     def send_body(self, data: bytes, end: End | None) -> None:
         """See :class:`SourceStream`."""
-        if self._over:
+        if self._state is _OVER:
             return
-        if self._tunnel:
+        if self._state is _TUNNEL:
             assert self._stream is not None
             self._stream.send_body(data, end)
             return
-        if not self._with_body:
+        if self._body.dropped:
             return
         end = None if end is None else END
         self._body.add(data, end)
@@ -164,7 +171,8 @@ class TargetFetch(ResponseSink):
 
     def _reach_again(self) -> None:
         """Get another connection instead of one that is gone."""
-        self._upload.renew(self._with_body and self._body.end is None)
+        self._state = _REACHING
+        self._upload.renew(not self._body.dropped and self._body.end is None)
         self._reach.begin(self, self._target, fresh=self._fresh)
 
     # -- towards the client ---------------------------------------------------------------------
@@ -184,21 +192,21 @@ class TargetFetch(ResponseSink):
     def start_tunnel(self) -> bytes:
         """See :class:`SourceStream`."""
         assert self._stream is not None
-        self._tunnel = True
+        self._state = _TUNNEL
         self._timer.clear()
         return self._stream.start_tunnel()
 
     def close(self, *, reuse: bool) -> None:
         """See :class:`SourceStream`."""
-        if not self._over:
+        if self._state is not _OVER:
             self._release(reuse)
 
     def server_events(self, events: list[Any]) -> None:
         """See :class:`ResponseSink`."""
-        if self._tunnel:
+        if self._state is _TUNNEL:
             self._sink.server_events(events)
             return
-        if not self._answered:
+        if self._state is _SENT:
             while events and events[0].status < 200 and events[0].status != 101:
                 del events[0]
             if not events or not self._head_came(events):
@@ -239,7 +247,7 @@ class TargetFetch(ResponseSink):
         if most and head.length is not None and head.length > most:
             self._fail(ProxyError(Kind.BAD_RESPONSE, _OVER_SIZE))
             return False
-        self._answered = True
+        self._state = _ANSWERED
         self._body.forget()
         events[0] = target_response(
             head, self._asked, self._reached(head), moved=moved, shared=self._shared
@@ -268,13 +276,12 @@ class TargetFetch(ResponseSink):
             self._fail(ProxyError(Kind.DENIED, f"redirect: {moved.host} is no target of it", 403))
             return
         step = redirect_step(status, self._method)
-        if step.body and self._with_body and not self._body.whole:
+        if step.body and not self._body.dropped and not self._body.whole:
             self._fail(ProxyError(Kind.BAD_RESPONSE, "redirect of a body over redirect_buffer"))
             return
         self._method = step.method
         if not step.body:
-            self._with_body = False
-            self._body.forget()
+            self._body.drop()
         before = self._target
         if (before.scheme, before.host, before.port) != (moved.scheme, moved.host, moved.port):
             self._same_origin = False
@@ -286,14 +293,17 @@ class TargetFetch(ResponseSink):
     def server_failed(self, error: ProxyError) -> None:
         """See :class:`ResponseSink`."""
         self._stream = None
-        if self._tunnel and error.kind is Kind.OK:
+        if self._state is _TUNNEL and error.kind is Kind.OK:
             self._release(False)
             self._sink.server_failed(error)
-        elif self._reach.reused and not self._answered and not self._fresh and self.replayable:
+        elif self._reach.reused and self._is_sent() and not self._fresh and self.replayable:
             self._fresh = True  # the pooled connection had died
             self._reach_again()
         else:
             self._fail(error)
+
+    def _is_sent(self) -> bool:
+        return self._state is _SENT
 
     def server_paused(self) -> None:
         """See :class:`ResponseSink`."""
@@ -310,7 +320,7 @@ class TargetFetch(ResponseSink):
         self._fail(ProxyError(Kind.RESPONSE_TIMEOUT, f"not done within {seconds:g} s"))
 
     def _fail(self, error: ProxyError) -> None:
-        if not self._over:
+        if self._state is not _OVER:
             self._release(False)
             self._sink.server_failed(error)
 
@@ -321,7 +331,7 @@ class TargetFetch(ResponseSink):
 
     def _release(self, reuse: bool) -> None:
         """Give up the way to the target, the stream and the deadline."""
-        self._over = True
+        self._state = _OVER
         self._timer.close()
         self._body.forget()
         self._reach.cancel(self)

@@ -11,8 +11,8 @@ class KeptBody:
     """The body so far.
 
     ``most``: bytes that are kept after they were sent.  ``whole``: all of it so far is kept.
-    ``end``: None while more may come.  Bytes that were never sent are always kept: the client is
-    paused while there is no connection.
+    ``end``: None while more may come.  ``dropped``: a redirect goes on without it.  Bytes that were
+    never sent are always kept: the client is paused while there is no connection.
     """
 
     def __init__(self, most: int) -> None:
@@ -21,6 +21,7 @@ class KeptBody:
         self._size = 0
         self._kept = True
         self.whole = True
+        self.dropped = False
         self.end: End | None = None
 
     def add(self, data: bytes, end: End | None) -> None:
@@ -46,6 +47,11 @@ class KeptBody:
         if self._size > self._most:
             self.whole = False
             self.forget()
+
+    def drop(self) -> None:
+        """Go on without a body."""
+        self.dropped = True
+        self.forget()
 
     def forget(self) -> None:
         """Keep nothing any more."""

@@ -80,7 +80,7 @@ class Folder:
         self._trash = Trash(self.files, jobs)
         self._closed = False
         self._sweep_at = 0.0
-        self._flushing = self._flush_again = False
+        self._flushes = 0  # purges that wait for the journal to be written
         self.journal = Journal(path, self._apply, self._reset)
         self.compacting = Compacting(
             jobs.reactor, self.journal, self._records, self._busy, self.failed
@@ -168,16 +168,13 @@ class Folder:
 
     def _flush(self) -> None:
         """Have the journal written to the disk, once for all purges that come meanwhile."""
-        if self._flushing:
-            self._flush_again = True
-            return
-        self._flushing = True
-        self.jobs.run(self.journal.flush, self._flushed)
+        self._flushes += 1
+        if self._flushes == 1:
+            self.jobs.run(self.journal.flush, self._flushed)
 
     def _flushed(self, _: object) -> None:
-        self._flushing = False
-        if self._flush_again:
-            self._flush_again = False
+        came, self._flushes = self._flushes > 1, 0
+        if came:  # during the flush
             self._flush()
 
     def resize(self, limit: int, variants: int) -> None:
