@@ -15,17 +15,17 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from secrets import token_bytes
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lbproxy.admin.auth import TokenError
+from lbproxy.admin.problems import admin_problems
 from lbproxy.admin.server import Admin
 from lbproxy.alerts.alerter import Alerter
 from lbproxy.alerts.watch import Watch
-from lbproxy.config.errors import ConfigErrors, Problems
+from lbproxy.config.errors import ConfigErrors
 from lbproxy.config.model import Address, Config, GlobalSpec, LogSpec, read_name_server
 from lbproxy.configsource import ConfigSource, read_config
 from lbproxy.ending import Ending
@@ -52,14 +52,11 @@ from lbproxy.proxy.ratelog import Quiet
 from lbproxy.registry import refuse_nothing
 from lbproxy.sharing.contracts import Replicated, Shared
 from lbproxy.sharing.local import LocalReplicated, LocalShared
-from lbproxy.tls.certificates import CertificateError
 
 if TYPE_CHECKING:
     from lbproxy.nodes.store import SharedStore
 
 __all__ = ["Listener", "LoadBalancer", "refuse_nothing"]
-
-T = TypeVar("T")
 
 _log = Logger()
 _quiet = Quiet(_log)
@@ -172,23 +169,9 @@ class LoadBalancer(Ending):
             self.admin.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def _make_admin(self, config: Config) -> Admin:
-        return self._admin_problems(
+        return admin_problems(
             config, lambda: Admin(self, config, self.reactor, self.network.binder)
         )
-
-    @staticmethod
-    def _admin_problems(config: Config, make: Callable[[], T]) -> T:
-        """``make()``, with what is wrong with tokens and keys as errors of the configuration."""
-        problems = Problems()
-        try:
-            return make()
-        except TokenError as error:
-            where = config.place(config.settings.where, "lbproxy", "admin_tokens")
-            problems.add_exception(where, "lbproxy", "admin_tokens", error)
-        except CertificateError as error:
-            problems.add_exception(config.settings.admin[0].where, "lbproxy", "admin", error)
-        problems.raise_if_any()
-        raise AssertionError("one of them was raised")
 
     @property
     def serving(self) -> bool:
@@ -315,7 +298,7 @@ class LoadBalancer(Ending):
             config = self._source.read(source, self.config)
             if self.frontends:
                 refuse_nothing(config)
-            doors = self._admin_problems(config, lambda: Admin.doors_of(config))
+            doors = admin_problems(config, lambda: Admin.doors_of(config))
             if doors and self.admin is None and not dry_run:
                 self._begin_admin()
             if self.admin is not None and self.running and not dry_run:

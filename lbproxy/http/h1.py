@@ -24,7 +24,8 @@ information in a target.
 
 from __future__ import annotations
 
-from lbproxy.http.h1_request import RequestParser, refused_head
+from lbproxy.http.h1_refused import refused_head
+from lbproxy.http.h1_request import RequestParser
 from lbproxy.http.h1_response import ResponseParser
 
 __all__ = ["RequestParser", "ResponseParser", "refused_head"]

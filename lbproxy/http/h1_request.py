@@ -7,7 +7,6 @@ passed on, whatever the judge finds.
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from librt.strings import read_i32_le, read_i64_le
@@ -26,6 +25,7 @@ from lbproxy.http.h1_fields import (
     read_upgrade,
 )
 from lbproxy.http.h1_parser import DEAD, HEAD, LENGTH, METHOD_MAX, STOPPED, Parser
+from lbproxy.http.h1_refused import bad_version
 from lbproxy.http.known import (
     CONNECTION,
     CONTENT_LENGTH,
@@ -38,9 +38,8 @@ from lbproxy.http.message import END, Event, Invalid, Limits, RequestHead
 from lbproxy.http.scan import Lines, scan
 from lbproxy.http.syntax import is_token, normal_host
 
-__all__ = ["RequestParser", "refused_head"]
+__all__ = ["RequestParser"]
 
-_HOST_LINE: Final = re.compile(rb"\nhost:([^\r\n]*)\r\n", re.IGNORECASE)
 _VERSION_BYTES: Final = 8
 _NO_OPTIONS: Final = read_connection(b"")
 _KEPT_MAX: Final = 64  # bytes of a Connection field that is kept for the next request
@@ -287,7 +286,7 @@ class RequestParser(Parser):
         if len(method) > METHOD_MAX:
             return BadMessage(Kind.UNSUPPORTED, "method is too long", 501)
         if version not in self._grammar.versions:
-            return _bad_version(version)
+            return bad_version(version)
         if len(target) > self._limits.url_bytes:
             return BadMessage(Kind.URL_TOO_LONG, "target is too long", 414)
         if method in self._grammar.refused:
@@ -295,37 +294,6 @@ class RequestParser(Parser):
         if not target or target_end(target, 0) != len(target):
             return BadMessage(Kind.BAD_REQUEST, "malformed target")
         return BadMessage(Kind.BAD_REQUEST, "malformed field line")
-
-
-def refused_head(start: bytes) -> RequestHead:
-    """The head of a request that was refused, with what ``start`` shows of it, for the access log.
-
-    The method is empty if it is incomplete or no token, and so are the others then; the target may
-    be cut off.  Never raises.
-    """
-    line, _, fields = start.lstrip(b"\r\n").partition(b"\r\n")
-    method, space, rest = line.partition(b" ")
-    target = rest.partition(b" ")[0]
-    if not space or len(method) > METHOD_MAX or not is_token(method):
-        method = target = b""
-    host = b""
-    found = _HOST_LINE.search(b"\n" + fields) if method else None
-    if found is not None:
-        try:
-            host = normal_host(found[1].strip(b" \t"))
-        except ValueError:
-            host = b""
-    return RequestHead(method, target, [], 11, host, length=None, keep_alive=False)
-
-
-def _bad_version(text: bytes) -> BadMessage:
-    """505 for a version above HTTP/1, 400 for anything else, HTTP/0.9 included
-    (RFC 9110 §15.6.6)."""
-    if len(text) == 8 and text.startswith(b"HTTP/") and text[6:7] == b".":
-        major, minor = text[5:6], text[7:8]
-        if minor.isdigit() and major.isdigit() and major > b"1":
-            return BadMessage(Kind.UNSUPPORTED, "HTTP version is not supported", 505)
-    return BadMessage(Kind.BAD_REQUEST, "malformed HTTP version")
 
 
 def _other_form(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes, bytes]:

@@ -19,22 +19,14 @@ Rules:
 5. A closed descriptor leaves the epoll without a system call, unless it was registered when the
    process forked: a child that holds the socket open would keep it in the epoll.
 
-=======  ============================  ======================  ======
-state    doRead, on_soon begin         they end                close
-=======  ============================  ======================  ======
-IDLE     TURN                          -                       CLOSED
-TURN     -                             IDLE                    CLOSED
-CLOSED   CLOSED                        CLOSED                  CLOSED
-=======  ============================  ======================  ======
+The states are in :mod:`lbproxy.net.pollerstate`.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import select
 from collections.abc import Callable
-from enum import Enum
 from typing import Any, Final
 
 from twisted.internet.error import ConnectionLost
@@ -43,9 +35,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from lbproxy.net.forks import FORKS, Forks
 from lbproxy.net.handler import Handler
 from lbproxy.net.loop import Loop
 from lbproxy.net.pipes import PipePool
+from lbproxy.net.pollerstate import PollerState
 from lbproxy.net.timers import TimerWheel
 
 __all__ = ["BATCH", "ERR", "HUP", "IN", "OUT", "RDHUP", "Handler", "Poller", "failure_of"]
@@ -66,42 +60,18 @@ HANDSHAKES = 4
 SOON_ROUNDS: Final = 4  # maximum rounds of work that creates more work within one turn
 
 
-class PollerState(Enum):
-    """See the module."""
-
-    IDLE = 0
-    TURN = 1
-    CLOSED = 2
-
-
 _IDLE: Final = PollerState.IDLE  # cached, because each enum member access costs a lookup
 _TURN: Final = PollerState.TURN
 _CLOSED: Final = PollerState.CLOSED
 
 _log = Logger(__name__)
+_forks: Final[Forks] = FORKS
 _failure: Callable[..., Failure] = Failure
 
 
 def failure_of(error: BaseException | None) -> Failure:
     """Return ``error`` as a Failure of Twisted; None: the exception being handled."""
     return _failure(error)
-
-
-class _Forks:
-    """Counts forks of this process, whose children may inherit its descriptors."""
-
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def note(self) -> None:
-        """Note that the process is about to fork."""
-        self.count += 1
-
-
-_forks: Final = _Forks()
-os.register_at_fork(before=_forks.note)
 
 
 class Poller(Loop):

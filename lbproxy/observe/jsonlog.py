@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from librt.strings import BytesWriter
 
-from lbproxy.errors import Kind
 from lbproxy.http.message import RequestHead, field_name, text_of
 from lbproxy.observe.fields import FIELD_LIMIT, TARGET_LIMIT, VERSIONS
 from lbproxy.observe.jsonconnection import add_client, add_connection, cache_of, client_of
+from lbproxy.observe.jsoncourse import add_close, add_course
 from lbproxy.observe.jsonvalues import (
     KEPT,
     THOUSANDTHS,
@@ -31,7 +31,7 @@ from lbproxy.observe.jsonvalues import (
     json_text,
     plain_end,
 )
-from lbproxy.observe.record import CacheNote, Connection, HTTPRecord, Record
+from lbproxy.observe.record import Connection, HTTPRecord, Record
 from lbproxy.observe.timestamps import rfc3339
 
 __all__ = ["HTTPLines", "TCPLines", "http_line", "plain_end", "tcp_line"]
@@ -53,40 +53,8 @@ _STATUSES: Final[list[bytes]] = [
 ]
 """Start of the part with the status for HTTP/1.1, by status."""
 _NO_VERSION: Final[bytes] = b'","version":"","status":'
-_NO_CACHE: Final[bytes] = b'","cache":"","cache_reason":"","cache_age":null,"header_ms":'
-_CLOSES: Final = {kind: f'"close":"{kind.value}","detail":"'.encode() for kind in Kind}
-_OK: Final = Kind.OK
-_CLOSE_OK: Final[bytes] = _CLOSES[_OK]  # the hash of an enum member is computed in Python
 _USUAL_SIZES: Final[bytes] = b'","bytes_in":0,"bytes_out":'
-_USUAL_END: Final[bytes] = (
-    b',"attempts":1,"reused":true,'
-    + _CLOSE_OK
-    + _NO_CACHE
-    + b'0.000,"queue_ms":0.000,"connect_ms":0.000,"response_ms":'
-)
-"""The constant part from the sizes to the first variable time, for a request that arrived in one
-piece and used a pooled connection.
-"""
-
-
 # -- the lines -----------------------------------------------------------------------------------
-
-
-def _add_note(writer: BytesWriter, note: CacheNote) -> None:
-    """Write the result of a cache, up to the times."""
-    if note.status == "hit" and not note.reason:  # nearly all notes of a busy cache are hits
-        writer.write(b'","cache":"hit","cache_reason":"","cache_age":')
-    else:
-        writer.write(b'","cache":"')
-        add_text(writer, note.status)
-        writer.write(b'","cache_reason":"')
-        add_text(writer, note.reason)
-        writer.write(b'","cache_age":')
-    if note.age < 0:
-        writer.write(b"null")
-    else:
-        add_int(writer, int(note.age))
-    writer.write(b',"header_ms":')
 
 
 class _Lines:
@@ -185,42 +153,6 @@ def _asks(request: RequestHead) -> bytes:
     return writer.getvalue()
 
 
-def _add_course(writer: BytesWriter, record: HTTPRecord) -> None:
-    """Write the outcome of a request, from the attempts to the time of the response."""
-    writer.write(b',"attempts":')
-    add_int(writer, record.attempts)
-    writer.write(b',"reused":true,' if record.reused else b',"reused":false,')
-    writer.write(_CLOSE_OK if record.close is _OK else _CLOSES[record.close])
-    add_text(writer, record.detail)
-    note = record.cached
-    if note is None:
-        writer.write(_NO_CACHE)
-    else:
-        _add_note(writer, note)
-    add_ms(writer, record.t_header)
-    writer.write(b',"queue_ms":')
-    add_ms(writer, record.t_queue)
-    writer.write(b',"connect_ms":')
-    add_ms(writer, record.t_connect)
-    writer.write(b',"response_ms":')
-
-
-def _is_usual(record: HTTPRecord) -> bool:
-    """Return whether :func:`_add_course` would write :data:`_USUAL_END`, as for nearly all
-    lines.
-    """
-    return (
-        record.t_connect == 0.0
-        and record.t_queue == 0.0
-        and record.t_header == 0.0
-        and record.reused
-        and record.close is _OK
-        and record.attempts == 1
-        and record.cached is None
-        and not record.detail
-    )
-
-
 class HTTPLines(_Lines):
     """A writer for exchanges, for use in one thread."""
 
@@ -266,10 +198,7 @@ class HTTPLines(_Lines):
             add_int(writer, record.bytes_in)
             writer.write(b',"bytes_out":')
         add_int(writer, record.bytes_out)
-        if _is_usual(record):
-            writer.write(_USUAL_END)
-        else:
-            _add_course(writer, record)
+        add_course(writer, record)
         add_ms(writer, record.t_response)
         writer.write(b',"total_ms":')
         add_ms(writer, record.t_total)
@@ -310,7 +239,7 @@ class TCPLines(_Lines):
         writer.write(b',"attempts":')
         add_int(writer, record.attempts)
         writer.write(b",")
-        writer.write(_CLOSE_OK if record.close is _OK else _CLOSES[record.close])
+        add_close(writer, record.close)
         add_text(writer, record.detail)
         writer.write(b'","queue_ms":')
         add_ms(writer, record.t_queue)

@@ -33,7 +33,7 @@ from attrs import frozen
 from lbproxy.config.declaration import Declaration
 from lbproxy.http.filter import Phases
 from lbproxy.interfaces import Env
-from lbproxy.proxy.guarding import ask, guard, report
+from lbproxy.proxy.guarding import ask, guard
 
 if TYPE_CHECKING:
     from twisted.application.service import Service
@@ -55,7 +55,6 @@ __all__ = [
     "counted",
     "counts_of",
     "shown",
-    "surround",
     "take_over",
 ]
 
@@ -312,31 +311,6 @@ def shown(owner: Owner) -> dict[str, Any]:
         elif kind.Counters is not None:
             found.update(attrs.asdict(owner.counts[kind.name]))
     return found
-
-
-def surround(phases: Phases, features: FeatureSet) -> Phases:
-    """``phases`` with the hooks of ``features``, the last one outermost.
-
-    A feature that raises instead may be one that protects: its requests fail, they do not pass.
-    """
-    for one in features.values():
-        try:
-            phases = one.around(phases)
-        except BaseException as error:
-            report(one.around, error)
-            phases = phases.before(request=_MissingHooks(one.name).request)
-    return phases
-
-
-class _MissingHooks:
-    """Fails every request, in place of hooks that could not be had."""
-
-    def __init__(self, feature: str) -> None:
-        self._feature = feature
-
-    def request(self, traffic: Any) -> None:
-        """See :class:`lbproxy.interfaces.IFilter`."""
-        raise RuntimeError(f"{self._feature} has no hooks")
 
 
 def take_over(owner: Owner, old: FeatureSet, wanted: FeatureSet) -> None:

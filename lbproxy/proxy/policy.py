@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from lbproxy.http.filter import Hook, Phases
 from lbproxy.http.route import Route, Router
-from lbproxy.proxy.feature import FeatureSet, surround
+from lbproxy.proxy.feature import FeatureSet
 from lbproxy.proxy.http.guardedsource import source_of
 from lbproxy.proxy.http.source import BACKEND_SOURCE, Source
 from lbproxy.proxy.routelimits import RouteLimits
+from lbproxy.proxy.surround import surround
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend

@@ -9,7 +9,7 @@ from lbproxy.http.derivedhead import values_of
 from lbproxy.http.h1 import RequestParser, ResponseParser
 from lbproxy.http.h1_body import _EXTENSIONS_MAX as EXTENSIONS_MAX
 from lbproxy.http.h1_parser import METHOD_MAX, Parser
-from lbproxy.http.h1_request import refused_head
+from lbproxy.http.h1_refused import refused_head
 from lbproxy.http.h1_write import encode_request, encode_response
 from lbproxy.http.known import FORWARDED, NUMBERS, VIA, field_name
 from lbproxy.http.message import END, Event, Invalid, Limits, RequestHead, ResponseHead

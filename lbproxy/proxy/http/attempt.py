@@ -19,29 +19,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-
 from lbproxy.balance.server import ServerState
 from lbproxy.errors import Kind, Outcome, ProxyError
 from lbproxy.http.identity import authenticates_connection, challenges_connection
 from lbproxy.http.message import End, ResponseHead
 from lbproxy.http.upgrade import switch_fault
 from lbproxy.proxy import leasing
-from lbproxy.proxy.http.attemptowner import AttemptOwner, OwnedAttempt
+from lbproxy.proxy.http.attemptowner import AttemptOwner
 from lbproxy.proxy.http.attemptstate import AttemptState
+from lbproxy.proxy.http.attemptstream import AttemptStream
 from lbproxy.proxy.http.connector import Connector
 from lbproxy.proxy.http.serverlink import ServerLink
 from lbproxy.proxy.http.streams import ServerConnection, ServerStream
-from lbproxy.proxy.ratelog import Quiet
 
 if TYPE_CHECKING:
     from lbproxy.proxy.backend import Backend
 
 __all__ = ["Attempt"]
 
-
-_quiet: Final = Quiet(Logger(__name__))
 
 _LEASED: Final = AttemptState.LEASED  # each looked up once
 _DIALLING: Final = AttemptState.DIALLING
@@ -53,7 +48,7 @@ _GOOD: Final = Outcome.OK
 _FAILED: Final = Outcome.FAILED
 
 
-class Attempt(OwnedAttempt):
+class Attempt(AttemptStream):
     """See the module.
 
     ``_fresh``: it must not use a pooled connection.  This and what the owner reads are independent
@@ -61,7 +56,7 @@ class Attempt(OwnedAttempt):
     request) and ``paused``.
     """
 
-    __slots__ = ("_connector", "_fresh", "_stream")
+    __slots__ = ("_connector", "_fresh")
 
     def __init__(
         self,
@@ -90,12 +85,6 @@ class Attempt(OwnedAttempt):
         if self.state is _OVER:
             raise error
         self._fail(ProxyError(Kind.CONNECT_FAILED, self._bug("connector", error)), blame=False)
-
-    def _bug(self, what: str, error: BaseException) -> str:
-        """Log an exception of the code that serves this attempt, and return the detail."""
-        kind = f"{self.backend.name} {what} {type(error).__name__}"
-        _quiet.failure(kind, "{what} failed", Failure(error), what=f"{self.backend.name} {what}")
-        return f"{what}: {type(error).__name__}: {error}"
 
     def _take_or_dial(self) -> None:
         server = self.server
@@ -168,42 +157,6 @@ class Attempt(OwnedAttempt):
             stream.send_request(request, data, end)
         else:
             stream.send_request(request, data, end)
-
-    def send_body(self, data: bytes, end: End | None) -> None:
-        """Send more of the body, and the end if known; in a tunnel, bytes and the client's FIN."""
-        if end is not None:
-            self.ended = True
-        if self._stream is not None:
-            try:
-                self._stream.send_body(data, end)
-            except BaseException as error:
-                self._break("send_body", error)
-
-    def pause_response(self) -> None:
-        """See :class:`OwnedAttempt`."""
-        if self._stream is not None:
-            try:
-                self._stream.pause_response()
-            except BaseException as error:
-                self._break("pause_response", error)
-
-    def resume_response(self) -> None:
-        """Let the response come again."""
-        if self._stream is not None:
-            try:
-                self._stream.resume_response()
-            except BaseException as error:
-                self._break("resume_response", error)
-
-    def _break(self, method: str, error: BaseException) -> None:
-        """The stream is broken: fail in the next turn, as the owner is in the middle of a call."""
-        failure = ProxyError(Kind.SERVER_GONE, self._bug(method, error))
-        self._close_stream(False)
-        self.backend.wheel.clock.callLater(0, self._broken, failure)
-
-    def _broken(self, error: ProxyError) -> None:
-        if self.state is not _OVER:
-            self._fail(error, blame=False)
 
     def start_tunnel(self) -> bytes:
         """The owner goes along with the switch: return what has come for the tunnel so far."""
@@ -348,17 +301,6 @@ class Attempt(OwnedAttempt):
             except BaseException as error:
                 self._bug("cancel", error)
         self._close_stream(reuse)
-
-    def _close_stream(self, reuse: bool) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            try:
-                if isinstance(stream, ServerLink):  # the same as below, but in C
-                    stream.close(reuse=reuse)
-                else:
-                    stream.close(reuse=reuse)
-            except BaseException as error:
-                self._bug("close", error)
 
     def _release(self, outcome: Outcome) -> None:
         lease, self._lease = self._lease, None

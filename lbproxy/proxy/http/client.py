@@ -330,22 +330,5 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
             self._enter(HEAD)
             self._began = self.frontend.now()
 
-    # -- closing --------------------------------------------------------------------------------
-
-    def shut(self) -> None:
-        """The frontend stops: close now if idle, else after the current answer."""
-        self._keep = False
-        if self._exchange is None:
-            self._lose()
-
-    def _close_gently(self) -> None:
-        """Close after an answer."""
-        state = self._state
-        sends = state < ANSWERING or self._read_paused or not self._is_last()
-        if not sends or state == TUNNEL or self._eof:
-            self._lose()
-        else:
-            self._linger()
-
 
 classImplements(H1ClientConnection, IProtocol, IHalfCloseableProtocol, IPushProducer)

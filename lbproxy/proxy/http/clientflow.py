@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from lbproxy.errors import ProxyError
 from lbproxy.http.h1 import RequestParser
 from lbproxy.proxy.http.clientsend import ClientSender
-from lbproxy.proxy.http.clientstate import ANSWERING, BODY, HEAD, IDLE, LINGERING, REFUSED
+from lbproxy.proxy.http.clientstate import (
+    ANSWERING,
+    BODY,
+    HEAD,
+    IDLE,
+    LINGERING,
+    REFUSED,
+    TUNNEL,
+)
 from lbproxy.proxy.http.exchange import Exchange
 from lbproxy.proxy.info import ConnectionInfo
 
@@ -122,3 +130,18 @@ class ClientFlow(ClientSender):
 
     def _drop_input(self) -> None:
         self._backlog = []
+
+    def shut(self) -> None:
+        """The frontend stops: close now if idle, else after the current answer."""
+        self._keep = False
+        if self._exchange is None:
+            self._lose()
+
+    def _close_gently(self) -> None:
+        """Close after an answer."""
+        state = self._state
+        sends = state < ANSWERING or self._read_paused or not self._is_last()
+        if not sends or state == TUNNEL or self._eof:
+            self._lose()
+        else:
+            self._linger()

@@ -1,0 +1,39 @@
+"""A module is one idea: at most 350 lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "lbproxy"
+MOST = 350
+
+LONGER: dict[str, str] = {
+    "proxy/features/caching/cache.py": "the owner of store, fetches and policy of a cache",
+    "proxy/features/caching/source.py": "the decisions about one request, in their order",
+    "proxy/features/caching/store.py": "memory and disk as one store, whose changes go together",
+    "proxy/features/caching/nodes/tier.py": "the order of purges among nodes",
+    "proxy/features/limiting/feature.py": "life, hooks and admin part of limits",
+}
+"""Longer modules, and the one idea that a cut would divide."""
+
+LONGEST = 410
+
+
+def _lines() -> dict[str, int]:
+    return {
+        str(path.relative_to(PACKAGE)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
+def test_modules_are_short() -> None:
+    wrong = {
+        name: count
+        for name, count in _lines().items()
+        if count > (LONGEST if name in LONGER else MOST)
+    }
+    assert not wrong
+
+
+def test_every_exception_is_needed() -> None:
+    assert [name for name in LONGER if _lines()[name] <= MOST] == []
