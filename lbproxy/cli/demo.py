@@ -41,6 +41,7 @@ admin = tcp:{admin}:interface=127.0.0.1
 
 [cache pages]
 ttl = default 10s
+prefetch = yes
 
 [limit reports]
 rate = 3/10s
@@ -126,6 +127,9 @@ Try, in another terminal:
   curl http://127.0.0.1:{http}/slow/report            # an origin that takes half a second
   curl -i http://127.0.0.1:{http}/cached/report       # once as slow, then 10 seconds from the cache
   {command} cache why http://127.0.0.1:{http}/cached/report --admin 127.0.0.1:{admin}
+  {command} cache purge http://127.0.0.1:{http}/cached/report --admin 127.0.0.1:{admin}
+  curl -i http://127.0.0.1:{http}/cached/page         # its Link names a style sheet: prefetched
+  {command} cache list --admin 127.0.0.1:{admin}        # the page, and the style sheet
   curl -i http://127.0.0.1:{http}/limited/report      # 429 from the fourth on, within 10 seconds
   curl -i http://127.0.0.1:{http}/checked/report      # 403; a browser does a short calculation
   {command} bans add 127.0.0.1 --time 10s --admin 127.0.0.1:{admin}   # 403 for ten seconds

@@ -34,6 +34,10 @@ class DemoAnswer(Resource):
         if origin.failing:
             request.setResponseCode(500)
             return b'{"error": "told to fail"}\n'
+        if request.uri == b"/cached/page":
+            request.setHeader(b"content-type", b"text/html")
+            request.setHeader(b"link", b"</cached/style.css>; rel=preload; as=style")
+            return b'<link rel="stylesheet" href="style.css"><p>A page.</p>\n'
         size = len(request.content.read()) if request.content else 0
         body = {
             "server": origin.name,

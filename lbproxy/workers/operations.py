@@ -50,10 +50,10 @@ class SpreadOperation:
     """One method of the load balancer, spread over master and workers.
 
     ``worker(balancer, **arguments)``: the part of each worker.  ``master(master, **arguments)``:
-    the part of the master; it runs first, and its result is that of the method unless there is
-    ``gather``.  ``gather(arguments, answers)`` makes the result of the workers' answers, by slot,
-    as a Deferred's; a worker that does not answer in time is left out.  ``one(arguments)`` gives
-    the slot of the only worker that is asked, and its arguments.
+    the part of the master; it runs first, and its result is that of the method, or with ``gather``
+    the answer of slot -1.  ``gather(arguments, answers)`` makes the result of the workers' answers,
+    by slot, as a Deferred's; a worker that does not answer in time is left out.  ``one(arguments)``
+    gives the slot of the only worker that is asked, and its arguments.
     ``everywhere(master, arguments)``: whether workers have a part at all.
     """
 
@@ -90,6 +90,26 @@ def _all_sessions(arguments: Arguments, answers: Answers) -> list[SessionView]:
     return found[: arguments.get("limit", 1000)]
 
 
+def _cache_entries(balancer: LoadBalancer, **arguments: Any) -> Any:
+    return balancer.cache_entries_here(**arguments)
+
+
+def _all_entries(arguments: Arguments, answers: Answers) -> Any:
+    from lbproxy.proxy.features.caching.everywhere import merge_entries  # few need it
+
+    return merge_entries(answers[slot] for slot in sorted(answers))
+
+
+def _cache_why(balancer: LoadBalancer, **arguments: Any) -> Any:
+    return balancer.cache_why_here(**arguments["request"])
+
+
+def _all_why(arguments: Arguments, answers: Answers) -> Any:
+    from lbproxy.proxy.features.caching.everywhere import merge_why  # few need it
+
+    return merge_why(answers[slot] for slot in sorted(answers))
+
+
 def _owner(arguments: Arguments) -> tuple[int, Arguments]:
     slot, _, inner = arguments["id"].partition(".")
     return int(slot) if slot.isdecimal() else -1, {"id": inner}
@@ -107,6 +127,8 @@ OPERATIONS: tuple[SpreadOperation, ...] = (
     SpreadOperation(
         "operate", LoadBalancer.operate, master=LoadBalancer.operate, everywhere=_everywhere
     ),
+    SpreadOperation("cache_entries", _cache_entries, master=_cache_entries, gather=_all_entries),
+    SpreadOperation("cache_why", _cache_why, master=_cache_why, gather=_all_why),
     SpreadOperation("all_sessions", _sessions, gather=_all_sessions),
     SpreadOperation(
         "end_session",
@@ -157,6 +179,7 @@ def _method(operation: SpreadOperation) -> Callable[..., Any]:
         gather = operation.gather
         if gather is None:
             return result
-        return answers.addCallback(lambda found: gather(arguments, found))
+        own = {} if operation.master is None else {-1: result}
+        return answers.addCallback(lambda found: gather(arguments, {**own, **found}))
 
     return method

@@ -164,6 +164,8 @@ def test_two_nodes_with_two_workers_each(store: Redis, balancer: Callable[..., A
         assert _purge(admins[number % 2], "http://h/a") == 200
         bodies = {_ask(ports[turn % 2], "/a")[1] for turn in range(12)}
         assert bodies == {origin.body}
+    for admin in admins:
+        assert "http://h/a" in _ask(admin, "/api/v1/caches/main/entries", host="localhost")[1]
     store.stop()
     for turn in range(20):
         assert _ask(ports[turn % 2], f"/b{turn}")[0] == 200

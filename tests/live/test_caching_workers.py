@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import threading
@@ -67,6 +68,12 @@ def test_a_purge_is_true_in_all_workers(
     assert until(lambda: url in run(admin, "list"))
     assert "main" in run(admin, "stats")
     assert "use: serve" in run(admin, "why", url)
+    get(web)
+    (item,) = json.loads(run(admin, "list", url, "--json"))
+    assert item["hits"] > 0, "of the workers: the master answers no request"
+    origin.age = 0
+    get(web, "/never")
+    assert "stale at once" in run(admin, "why", url.replace("/a", "/never"))
 
 
 @pytest.mark.parametrize("disk", [False, pytest.param(True, marks=pytest.mark.long)])

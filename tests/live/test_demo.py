@@ -98,6 +98,27 @@ def test_everything_printed_works(demo):
     assert (done.returncode, "good" in done.stdout) == (0, True)
 
 
+def test_the_cache_of_the_demo(demo):
+    """The commands that the tour prints: why, purge, and what a page has prefetched."""
+    lines = re.findall(
+        r"^  (\S.* cache (why|purge|list) .*?)(?:  +#.*)?$", demo.output(), re.MULTILINE
+    )
+    words = {name: shlex.split(line) for line, name in lines}
+    assert sorted(words) == ["list", "purge", "why"]
+
+    def tell(name):
+        done = subprocess.run(words[name], capture_output=True, text=True, cwd=ROOT, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run(command(demo, "/cached/report"))
+    assert "use: serve" in tell("why")
+    assert "1 response purged" in tell("purge")
+    assert "rel=preload" in run(command(demo, "/cached/page")).stdout
+    assert until(lambda: "/cached/style.css" in tell("list"))
+    assert "/cached/page" in tell("list")
+
+
 def test_break_something(demo):
     ask = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}\n", demo.url("HTTP") + "?[1-20]"]
     assert run(ask).stdout == "200\n" * 20

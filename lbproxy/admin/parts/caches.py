@@ -22,17 +22,13 @@ from lbproxy.admin.schema import (
     string,
 )
 from lbproxy.admin.view import AdminView
-from lbproxy.cache.key import normal_url
 from lbproxy.cache.purge import KINDS, Purge
-from lbproxy.http.message import RequestHead, header_pairs
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.shown import (
     entry_facts,
     merge_top,
-    object_facts,
     stats_of,
     top_of,
-    why,
 )
 
 __all__ = ["OBJECTS", "PART"]
@@ -138,27 +134,29 @@ def _list(call: APICall) -> Any:
 async def _entries(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     url = call.query.get("url", "")
-    now = cache.wall()
-    if url:
-        found = cache.store.by_url(normal_url(url.encode("latin-1", "replace"), cache.policy))
-        return paged(call, found, lambda entry: entry_facts(entry, now))
+    if url or cache.nodes is not None:
+        found = await call.balancer.cache_entries(cache.name, url)
+        return paged(call, found, _entry)
     first, limit = call.query["offset"], call.query["limit"]
-    found, total = await cache.store.page(first, limit)
-    last = first + limit
+    entries, total = await cache.store.page(first, limit)
+    last, now = first + limit, cache.wall()
     return {
-        "items": [entry_facts(entry, now) for entry in found],
+        "items": [entry_facts(entry, now) for entry in entries],
         "total": total,
         "offset": first,
         "next": last if last < total else None,
     }
 
 
-def _object(call: APICall) -> Any:
+def _entry(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: facts[name] for name in _FIELDS}
+
+
+async def _object(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     url = call.query["url"]
-    found = cache.store.by_url(normal_url(url.encode("latin-1", "replace"), cache.policy))
-    now = cache.wall()
-    return paged(call, found, lambda entry: object_facts(entry, now))
+    found = await call.balancer.cache_entries(cache.name, url) if url else []
+    return paged(call, found, dict)
 
 
 async def _purge(call: APICall) -> Any:
@@ -180,7 +178,7 @@ async def _purge(call: APICall) -> Any:
     return {"purged": count}
 
 
-def _why(call: APICall) -> Any:
+async def _why(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     try:
         parts = urlsplit(call.body["url"])
@@ -188,26 +186,25 @@ def _why(call: APICall) -> Any:
         raise APIError(400, f"url: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise APIError(400, "url is a whole URL, such as https://www.example.com/a")
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    request = {
+        "cache": cache.name,
+        "scheme": parts.scheme,
+        "host": parts.netloc.lower(),
+        "target": (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        "method": call.body.get("method", "GET"),
+        "headers": [_header(line) for line in call.body.get("headers", ())],
+    }
     try:
-        headers = header_pairs(_header(line) for line in call.body.get("headers", ()))
-        head = RequestHead(
-            call.body.get("method", "GET").encode("ascii"),
-            target.encode("ascii"),
-            headers,
-            host=parts.netloc.lower().encode("ascii"),
-            scheme=parts.scheme.encode(),
-        )
+        return await call.balancer.cache_why(request)
     except UnicodeEncodeError:
         raise APIError(400, "method, url and headers are ASCII") from None
-    return why(cache, head)
 
 
-def _header(line: str) -> tuple[str, str]:
+def _header(line: str) -> list[str]:
     name, colon, value = line.partition(":")
     if not colon or not name.strip():
         raise APIError(400, f"a header is NAME: VALUE, not {line[:100]!r}")
-    return name.strip(), value.strip()
+    return [name.strip(), value.strip()]
 
 
 PART = Part(
