@@ -17,6 +17,7 @@ _OVERRIDES = (
     b"x-method-override",
     b"x-original-url",
     b"x-rewrite-url",
+    b"x-host",
 )
 """Fields that make a server answer another request than the one that lbproxy sees."""
 

@@ -98,6 +98,15 @@ NUMBERS: Final[dict[bytes, int]] = {
     b"x-forwarded-scheme": CLAIM,
     b"x-forwarded-ssl": CLAIM,
     b"x-forwarded-prefix": CLAIM,
+    b"x-forwarded-path": CLAIM,
+    b"x-forwarded-uri": CLAIM,
+    b"x-original-host": CLAIM,
+    b"x-original-uri": CLAIM,
+    b"x-backend-host": CLAIM,
+    b"x-http-host-override": CLAIM,
+    b"x-envoy-original-path": CLAIM,
+    b"x-url-scheme": CLAIM,
+    b"front-end-https": CLAIM,
     b"x-real-ip": CLAIM,
     b"if-none-match": IF_NONE_MATCH,
     b"cache-control": ASKS_CACHE,
@@ -112,6 +121,7 @@ NUMBERS: Final[dict[bytes, int]] = {
     b"x-method-override": ASKS_CACHE,
     b"x-original-url": ASKS_CACHE,
     b"x-rewrite-url": ASKS_CACHE,
+    b"x-host": ASKS_CACHE,
 }
 """The number of each name that lbproxy knows, by its spelling in lower case."""
 
@@ -153,8 +163,8 @@ case.
 
 # -- the table without collisions ----------------------------------------------------------------
 
-_PLACES: Final = 256
-_MIX: Final = 13  # found by trying, like the shifts: no two names share a place
+_PLACES: Final = 512
+_MIX: Final = 36  # found by trying, like the shifts: no two names share a place
 _ROW: Final = 48  # bytes: number, length, tail, and the first 24 bytes of the name
 
 
@@ -164,7 +174,7 @@ def _tail(low: bytes) -> int:
 
 
 def _place(tail: i64, size: i64) -> i64:
-    return (tail ^ (tail >> 2) ^ (tail >> 35) ^ (size * _MIX)) & 255
+    return (tail ^ (tail >> 1) ^ (tail >> 48) ^ (size * _MIX)) & 511
 
 
 def _build() -> bytes:
