@@ -149,6 +149,10 @@ class SearchRules:
         if len(self.rules) > MOST_PATHS:
             self.rules.popitem(last=False)
 
+    def concern(self, key: Key) -> bool:
+        """Return whether a response of the path of ``key`` has stated a rule."""
+        return _path(key) in self.rules
+
     def keys(self, key: Key) -> list[tuple[Key, SearchRule]]:
         """Return the keys under which responses that may answer ``key`` are stored by rules."""
         known = self.rules.get(_path(key), ())

@@ -188,9 +188,10 @@ PLAIN: Final[list[dict[str, str]]] = [
 ]
 
 
-@pytest.mark.parametrize("path", ["/public", "/varied", "/gone", "/moved", "/hop"])
+@pytest.mark.parametrize("path", ["/public", "/varied", "/gone", "/moved", "/hop", "/large"])
 def test_plain_hits_take_the_short_path(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with begin(("", "")) as lb:
+        lb.get("http://h/search")  # No-Vary-Search, which concerns its own path alone
         seen = []
         for headers in PLAIN:
             lb.get(f"http://h{path}", headers=headers)

@@ -54,9 +54,11 @@ class HitSource(Source):
         done, if that cannot be done here.
         """
         cache, traffic = self._cache, self._traffic(sink)
-        if traffic.info.bound is not None or cache.searches.rules:
+        if traffic.info.bound is not None:
             return None
         key, store, memory = self._key(head, traffic), cache.store, cache.memory
+        if cache.searches.rules and cache.searches.concern(key):
+            return None
         entries = memory.lookup(key) if store.memory_only else store.select(key)
         entry = chosen_entry(entries, head) if entries else None
         if entry is None:
