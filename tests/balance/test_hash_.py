@@ -15,7 +15,7 @@ from lbproxy.errors import Outcome
 from lbproxy.http.message import RequestHead
 from lbproxy.interfaces import Env
 
-from .tools import Chance, Clock, Context, group_of, server, servers
+from .tools import Chance, Clock, Context, group_of, make, server, servers
 
 KEYS = [Context(client_ip=f"10.{i >> 8}.{i & 255}.1") for i in range(2000)]
 
@@ -218,3 +218,11 @@ def test_needs(what: str, key: str, need: Need) -> None:
 def test_options_that_make_no_sense(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HashOptions(**options)
+
+
+@pytest.mark.parametrize("kind", ["hash", "hash-bound", "hash-range"])
+def test_without_servers_there_is_nothing_to_pick(kind: str) -> None:
+    balancer = make(kind)
+    assert balancer.pick(Context(), ()) is None
+    balancer.servers_changed([])
+    assert balancer.pick(Context(), ()) is None

@@ -261,3 +261,12 @@ def test_the_snapshot_is_plain(clock: Clock) -> None:
         "kind": "source", "kept": 0, "moved": 0, "lent": 0, "cookies": 0,
         "table": {"entries": 2, "size": 2, "created": 3, "evicted": 1, "expired": 0},
     }  # fmt: skip
+
+
+def test_a_client_that_cannot_be_identified_has_nothing_to_forget(clock: Clock) -> None:
+    bench = Bench(source(clock))
+    bench.go(Context("10.0.0.1"))
+    bench.sticky.forget(Context(""))
+    assert bench.sticky.belongs(Context("10.0.0.1")) is not None
+    bench.sticky.forget(Context("10.0.0.1"))
+    assert bench.sticky.belongs(Context("10.0.0.1")) is None

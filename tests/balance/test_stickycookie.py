@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lbproxy.balance.cookielines import remove_cookie
+from lbproxy.balance.cookielines import remove_cookie, rewrite_cookie
 from lbproxy.balance.stickycookie import (
     CookieOptions,
     CookieSticky,
@@ -316,3 +316,52 @@ def test_a_known_session_moves_along() -> None:
     lease = sticky.pick(traffic(sticky, b"S=abc"))
     sticky.group.set_health(sticky.group.servers["b"], True)
     assert sticky.belongs(traffic(sticky, b"S=abc")) == lease.server.name != "b"
+
+
+@pytest.mark.parametrize("missing", ["server", "response", "server_request"])
+def test_traffic_without_a_server_or_a_response_is_left_alone(missing: str) -> None:
+    """A filter has answered, or the server is gone."""
+    for sticky in (cookie(), bound(PrefixSticky, PrefixOptions(name="S")), learn()):
+        one = traffic(sticky, b"LB=x; S=y", headers=[(b"Set-Cookie", b"S=1")])
+        setattr(one, missing, None)
+        if missing == "server_request":
+            getattr(sticky, "server_request", lambda traffic: None)(one)
+        else:
+            sticky.response(one)
+        assert one.response is None or one.response.headers == [(b"Set-Cookie", b"S=1")]
+
+
+def test_a_request_without_our_cookie_belongs_nowhere() -> None:
+    sticky = bound(PrefixSticky, PrefixOptions(name="S"))
+    assert sticky.belongs(SimpleNamespace(request=None)) is None
+    assert sticky.belongs(traffic(sticky, b"T=x")) is None
+    one = traffic(sticky, headers=[(b"Set-Cookie", b"XS=1"), (b"Set-Cookie", b"S=2")])
+    sticky.response(one)
+    assert [value[:3] for value in set_cookie(one)] == [b"XS=", b"S=" + value_start(sticky)]
+
+
+def value_start(sticky: Any) -> bytes:
+    """The first byte of the id of server a."""
+    return bytes(sticky._ids.of("a")[:1])
+
+
+def test_a_reload_keeps_a_table_of_the_same_cookie_only() -> None:
+    assert learn().identity() == learn().identity()
+    other = bound(LearnSticky, LearnOptions(name="OTHER"))
+    assert learn().identity() != other.identity()
+
+
+def test_a_server_that_was_never_there_is_removed() -> None:
+    sticky = cookie()
+    sticky.server_removed("nobody")
+    assert sticky.belongs(traffic(sticky, b"LB=" + sticky._ids.of("a"))) == "a"
+
+
+def test_cookies_with_similar_names_are_not_rewritten() -> None:
+    head = RequestHead(
+        b"GET", b"/", [(b"Cookie", b"XS=1; T=2"), (b"Cookie", b"S=3"), (b"Cookie", b"U=4")]
+    )
+    rewrite_cookie(head, b"S", lambda value: value + b"0")
+    assert head.header_values(b"Cookie") == [b"XS=1; T=2", b"S=30", b"U=4"]
+    rewrite_cookie(head, b"NONE", lambda value: b"never")
+    assert head.header_values(b"Cookie") == [b"XS=1; T=2", b"S=30", b"U=4"]

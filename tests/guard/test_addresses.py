@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.guard.addresses import Access, AddressSet, address_number
+from lbproxy.guard.addresses import Access, AddressSet, address_number, split_address
 
 MAPPED = ip_network("::ffff:0:0/96")
 
@@ -106,3 +106,49 @@ def test_access(allow: tuple[str, ...], deny: tuple[str, ...], ip: str, passes: 
     access = Access(networks(*allow), networks(*deny))
     assert access.allows(ip) is passes
     assert access.open is (not allow and not deny)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b" 192.0.2.1\t", ("192.0.2.1", 0)),
+        (b"192.0.2.1:80", ("192.0.2.1", 80)),
+        (b"192.0.2.1:", ("", 0)),
+        (b"192.0.2.1:_port", ("192.0.2.1", 0)),
+        (b"192.0.2.1:65536", ("192.0.2.1", 0)),
+        (b"192.0.2.1:8 0", ("", 0)),
+        (b"2001:db8::1", ("2001:db8::1", 0)),
+        (b"[2001:db8::1]", ("2001:db8::1", 0)),
+        (b"[2001:db8::1]:80", ("2001:db8::1", 80)),
+        (b"[2001:db8::1]80", ("", 0)),
+        (b"[2001:db8::1", ("", 0)),
+        (b"[192.0.2.1]", ("", 0)),
+        (b"fe80::1%eth0", ("", 0)),
+        (b"_hidden", ("", 0)),
+        (b"unknown", ("", 0)),
+        (b"1" * 200, ("", 0)),
+    ],
+)
+def test_an_address_and_its_port(text: bytes, found: tuple[str, int]) -> None:
+    assert split_address(text) == found
+
+
+class Named(AddressSet):
+    """A list that may change."""
+
+    name = "office"
+
+
+def test_why_a_client_may_not_connect() -> None:
+    ip, other = "192.0.2.1", AddressSet(networks("198.51.100.0/24"))
+    listed = Named(networks("192.0.2.0/24"))
+    assert Access(deny_lists=[other, listed]).why_not(ip) == (
+        f"{ip} is not allowed: it is in list:office"
+    )
+    empty = Named()
+    access = Access(allow_lists=[empty])
+    assert not access.allows(ip)
+    assert access.why_not(ip) == f"{ip} is not allowed: it is not in list:office"
+    both = Access(deny=networks("192.0.2.0/24"), deny_lists=[listed], allow_lists=[empty])
+    assert both.why_not(ip) == f"{ip} is not allowed", "the key itself denies it"
+    assert repr(listed) == "<addresses 192.0.2.0/24>"
