@@ -229,7 +229,7 @@ def _json(data: bytes) -> list[Part]:
                 continue
             elif len(found) >= MOST_LEAVES:
                 more.append(_bytes(item))
-            elif "\n" in item:
+            elif "\n" in item or "\0" in item:
                 found += [(argument, line) for line in spellings(_utf8(item))]
             else:
                 found.append((argument, _utf8(item)))

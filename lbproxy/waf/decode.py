@@ -22,6 +22,9 @@ ROUNDS: Final = 3
 MANY: Final = 2000
 """Percent signs from which on codes are replaced one kind after the other, which is faster."""
 
+LONGEST_NAME: Final = 4096
+"""Bytes of the name of a file; Linux has no longer ones."""
+
 LONGEST_COMMAND: Final = 1000
 """Bytes of a second line that are judged as a command; rules look at its beginning."""
 
@@ -82,10 +85,12 @@ def one_line(value: bytes) -> bytes:
 
 
 def spellings(value: bytes) -> list[bytes]:
-    """Return a value as one line, and what interpreters for which lines matter make of it.
+    """Return a value as one line, and what interpreters for which lines or NUL matter make of it.
 
-    SQL ends comments with a line, and a shell commands."""
+    SQL ends comments with a line, a shell commands, and a file system names with NUL."""
     found = [one_line(value)]
+    if b"\0" in value:
+        found.append(one_line(value[:LONGEST_NAME].partition(b"\0")[0]))
     if b"\n" in value:
         if b"--" in value or b"#" in value:
             found.append(_without_comments(value))

