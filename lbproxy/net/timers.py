@@ -54,6 +54,7 @@ class TimerWheel:
         self._call: Any = None
         self._wakes = _NEVER  # the slot for which _call is set
         self._running = False
+        self._batches: list[list[Timer]] = []  # those that _run takes one after the other
         self._horizon = max(1, round(HORIZON_S / tick))  # in slots
         self._resync = max(1, round(RESYNC_S / tick))
 
@@ -72,12 +73,14 @@ class TimerWheel:
             self.epoch = time.time() - now
 
     def close(self) -> None:
-        """Drop all timers. Timers armed later start the wheel again."""
+        """Drop all timers, also those that are due in the current run. Timers armed later start
+        the wheel again.
+        """
         if self._call is not None:
             self._call.cancel()
             self._call = None
             self._wakes = _NEVER
-        for timers in self._slots.values():
+        for timers in [*self._slots.values(), *self._batches]:
             for timer in timers:
                 timer._slot = -1
                 timer._deadline = math.inf
@@ -115,6 +118,7 @@ class TimerWheel:
         else:
             passed = [slot for slot in range(self._next, current + 1) if slot in slots]
         due = [(slot, slots.pop(slot)) for slot in passed]
+        self._batches = [batch for _, batch in due]
         # Set before callbacks run, and constant while they do: timers that they arm go to a later
         # slot, and a slow callback must not make the next run skip slots.
         self._next = max(current, self._next)
@@ -125,6 +129,7 @@ class TimerWheel:
                     timer._slot = -1
                     timer._due(now)
         self._running = False
+        self._batches = []
         if slots:
             self._wake_at(min(slots))
 

@@ -202,6 +202,28 @@ class Owner:
     def fire(self) -> None: ...
 
 
+def test_close_from_a_callback_forgets_what_is_due_with_it() -> None:
+    clock = Clock()
+    wheel = TimerWheel(clock, tick=0.1)
+    fired: list[str] = []
+
+    def end() -> None:
+        fired.append("end")
+        wheel.close()
+        last.set(0.0)
+
+    timers = [wheel.timer(end), *(wheel.timer(lambda: fired.append("late")) for _ in range(3))]
+    last = wheel.timer(lambda: fired.append("after"))
+    for timer, delay in zip(timers, (0.1, 0.1, 0.1, 0.2), strict=True):
+        timer.set(delay)
+    clock.advance(1.0)  # both slots are due in one run
+    assert fired == ["end"]
+    assert not any(timer.armed for timer in timers)
+    clock.advance(1.0)
+    assert fired == ["end", "after"]
+    assert not clock.getDelayedCalls()
+
+
 @pytest.mark.parametrize("how", ["close", "clear"])
 def test_owner_is_let_go(how: str) -> None:
     clock, wheel = wheel_at()
