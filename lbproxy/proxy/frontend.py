@@ -27,6 +27,7 @@ from lbproxy.proxy.admission import Admission
 from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
 from lbproxy.proxy.guarding import each
+from lbproxy.proxy.http.pipelineline import PipelineLine
 from lbproxy.proxy.member import Member
 from lbproxy.proxy.policy import Hooks, Policies
 from lbproxy.proxy.roles import FrontendClient
@@ -96,6 +97,9 @@ class Frontend(Admission):
             spec, dialler.wheel, lineage.counters, lineage.limits, write_log, offenders
         )
         self.lineage: Lineage = lineage
+        self.pipelines: PipelineLine = (
+            PipelineLine(dialler.wheel) if after is None else after.pipelines
+        )
         self._member = Member(self)
         self.max_requests = spec.max_requests
         self.timeout_filter = spec.timeout_filter

@@ -10,7 +10,7 @@ connection outlives the exchange (``_keep``).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
@@ -34,16 +34,13 @@ from lbproxy.proxy.http.clientstate import (
     TUNNEL,
 )
 from lbproxy.proxy.http.exchange import Exchange
+from lbproxy.proxy.http.pipelineline import REQUESTS_PER_TURN
 from lbproxy.proxy.http.streams import ConnectionInfo
 
 if TYPE_CHECKING:
     from lbproxy.proxy.frontend import Frontend
 
-__all__ = ["REQUESTS_PER_TURN", "H1ClientConnection"]
-
-REQUESTS_PER_TURN: Final = 8
-"""Pipelined requests that are begun before others are served; those that a server answers begin one
-by one anyway."""
+__all__ = ["H1ClientConnection"]
 
 
 class H1ClientConnection(ClientFlow, StreamProtocol):
@@ -54,6 +51,7 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
         self._requests = 0
         self._began = 0.0  # when an incomplete head began
         self._pumping = False
+        self._in_line = False
 
     # -- Twisted --------------------------------------------------------------------------------
 
@@ -122,10 +120,13 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
 
     def _pump(self) -> None:
         """Act on what was parsed, as far as the current exchange allows."""
-        if self._pumping:
-            return
+        if not self._pumping:
+            at_once = 1 if self.frontend.pipelines.busy else REQUESTS_PER_TURN
+            self._pump_some(0 if self._in_line else at_once)
+
+    def _pump_some(self, left: int) -> None:
+        """Begin at most ``left`` requests; the others wait for the next turn."""
         self._pumping = True
-        begun = 0
         try:
             while self._backlog and self._state < LINGERING:
                 event = self._backlog[0]
@@ -133,10 +134,12 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
                 if kind is RequestHead:
                     if self._exchange is not None or self._write_paused:
                         break  # answered in order, and no faster than they are read
-                    if begun == REQUESTS_PER_TURN:
-                        self.frontend.wheel.clock.callLater(0, self._pump)
+                    if not left:
+                        if not self._in_line:
+                            self._in_line = True
+                            self.frontend.pipelines.join(self._next_request)
                         break
-                    begun += 1
+                    left -= 1
                     self._begin(event)
                 elif kind is Invalid:
                     if self._state == ANSWERING:
@@ -151,6 +154,11 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
             self._regulate()
         finally:
             self._pumping = False
+
+    def _next_request(self) -> None:
+        """Begin one request: the turn of this connection in line."""
+        self._in_line = False
+        self._pump_some(1)
 
     def _begin(self, head: RequestHead) -> None:
         """Start the exchange of ``head`` with the body that is already here."""

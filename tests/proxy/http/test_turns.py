@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
-from lbproxy.proxy.http.client import REQUESTS_PER_TURN
+from lbproxy.proxy.http.pipelineline import REQUESTS_PER_TURN
 from tests.proxy.http_kit import GET, Rig, rigs
 
 rig = pytest.fixture(rigs)
@@ -27,6 +29,47 @@ def test_a_burst_of_requests_does_not_hold_up_others(rig) -> None:
     assert len(served) == 101
     assert greedy.received.count(b"HTTP/1.1 200") == 100
     assert r.lb.reactor.errors == []
+
+
+@pytest.mark.parametrize("attackers", [2, 30])
+def test_many_bursts_together_hold_up_an_ordinary_client_for_a_turn(rig, attackers: int) -> None:
+    r = rig(web="routes = path / -> reply 200 hi")
+    crowd = [r.client() for _ in range(attackers)]
+    other = r.client()
+    receive = other.dataReceived
+
+    def ask_again(data: bytes) -> None:
+        receive(data)
+        if other.received.count(b"HTTP/1.1 200") < 10:
+            r.lb.reactor.callLater(0, other.transport.write, GET)  # it arrives in the next turn
+
+    other.dataReceived = ask_again
+    for one in crowd:
+        one.transport.write(GET * 200)
+    other.transport.write(GET)
+    r.advance(0)
+    served = order(r)
+    assert len(served) == attackers * 200 + 10
+    (port,) = {port for port in set(served) if served.count(port) == 10}
+    turns = [at for at, one in enumerate(served) if one == port]
+    between = [after - before - 1 for before, after in pairwise(turns)]
+    assert 0 < max(between) <= 2 * REQUESTS_PER_TURN, between
+    assert turns[-1] < len(served) - REQUESTS_PER_TURN
+
+
+def test_bursts_are_served_in_rounds(rig) -> None:
+    r = rig(web="routes = path / -> reply 200 hi")
+    crowd = [r.client() for _ in range(5)]
+    for one in crowd:
+        one.transport.write(GET * 50)
+    r.advance(0)
+    served = order(r)
+    assert len(served) == 250
+    ports = sorted(set(served))
+    for end in range(60, 200):
+        counts = [served[:end].count(port) for port in ports]
+        assert max(counts) - min(counts) <= REQUESTS_PER_TURN, (end, counts)
+    assert len(r.lb.service.frontend("web").pipelines) == 0
 
 
 @pytest.mark.parametrize("how", ["close", "abort", "half_close"])
