@@ -32,6 +32,7 @@ from tests.siege.pace import Pace
 __all__ = ["FLOODS", "begin"]
 
 ADDRESSES = 10_000
+LARGE = GET.replace(b"/small", b"/large")
 
 
 def address(number: int) -> str:
@@ -40,10 +41,15 @@ def address(number: int) -> str:
     return f"127.{10 + number // 250}.{number % 250}.1"
 
 
-def connect(port: int, source: str) -> socket.socket | None:
-    """A connection from ``source``, or None if it is not taken at once."""
+def connect(port: int, source: str, window: int = 0) -> socket.socket | None:
+    """A connection from ``source``, or None if it is not taken at once.
+
+    ``window``: bytes that its system takes while nothing is read, about.
+    """
     sock = socket.socket()
     try:
+        if window:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
         sock.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
         sock.bind((source, 0))
         sock.settimeout(2)
@@ -118,6 +124,38 @@ def spoofed(ports: Ports, pace: Pace, most: int) -> None:
             sock = None
 
 
+def slow_reads(ports: Ports, pace: Pace, most: int) -> None:
+    """Large responses of which a few bytes are read now and then.
+
+    They come from 127.0.0.1, which has no limits, so that only the least rate ends them.
+    """
+    held: list[socket.socket] = []
+    while pace.go():
+        if len(held) < most:
+            sock = connect(ports.http, "127.0.0.1", window=4096)
+            if sock is not None:
+                send(sock, LARGE)
+                held.append(sock)
+            continue
+        sock = held.pop(0)
+        if _has_ended(sock):
+            close(sock)
+        else:
+            held.append(sock)
+    for sock in held:
+        close(sock, reset=True)
+
+
+def _has_ended(sock: socket.socket) -> bool:
+    """Read 64 bytes; whether the other side has ended the connection."""
+    try:
+        return not sock.recv(64)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 def games(ports: Ports, pace: Pace, most: int) -> None:
     """Requests that are none."""
     kinds = (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", b"GET  / HTTP/1.1\r\n\r\n",
@@ -135,6 +173,7 @@ def games(ports: Ports, pace: Pace, most: int) -> None:
 FLOODS: Mapping[str, tuple[Callable[[Ports, Pace, int], None], float, int]] = {
     "slow_heads": (slow_heads, 300, 300),
     "slow_bodies": (slow_bodies, 300, 100),
+    "slow_reads": (slow_reads, 100, 30),
     "connections": (connections, 400, 0),
     "handshakes": (handshakes, 100, 0),
     "whole_handshakes": (whole_handshakes, 100, 0),

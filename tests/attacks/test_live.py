@@ -2,8 +2,10 @@
 ordinary client keeps its p99.
 
 The attacker has a process of its own, a fixed rate and at most half a core.  The ordinary client
-asks 50 times a second; its p99 may be three times that of the quiet seconds before, or
-:data:`FLOOR_MS` if that is more, for a machine that is busy. ``make siege`` measures p99 itself.
+asks 50 times a second; its p99 may be three times that of the quiet seconds before, or three times
+that of a client of another lbproxy at the same time, which nobody attacks: on a busy machine both
+wait for the processor. Below :data:`FLOOR_MS` nothing is judged. ``make siege`` measures p99
+itself.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from tests.support.origin import RawOrigin
 from tests.support.ports import free_ports
 from tests.support.process import until
 
-FLOOR_MS = 2000.0
+FLOOR_MS = 1000.0
 ATTACK_S = 8.0
 QUIET_S = 3.0
 GROWTH = 64 * 1024 * 1024
@@ -101,6 +103,14 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     made.stop()
 
 
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """One that nobody attacks."""
+    made = Guarded(tmp_path_factory.mktemp("control"), "on")
+    yield made
+    made.stop()
+
+
 def quiet(guarded: Guarded) -> float:
     """The p99 of an ordinary client without an attack."""
     visitor = Visitor(guarded.port)
@@ -110,20 +120,22 @@ def quiet(guarded: Guarded) -> float:
     return visit.percentile(99)
 
 
-def attacked(guarded: Guarded, name: str, seconds: float = ATTACK_S) -> tuple[float, float]:
-    """Attack; returns the p99 of an ordinary client without and with the attack."""
+def attacked(
+    guarded: Guarded, control: Guarded, name: str, seconds: float
+) -> tuple[float, float, float]:
+    """Attack; returns the p99 of an ordinary client before the attack, elsewhere, and with it."""
     before = quiet(guarded)
     memory = guarded.lb.rss_bytes()
     flood = begin(name, seconds, Ports(guarded.port, guarded.tls, 0))
-    visitor = Visitor(guarded.port)
+    visitor, elsewhere = Visitor(guarded.port), Visitor(control.port)
     try:
         assert flood.wait(seconds + 60) == 0
     finally:
         flood.kill()
-        visit = visitor.stop()
+        visit, other = visitor.stop(), elsewhere.stop()
     assert not visit.failures, (name, visit.failures[:5])
     assert guarded.lb.rss_bytes() - memory < GROWTH, name
-    return before, visit.percentile(99)
+    return before, other.percentile(99), visit.percentile(99)
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
@@ -135,6 +147,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, int]:
 WANTED = {
     "slow_heads": "client_timeout",
     "slow_bodies": "client_slow",
+    "slow_reads": "client_slow",
     "requests": "challenged",
     "spoofed": "rate_limited",
     "whole_handshakes": "rate_limited",
@@ -142,13 +155,16 @@ WANTED = {
 }
 """The close reason that an attack must meet."""
 
+SECONDS = {"slow_reads": 20.0}
+"""How long an attack lasts that is judged after longer: what its system takes at first counts."""
+
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", FLOODS)
-def test_an_attack(guarded: Guarded, name: str) -> None:
+def test_an_attack(guarded: Guarded, control: Guarded, name: str) -> None:
     before = guarded.facts()
-    calm, under = attacked(guarded, name)
-    assert under <= max(3 * calm, FLOOR_MS), (name, calm, under)
+    calm, other, under = attacked(guarded, control, name, SECONDS.get(name, ATTACK_S))
+    assert under <= max(3 * calm, 3 * other, FLOOR_MS), (name, calm, other, under)
     if name in WANTED:
         assert until(lambda: changes(before, guarded.facts()).get(WANTED[name], 0) > 0), name
 

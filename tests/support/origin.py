@@ -42,6 +42,14 @@ def echo(sock: socket.socket, head: bytes, body: bytes) -> None:
     sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
+def large(sock: socket.socket, head: bytes, body: bytes) -> None:
+    """Six megabytes."""
+    piece = b"x" * 60_000
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6000000\r\n\r\n")
+    for _ in range(100):
+        sock.sendall(piece)
+
+
 def dump(sock: socket.socket, head: bytes, body: bytes) -> None:
     """The request's head comes back as the body."""
     echo(sock, head, head)
@@ -164,6 +172,7 @@ BEHAVIOURS = {
     for behaviour in (
         ok,
         echo,
+        large,
         dump,
         hang,
         hang_mid_body,
