@@ -1,8 +1,9 @@
 """PURE. A set of IP prefixes for a million members: sorted arrays of merged ranges.
 
 Adjoining and nested prefixes become one range.  A range takes 8 bytes for IPv4 and 32 for IPv6.
-Large IPv4 sets also have an index of the first 16 bits (257 KiB), which leaves a few ranges to
-search; IPv6 sets have a list of samples, which takes 2 % more.  An address is a number as
+Large sets also have an index, which leaves a few ranges to search: for IPv4 of the first 16 bits
+(257 KiB), for IPv6 of equal parts of what the ranges span that begin with the same 16 bits (half a
+byte to a byte for each range).  An address is a number as
 :func:`lbproxy.guard.addresses.address_number` returns it.
 """
 
@@ -22,8 +23,40 @@ Bounds = tuple[int, int]
 
 _INDEXED = 1024  # ranges from which the index of the first 16 bits pays
 _LOW = (1 << 64) - 1
-_SAMPLED = 64  # one in so many of the first halves of IPv6 ranges is also an int in a list
-_SAMPLE_BYTES = 44  # of such an int, and of its place in the list
+_EACH = 8  # IPv6 ranges in a part of the index, on average
+_TOP = 48  # bits of the first half of an IPv6 address behind its first 16
+
+
+class _Group:
+    """The index of the ranges from ``begin`` to ``end``.
+
+    What they span is divided into parts of ``1 << shift``.  ``parts``: for each the number of
+    ranges that begin before it, and at last ``end``.
+    """
+
+    __slots__ = ("_begin", "_end", "_first", "_shift", "parts")
+
+    def __init__(self, highs: array[int], begin: int, end: int) -> None:
+        self._begin, self._end = begin, end
+        self._first = first = highs[begin]
+        span = highs[end - 1] - first
+        self._shift = shift = max(0, span.bit_length() - ((end - begin) // _EACH).bit_length())
+        count = (span >> shift) + 1
+        self.parts = array("I", bytes(4 * (count + 1)))
+        at = begin
+        for part in range(count):
+            self.parts[part] = at = bisect_left(highs, first + (part << shift), at, end)
+        self.parts[count] = end
+
+    def after(self, highs: array[int], high: int) -> int:
+        """Return how many of all ranges begin at ``high`` or before it."""
+        parts = self.parts
+        part = (high - self._first) >> self._shift
+        if part < 0:
+            return self._begin
+        if part >= len(parts) - 1:
+            return self._end
+        return bisect_right(highs, high, parts[part], parts[part + 1])
 
 
 class PrefixSet:
@@ -34,7 +67,7 @@ class PrefixSet:
 
     __slots__ = (
         *("_firsts", "_lasts", "_index"),
-        *("_highs", "_lows", "_last_highs", "_last_lows", "_samples"),
+        *("_highs", "_lows", "_last_highs", "_last_lows", "_groups"),
     )
 
     def __init__(self, ranges: Iterable[Bounds] = ()) -> None:
@@ -53,7 +86,9 @@ class PrefixSet:
         self._index: array[int] | None = None
         if len(self._firsts) >= _INDEXED:
             self._index = _first_halves(self._firsts)
-        self._samples: list[int] = self._highs[::_SAMPLED].tolist()
+        self._groups: dict[int, _Group] = {}
+        if len(self._highs) >= _INDEXED:
+            self._groups = _groups_of(self._highs)
 
     def __len__(self) -> int:
         return len(self._firsts) + len(self._highs)
@@ -75,12 +110,11 @@ class PrefixSet:
         if number < 0 or not self._highs:
             return False
         high = number >> 64
-        sample = bisect_right(self._samples, high)  # members of arrays cost an object each
-        if not sample:
-            return False
         highs = self._highs
-        end = min(sample * _SAMPLED, len(highs))
-        at = bisect_right(highs, high, (sample - 1) * _SAMPLED, end) - 1
+        group = self._groups.get(high >> _TOP)
+        at = (bisect_right(highs, high) if group is None else group.after(highs, high)) - 1
+        if at < 0:
+            return False
         if highs[at] == high:
             return self._has_low(at, high, number & _LOW)
         last = self._last_highs[at]
@@ -124,9 +158,9 @@ class PrefixSet:
             self._last_highs,
             self._last_lows,
             *((self._index,) if self._index else ()),
+            *(group.parts for group in self._groups.values()),
         )
-        found: int = sum(len(one) * one.itemsize for one in arrays)
-        return found + len(self._samples) * _SAMPLE_BYTES
+        return sum(len(one) * one.itemsize for one in arrays)
 
     def networks(self) -> Iterator[str]:
         """The set as the fewest prefixes, IPv4 first; an address alone has no length."""
@@ -161,4 +195,16 @@ def _first_halves(firsts: array[int]) -> array[int]:
     at = 0
     for half in range(65537):
         found[half] = at = bisect_left(firsts, half << 16, at) if half < 65536 else len(firsts)
+    return found
+
+
+def _groups_of(highs: array[int]) -> dict[int, _Group]:
+    """Return the index of IPv6 ranges, by the first 16 bits of those that begin."""
+    found: dict[int, _Group] = {}
+    begin = 0
+    while begin < len(highs):
+        top = highs[begin] >> _TOP
+        end = bisect_left(highs, (top + 1) << _TOP, begin)
+        found[top] = _Group(highs, begin, end)
+        begin = end
     return found

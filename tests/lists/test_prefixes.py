@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from ipaddress import ip_address, ip_network
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -203,3 +204,24 @@ def test_overlaps(ranges: list[tuple[int, int]], first: int, last: int) -> None:
         low, high = base + min(first, last), base + max(first, last)
         expected = any(one[0] <= high and one[1] >= low for one in inside)
         assert PrefixSet(inside).overlaps((low, high)) is expected
+
+
+def test_large_sets_of_ipv6_that_are_spread_unevenly() -> None:
+    """Few of the first 16 bits, dense and sparse parts, and ranges from one of them to another."""
+    random = Random(7)
+    tops = (0x0, 0x2001, 0x2002, 0x2A00, 0xFFFF)
+    ranges = []
+    for top in tops:
+        for _ in range(600):
+            first = (top << 112) + (random.getrandbits(random.choice((20, 60, 111))) << 1)
+            ranges.append((first, first + random.choice((0, 1 << 10, (1 << 64) - 1, 1 << 80))))
+    ranges.append((0x2003 << 112, (0x29FE << 112) + 5))
+    ranges = [(first, min(last, (1 << 128) - 1)) for first, last in ranges]
+    prefixes = PrefixSet(ranges)
+    merged = RangeSet(ranges)
+    asked = [number + step for one in ranges for number in one for step in (-1, 0, 1)]
+    asked += [(random.getrandbits(16) << 112) + random.getrandbits(112) for _ in range(2000)]
+    asked += [0, (1 << 128) - 1]
+    for number in asked:
+        if 0 <= number < 1 << 128:
+            assert prefixes.has(number) is merged.has(number), hex(number)
