@@ -10,13 +10,29 @@ is refused changes nothing.  Forgetting a key (:mod:`lbproxy.limits.cells`) fill
 from __future__ import annotations
 
 from math import inf
+from typing import Final
 
-from lbproxy.limits.cells import Cells
+from lbproxy.limits.cells import WAYS, Cells
 from lbproxy.limits.rate import Rate
 
-__all__ = ["Buckets"]
+__all__ = ["BucketSlot", "Buckets"]
 
-_EPSILON = 1e-9  # seconds; sums of floats are not exact
+_EPSILON: Final = 1e-9  # seconds; sums of floats are not exact
+
+
+class BucketSlot:
+    """A key whose fingerprint is kept, and where its cell was when it was last looked for.
+
+    ``at`` is a hint: the cell is used only if it still has the name of the key.  Slots hold no
+    count, so several of one key are the same bucket.
+    """
+
+    __slots__ = ("at", "ident", "key")
+
+    def __init__(self, key: str, ident: int) -> None:
+        self.key = key
+        self.ident = ident
+        self.at = WAYS
 
 
 class Buckets:
@@ -25,7 +41,45 @@ class Buckets:
     def __init__(self, cells: Cells, name: str, rate: Rate) -> None:
         self._cells = cells
         self._prefix = name + "\0"
+        self._each = rate.each
+        self._burst = float(rate.burst)
         self.rate = rate
+
+    def slot(self, key: str) -> BucketSlot:
+        """Return a slot for ``key``, which saves the fingerprint and most look-ups."""
+        return BucketSlot(key, self.ident(key))
+
+    def has_one(self, slot: BucketSlot, now: float) -> bool:
+        """Return whether the bucket holds a unit; :meth:`ask` would return 0.0."""
+        at = self._at(slot)
+        if at < 0:
+            return True  # full; a burst is at least one unit
+        owed = self._cells.words[at] - now
+        return owed <= 0.0 or owed + (1.0 - self._burst) * self._each <= _EPSILON
+
+    def take_one(self, slot: BucketSlot, now: float) -> None:
+        """Charge one unit, as :meth:`charge`."""
+        cells = self._cells
+        at = self._at(slot)
+        if at < 0:
+            at = cells.place(slot.ident, now)
+        words = cells.words
+        until = words[at]
+        words[at] = (until if until > now else now) + self._each
+
+    def _at(self, slot: BucketSlot) -> int:
+        """Return the index of the cell; -1 if the key has none.
+
+        A new cell is not kept as a hint: two processes may make one of the same key at the same
+        time, and all must use the one that ``find`` finds.
+        """
+        cells = self._cells
+        if cells.holds(slot.at, slot.ident):
+            return slot.at
+        at = cells.find(slot.ident)
+        if at >= 0:
+            slot.at = at
+        return at
 
     def ident(self, key: str) -> int:
         """Return the argument of the other methods for ``key``."""

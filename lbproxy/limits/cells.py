@@ -15,7 +15,9 @@ Two processes that write a cell in the same microsecond may lose the write of on
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
+
+from lbproxy.compiled import native
 
 __all__ = ["COUNTERS", "KEYS", "WAYS", "Cells", "cell_bytes"]
 
@@ -32,6 +34,7 @@ _BYTES: Final = 8
 _SAMPLE: Final = 4096  # sets that are looked at to estimate how many cells matter
 
 
+@native(allow_interpreted_subclasses=True)
 class Cells:
     """``memory``: zeroed bytes, a power of two of sets of :data:`WAYS` cells; see :meth:`size`.
 
@@ -47,8 +50,8 @@ class Cells:
             raise ValueError("the number of sets is not a power of two")
         self._mask = self._count - 1
         self._row = row
-        self._names = memory.cast("B").cast("Q")
-        self.words = memory.cast("B").cast("d")
+        self._names: memoryview[int] = memory.cast("B").cast("Q")
+        self.words: memoryview[float] = memory.cast("B").cast("d")
         self.dropped = 0
 
     @staticmethod
@@ -85,17 +88,21 @@ class Cells:
         names = self._names[base : base + WAYS].tolist()
         return base + WAYS + names.index(ident) if ident in names else -1
 
+    def holds(self, at: int, ident: int) -> bool:
+        """Return whether the cell of a key is still at the index that :meth:`find` has given."""
+        return self._names[at - WAYS] == ident
+
     def place(self, ident: int, now: float) -> int:
         """Return the index as :meth:`find`, of a new cell if the key has none: all 0."""
         found = self.find(ident)
         if found >= 0:
             return found
         base = (ident & self._mask) * self._row
-        untils = self.words[base + WAYS : base + 2 * WAYS].tolist()
-        least = min(untils)
+        untils: Any = self.words[base + WAYS : base + 2 * WAYS].tolist()  # typed as int
+        least: float = min(untils)
         if least > now:
             self.dropped += 1
-        way = base + untils.index(least)
+        way: int = base + untils.index(least)
         self._names[way] = ident
         for step in range(1, 2 + self.extra):
             self.words[way + step * WAYS] = 0.0
@@ -115,11 +122,12 @@ class Cells:
         step = max(1, self._count // _SAMPLE)
         looked = range(0, self._count, step)
         words, row = self.words, self._row
-        found = sum(
-            until > now
-            for number in looked
-            for until in words[number * row + WAYS : number * row + 2 * WAYS].tolist()
-        )
+        found = 0
+        for number in looked:
+            untils: Any = words[number * row + WAYS : number * row + 2 * WAYS].tolist()
+            for until in untils:
+                if until > now:
+                    found += 1
         return found * self._count // len(looked)
 
 

@@ -119,10 +119,22 @@ class Windows:
     def __init__(self, cells: Cells, name: str, rate: Rate) -> None:
         self.rate = rate
         self._counts = WindowCounts(cells, name, rate.seconds)
-        self.settle = self._counts.settle
-        self.ident = self._counts.ident
-        self.forget = self._counts.forget
-        self.reset = self._counts.ends
+
+    def ident(self, key: str) -> int:
+        """See Buckets."""
+        return self._counts.ident(key)
+
+    def forget(self, ident: int) -> bool:
+        """See Buckets."""
+        return self._counts.forget(ident)
+
+    def reset(self, ident: int, now: float) -> float:
+        """See Buckets."""
+        return self._counts.ends(ident, now)
+
+    def settle(self, ident: int, counts: Mapping[int, float], now: float) -> None:
+        """See :meth:`WindowCounts.settle`."""
+        self._counts.settle(ident, counts, now)
 
     def ask(self, ident: int, cost: float, now: float) -> float:
         """See Buckets."""

@@ -17,7 +17,7 @@ __all__ = ["has_filters", "place_of"]
 def has_filters(phases: Phases) -> bool:
     """Return whether phase ``early`` has hooks that are not those of features."""
     owners = (getattr(hook, "__self__", None) for hook in phases.early)
-    return not all(isinstance(one, Feature) for one in owners)
+    return not all(isinstance(getattr(one, "inner", one), Feature) for one in owners)
 
 
 def place_of(traffic: Any, router: Router) -> tuple[Any, ...]:

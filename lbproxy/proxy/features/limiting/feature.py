@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from attrs import define, frozen
+from attrs import frozen
 
 from lbproxy.errors import ProxyError
 from lbproxy.http.conditional import Conditions
@@ -18,9 +18,16 @@ from lbproxy.http.filter import Phases
 from lbproxy.proxy.feature import Feature, Given
 from lbproxy.proxy.features.conduct import is_error
 from lbproxy.proxy.features.limiting.answered import state_limits
+from lbproxy.proxy.features.limiting.desk import LimitDesk
 from lbproxy.proxy.features.limiting.fitting import names_of, require_fit
-from lbproxy.proxy.features.limiting.limit import LATE, Limit
-from lbproxy.proxy.features.limiting.note import LimitCounters, LimitNote, closes, paces
+from lbproxy.proxy.features.limiting.limit import LATE, Limit, LimitCheck
+from lbproxy.proxy.features.limiting.note import (
+    AcceptedConnection,
+    LimitCounters,
+    LimitNote,
+    closes,
+    paces,
+)
 from lbproxy.proxy.features.limiting.shown import PART, TALLY, gauges_of, sum_of
 from lbproxy.proxy.features.limiting.spec import LimitDeclaration, LimitSpec, limit_words
 from lbproxy.proxy.features.limiting.throttling import LimitThrottles
@@ -117,16 +124,23 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
         self._looks_again = depends and has_filters(phases)
         if self._looks_again:
             phases = phases.after(early=self.look_again)
-        phases = phases.before(early=self.early)
         late = any(one.concurrent or one.unit in LATE for one in self._specs.values())
         paced = self._paces
+        usual = not (self._looks_again or late)
+        first = self._desk() if usual else self
+        phases = phases.before(early=first.early)
         if self.spec.mode != "tcp":
-            phases = phases.after(response=self.response)
+            phases = phases.after(response=first.response)
             if paced:
                 phases = phases.after(server_request=self.throttle_request)
         elif paced:
             phases = phases.after(response=self.throttle_session)
         return phases.after(finish=self.finish) if late else phases
+
+    def _desk(self) -> LimitDesk:
+        return LimitDesk(
+            self, None if self._routes else self._unconditional, self._now, self._states
+        )
 
     def attach(self, owner: Frontend) -> None:
         """See :class:`Feature`."""
@@ -147,7 +161,7 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
 
         Charging may fail if a limit is ``concurrent``; ``info.release`` gives its places back.
         """
-        context = _Accepted(info.client_ip, self._owner.name, self._owner)
+        context = AcceptedConnection(info.client_ip, self._owner.name, self._owner)
         note = LimitNote([], [], None, info.client_ip)
         for one in self._gates:
             if one.conditions is None or one.conditions.hold(context):
@@ -171,7 +185,7 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
         if self._looks_again:
             traffic.vars = traffic.vars or {}
             traffic.vars[_PLACE] = place_of(traffic, self._owner.router)
-        return self._apply(traffic, self._of(traffic))
+        return self.apply(traffic, self.limits_of(traffic))
 
     def look_again(self, traffic: Any) -> Any:
         """Apply the limits of the place that filters of phase ``early`` have led a request to."""
@@ -180,9 +194,10 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
             return None
         before = _note_of(traffic)
         known = [] if before is None else [one.limit for one in before.asked]
-        return self._apply(traffic, [one for one in self._of(traffic) if one not in known])
+        return self.apply(traffic, [one for one in self.limits_of(traffic) if one not in known])
 
-    def _apply(self, traffic: Any, limits: Sequence[Limit]) -> Any:
+    def apply(self, traffic: Any, limits: Sequence[Limit]) -> Any:
+        """Pass, delay or refuse a request or a session that ``limits`` hold for."""
         note = LimitNote([], [], None, traffic.client_ip)
         for limit in limits:
             note.asked += self._ask(limit, traffic)
@@ -211,8 +226,14 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
             raise verdict
         return verdict
 
-    def _of(self, traffic: Any) -> Sequence[Limit]:
-        """The limits of ``traffic``, each once."""
+    def note(self, traffic: Any, passed: list[LimitCheck]) -> None:
+        """Keep what a request was charged to, for :meth:`response`."""
+        if traffic.vars is None:
+            traffic.vars = {}
+        traffic.vars[_NOTE] = LimitNote(passed, [], None, traffic.client_ip)
+
+    def limits_of(self, traffic: Any) -> Sequence[Limit]:
+        """Return the limits of ``traffic``, each once."""
         further: Sequence[Limit] = ()
         if self._routes:
             route = self._owner.router.match(traffic)
@@ -246,7 +267,8 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
         note = _note_of(traffic)
         if note is None:
             if traffic.request is not None and traffic.t_header < 0:
-                self._charge_bad_head(traffic)
+                always = [one.limit for one in self._uses if one.conditions is None]
+                self._charge_bad_head(traffic, always)
             return
         self._give_back(note)
         self._running.pop(traffic, None)
@@ -292,23 +314,6 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
         if self._running:
             self._timer.set(_EVERY)
 
-    def _charge_bad_head(self, traffic: Any) -> None:
-        """Charge the response to something that is no request: an error of its address.
-
-        Only to limits without conditions whose key needs no request; not to trusted proxies, whose
-        client is unknown.
-        """
-        if not is_error(traffic) or not self._owner.is_direct(traffic.client_ip):
-            return
-        now = self._now()
-        for use in self._uses:
-            limit = use.limit
-            known = limit.key.variables <= {"client_ip", "frontend"}
-            if limit.spec.unit == "errors" and use.conditions is None and known:
-                for one in self._ask(limit, traffic):
-                    if one.method is not None:
-                        limit.charge(one, 1.0, now)
-
     # -- what is shown --------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
@@ -337,16 +342,6 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
     def show_gauges(self, total: dict[str, Any]) -> None:
         """See :class:`Feature`."""
         self._elsewhere = total
-
-
-@define
-class _Accepted:
-    """A connection, for the key and the conditions of a limit."""
-
-    client_ip: str
-    frontend_name: str
-    frontend: Any
-    request: None = None
 
 
 def _note_of(traffic: Any) -> LimitNote | None:

@@ -45,7 +45,8 @@ def prefix_of(ip: str, lengths: tuple[int, int]) -> str:
 
 
 class Key:
-    """``variables``: the names in the text.  Raises ValueError as :class:`Template`.
+    """``variables``: the names in the text.  ``is_address``: it is the client's address alone.
+    Raises ValueError as :class:`Template`.
 
     Values that mean the same to servers are one key: a path in another spelling, a host with a
     port, escapes in the query.
@@ -72,7 +73,7 @@ class Key:
             raise ValueError("an empty key limits nobody")
         self.variables = frozenset(found)
         self._fields = list(dict.fromkeys(self._fields))
-        self._address = text == "{client_ip}"
+        self.is_address = text == "{client_ip}"
         self._secret = bool(self._fields)
 
     def all_of(self, traffic: Any) -> list[str]:
@@ -82,11 +83,14 @@ class Key:
         values, because servers do not agree which one counts.  Raises ProxyError BAD_REQUEST for
         more than :data:`MOST`, and for an ambiguous path.
         """
-        if self._address:
+        if self.is_address:
             return [prefix_of(traffic.client_ip, self._lengths)]
         if not self._fields:
             return [self._render(traffic)]
         values = [_values(traffic.request, name) for name in self._fields]
+        if len(values) == 1 and len(values[0]) == 1:
+            self._chosen = {self._fields[0]: values[0][0]}
+            return [self._render(traffic)]
         if prod(map(len, values)) > MOST:
             raise ProxyError(Kind.BAD_REQUEST, f"{{{self._fields[0]}}} has too many values")
         keys: dict[str, None] = {}
@@ -97,14 +101,14 @@ class Key:
 
     def written(self, text: str) -> str:
         """Return the key that people write as ``text``: an address, or the text of the key."""
-        return prefix_of(text, self._lengths) or text if self._address else text
+        return prefix_of(text, self._lengths) or text if self.is_address else text
 
     def _render(self, traffic: Any) -> str:
         return self._template.render(traffic).strip().decode("utf-8", "replace")
 
     def shown(self, key: str) -> str:
         """Return a key for people: one from a header, a cookie or the query is cut short."""
-        if self._address and len(key) == 32 and "." not in key:
+        if self.is_address and len(key) == 32 and "." not in key:
             return ":".join(key[at : at + 4].lstrip("0") or "0" for at in range(0, 32, 4))
         return key[:_SHOWN] + "…" if self._secret and len(key) > _SHOWN else key
 
@@ -122,7 +126,7 @@ class FunctionKey(Key):
     def __init__(self, function: Callable[[Any], Any], lengths: tuple[int, int]) -> None:
         super().__init__("{client_ip}", lengths)
         self.variables = TCP_VARIABLES  # it may be asked about sessions
-        self._address = False
+        self.is_address = False
         self._secret = True
         self._function = function
 
@@ -151,6 +155,8 @@ def _values(request: Any, variable: str) -> list[bytes]:
 
 
 def _unquoted(text: bytes) -> bytes:
+    if text.find(b"%") < 0 and text.find(b"+") < 0:
+        return text
     return unquote_to_bytes(text.replace(b"+", b" "))
 
 

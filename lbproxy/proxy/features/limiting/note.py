@@ -10,7 +10,7 @@ from attrs import define
 from lbproxy.proxy.feature import counted
 from lbproxy.proxy.features.limiting.limit import Limit, LimitCheck
 
-__all__ = ["LimitCounters", "LimitNote", "LimitTally", "closes", "paces"]
+__all__ = ["AcceptedConnection", "LimitCounters", "LimitNote", "closes", "paces"]
 
 
 @define(eq=False)
@@ -22,16 +22,6 @@ class LimitCounters:
         "Requests delayed by a rate limit, and traffic paused by one of bytes."
     )
     limit_logged: int = counted("Requests beyond a rate limit with the action log.")
-
-
-@define
-class LimitTally:
-    """The effects of one limit."""
-
-    asked: int = 0
-    refused: int = 0
-    delayed: int = 0
-    logged: int = 0
 
 
 @define
@@ -48,6 +38,16 @@ class LimitNote:
     request: Callable[[], str] = str
     paid: int = 0
     throttle: Any = None
+
+
+@define
+class AcceptedConnection:
+    """A connection, for the key and the conditions of a limit."""
+
+    client_ip: str
+    frontend_name: str
+    frontend: Any
+    request: None = None
 
 
 def closes(limit: Limit) -> bool:

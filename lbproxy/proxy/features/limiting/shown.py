@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import asdict
-
 from lbproxy.proxy.adminpart import AdminPart, Column, Many
 from lbproxy.proxy.features.limiting.limit import Limit
-from lbproxy.proxy.features.limiting.note import LimitTally
+from lbproxy.proxy.features.limiting.tally import LimitTally
 
 __all__ = ["PART", "TALLY", "gauges_of", "sum_of"]
 
@@ -18,7 +16,7 @@ TALLY = ("asked", "refused", "delayed", "logged", "waiting")
 def gauges_of(tally: LimitTally, limit: Limit) -> dict[str, Any]:
     """Return the numbers of one limit in this process."""
     return {
-        **asdict(tally),
+        **tally.numbers(),
         "waiting": sum(limit.waiting.values()) + limit.held,
         "refused_keys": dict(limit.refused),
     }

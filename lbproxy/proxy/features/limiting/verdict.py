@@ -14,9 +14,11 @@ from twisted.python.failure import Failure
 
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.net.timers import TimerWheel
+from lbproxy.proxy.features.conduct import is_error
 from lbproxy.proxy.features.holding import HELD, hold
 from lbproxy.proxy.features.limiting.limit import Limit, LimitCheck
-from lbproxy.proxy.features.limiting.note import LimitCounters, LimitNote, LimitTally
+from lbproxy.proxy.features.limiting.note import LimitCounters, LimitNote
+from lbproxy.proxy.features.limiting.tally import LimitTally
 from lbproxy.proxy.ratelog import Quiet
 
 if TYPE_CHECKING:
@@ -176,3 +178,18 @@ class LimitVerdicts:
         for one in held:
             if one.at_once is not None:
                 one.at_once.give_back(one.key)
+
+    def _charge_bad_head(self, traffic: Any, limits: Sequence[Limit]) -> None:
+        """Charge the response to something that is no request: an error of its address.
+
+        Only to limits of errors whose key needs no request; not to trusted proxies, whose client is
+        unknown.
+        """
+        if not is_error(traffic) or not self._owner.is_direct(traffic.client_ip):
+            return
+        now = self._now()
+        for limit in limits:
+            if limit.spec.unit == "errors" and limit.key.variables <= {"client_ip", "frontend"}:
+                for one in self._ask(limit, traffic):
+                    if one.method is not None:
+                        limit.charge(one, 1.0, now)
