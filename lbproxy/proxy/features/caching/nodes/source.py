@@ -63,7 +63,8 @@ class NodesCacheSource(CacheSource):
         if other is not None and is_reduced(key) and not same_url(cache, other.stored, sink):
             other = None
         if other is None and found:
-            parts = answer_parts(cache, cache.store.memory.lookup(key), asked, sink)
+            known = [*found, *(cache.store.select(key) or ())]  # none if purges may be unknown
+            parts = answer_parts(cache, known, asked, sink)
             if parts is not None:
                 return parts
         if other is not None:
