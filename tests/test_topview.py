@@ -177,7 +177,7 @@ def test_alerts_and_trouble() -> None:
 def test_servers_that_the_state_leaves_out_are_counted() -> None:
     one = state(count=3)
     one["backends"]["app"]["servers"] = 5003
-    assert "5,000 in large backends are left out" in screen(view(one))[-1]
+    assert "5,000 in large backends are omitted" in screen(view(one))[-1]
 
 
 def test_servers_of_large_backends_are_asked_for() -> None:
@@ -200,7 +200,7 @@ def test_servers_of_large_backends_are_asked_for() -> None:
     assert len(one["servers"]) == 3 + LARGE
     made = view(one)
     assert "big/s0" in "\n".join(screen(made))
-    assert "3,000 in large backends are left out" in screen(made)[-1]
+    assert "3,000 in large backends are omitted" in screen(made)[-1]
 
 
 def test_keys() -> None:

@@ -23,7 +23,7 @@ from lbproxy.config.units import parse_name
 __all__ = ["Identity", "Role", "TokenError", "Tokens"]
 
 SHORTEST = 16
-"""Characters in the shortest token taken."""
+"""Minimum length of a token in characters."""
 
 _LINE = re.compile(r"(\S+)\s+(\S+)\s+(\S+)")
 _HASHED = re.compile(r"sha256:([0-9a-f]{64})")
@@ -66,9 +66,9 @@ class TokenError(ValueError):
 class Tokens:
     """A token file: ``ROLE NAME TOKEN`` on each line, ``#`` begins a comment.
 
-    ``ROLE`` is ``read`` or ``write``; ``NAME`` is for the logs; ``TOKEN`` has at least 16
-    characters, or is ``sha256:`` and the hexadecimal SHA-256 of the token, so that the file tells
-    nobody the token itself.
+    ``ROLE`` is ``read`` or ``write``. ``NAME`` appears in the logs. ``TOKEN`` has at least 16
+    characters, or is ``sha256:`` and the hexadecimal SHA-256 of the token, so that the file does
+    not reveal the token itself.
     """
 
     def __init__(self, known: tuple[tuple[bytes, Identity], ...] = ()) -> None:
@@ -76,19 +76,19 @@ class Tokens:
 
     @classmethod
     def load(cls, path: str) -> Tokens:
-        """Read the file.  Raises :class:`TokenError`."""
+        """Read the file. Raises :class:`TokenError`."""
         try:
             mode = Path(path).stat().st_mode
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise TokenError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
         if mode & stat.S_IROTH:
-            raise TokenError(f"{path}: everybody on this machine can read it: chmod o-rwx {path}")
+            raise TokenError(f"{path}: all users of this machine can read it: chmod o-rwx {path}")
         return cls.parse(text, path)
 
     @classmethod
     def parse(cls, text: str, path: str = "<tokens>") -> Tokens:
-        """The tokens in ``text``; ``path`` is how errors call it.  Raises :class:`TokenError`."""
+        """Return the tokens in ``text``. ``path``: name in errors. Raises :class:`TokenError`."""
         known: list[tuple[bytes, Identity]] = []
         names: set[str] = set()
         for number, line in enumerate(text.splitlines(), 1):
@@ -102,7 +102,7 @@ class Tokens:
             names.add(identity.name)
             known.append((digest, identity))
         if not known:
-            raise TokenError(f"{path}: no token in it; a line is ROLE NAME TOKEN")
+            raise TokenError(f"{path}: contains no token; a line is ROLE NAME TOKEN")
         return cls(tuple(known))
 
     def identify(self, token: bytes) -> Identity | None:

@@ -43,9 +43,12 @@ PATIENCE = 60.0
 """Seconds from the end of a response, or from the accept, to the end of the next request."""
 
 UNKNOWN_MAX = 8
-"""Requests without a valid token after which a connection ends: more cost a handshake each."""
+"""Number of requests without a valid token after which a connection is closed, so that each further
+guess costs a handshake.
+"""
 
-_LINGER = 16 * 1024 * 1024  # bytes of a refused body that are read, so that the client sees why
+# maximum bytes of a refused body that are read, so that the client sees the response
+_LINGER = 16 * 1024 * 1024
 
 
 class AdminChannel(HTTPChannel):
@@ -53,11 +56,11 @@ class AdminChannel(HTTPChannel):
 
     transport: Any
     maxHeaders = 100
-    role = Role.NONE  # of the last caller
+    role = Role.NONE  # role of the last caller
     ip = ""  # see :func:`address_of`
     unknown = 0  # requests of callers that could not be identified
     refusing = -1  # bytes of a refused body still to be discarded; negative: not refusing
-    _turn: Any = None  # when the next request is read
+    _turn: Any = None  # the pending call that reads the next request
 
     def __init__(self, factory: AdminFactory) -> None:
         super().__init__()
@@ -69,7 +72,7 @@ class AdminChannel(HTTPChannel):
 
     @property
     def known(self) -> bool:
-        """True if it has carried a request of a caller with a role."""
+        """True if the connection has carried a request of a caller with a role."""
         return self.role is not Role.NONE
 
     def connectionMade(self) -> None:
@@ -104,7 +107,7 @@ class AdminChannel(HTTPChannel):
 
     def requestDone(self, request: Any) -> None:
         """Read the next request in another turn, so that traffic is served in between."""
-        held, self._dataBuffer = self._dataBuffer, []  # Twisted would process it now
+        held, self._dataBuffer = self._dataBuffer, []  # Twisted would process the next request now
         super().requestDone(request)
         if self.persistent and self.refusing < 0:
             self._handlingRequest = True  # keeps bytes that arrive in the meantime
@@ -187,9 +190,7 @@ class AdminChannel(HTTPChannel):
 
 
 def address_of(transport: Any) -> str:
-    """Return the client's IP address; "" on Unix sockets and on loopback, where it limits
-    nobody.
-    """
+    """Return the client's IP address; "" for Unix sockets and loopback, which have no limit."""
     host = str(getattr(transport.getPeer(), "host", None) or "")
     return "" if is_loopback(host) else host
 
@@ -212,7 +213,7 @@ class AdminFactory(Factory):
         return AdminChannel(self)
 
     def _make_room(self) -> bool:
-        """Abort the oldest connection of an unknown caller; return False if there is none."""
+        """Abort the oldest connection of an unknown caller. Return False if none exists."""
         for channel in self.channels:
             if not channel.known:
                 self._abort(channel)
@@ -243,7 +244,7 @@ class AdminFactory(Factory):
             n=PER_ADDRESS,
             ip=ip,
         )
-        lowest = min(same, key=lambda one: one.role)  # the first of equals is the oldest
+        lowest = min(same, key=lambda one: one.role)  # the first of equal ones is the oldest
         self._abort(lowest if lowest.role < Role.WRITE else newest)
 
     def _abort(self, channel: AdminChannel) -> None:

@@ -14,7 +14,7 @@ __all__ = ["Door", "is_loopback"]
 
 
 class Door:
-    """One address of the admin API, and its access rules (see :mod:`lbproxy.admin.auth`)."""
+    """One address of the admin API with its access rules (see :mod:`lbproxy.admin.auth`)."""
 
     def __init__(
         self, spec: AdminSpec, tokens: Tokens | None, tls: ServerContextFactory | None
@@ -24,8 +24,8 @@ class Door:
         self.tokens = tokens
         self.tls = tls
         self.bound: Bound | None = None
-        self.announced = False  # the log has its address
-        self.factory: Any = None  # once it is bound
+        self.announced = False  # for the log message with its address
+        self.factory: Any = None  # set once it is bound
 
     @property
     def address(self) -> Address | None:
@@ -39,12 +39,12 @@ class Door:
 
     @property
     def loopback(self) -> bool:
-        """Only programs on this machine come here."""
+        """True if only programs on this machine can connect."""
         address = self.spec.address
         return address is not None and address.kind == "tcp" and is_loopback(address.host)
 
     def who(self, certificate: str, token: bytes | None, uid: int | None = None) -> Identity:
-        """Return the caller with this token (None: without) and certificate ("": without).
+        """Return the caller with this token (None if absent) and certificate ("" if absent).
 
         ``uid``: the user of the process at the other end of a Unix socket, None if unknown.
         """

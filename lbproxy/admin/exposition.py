@@ -42,12 +42,12 @@ class Family:
 
     @property
     def shown(self) -> str:
-        """The name that queries use: a counter's ends in ``_total``."""
+        """Return the name that queries use; a counter's ends in ``_total``."""
         return f"{self.name}_total" if self.kind == "counter" else self.name
 
 
 def labels(**values: str) -> str:
-    """``{name="value",...}``."""
+    """Return the labels as ``{name="value",...}``."""
     return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in values.items()) + "}"
 
 
@@ -56,7 +56,7 @@ def _escape(value: str) -> str:
 
 
 def accepts_openmetrics(accept: str) -> bool:
-    """Return whether an ``Accept`` header asks for OpenMetrics, as Prometheus does."""
+    """Return whether an ``Accept`` header requests OpenMetrics, as Prometheus does."""
     for part in accept.split(","):
         media, *parameters = (word.strip() for word in part.split(";"))
         if media.lower() == "application/openmetrics-text":
@@ -65,7 +65,7 @@ def accepts_openmetrics(accept: str) -> bool:
 
 
 def render(families: Iterable[Family], *, openmetrics: bool) -> Iterator[bytes]:
-    """The text, in pieces of a bounded number of lines."""
+    """Yield the text in pieces of a bounded number of lines."""
     for family in families:
         name = family.name if openmetrics else family.shown
         help = _escape(family.help) if openmetrics else family.help.replace("\\", r"\\")

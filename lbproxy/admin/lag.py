@@ -10,11 +10,11 @@ __all__ = ["Lag"]
 EVERY = 0.5
 """Seconds between two measurements."""
 
-_KEEP = 120  # measurements: a minute
+_KEEP = 120  # measurements in a minute
 
 
 class Lag:
-    """Sets a timer again and again, and sees how late it comes.  ``reactor``: IReactorTime."""
+    """Measures the delay of a periodic timer. ``reactor``: IReactorTime."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -23,7 +23,7 @@ class Lag:
         self._seen: deque[float] = deque(maxlen=_KEEP)
 
     def start(self) -> None:
-        """Measure from now on."""
+        """Start measuring."""
         if self._call is None:
             self._set()
 
@@ -35,12 +35,12 @@ class Lag:
 
     @property
     def last(self) -> float:
-        """Seconds, at the last measurement."""
+        """Delay at the last measurement, in seconds."""
         return self._seen[-1] if self._seen else 0.0
 
     @property
     def worst(self) -> float:
-        """Seconds, the most of the last minute."""
+        """Maximum delay within the last minute, in seconds."""
         return max(self._seen, default=0.0)
 
     def _set(self) -> None:

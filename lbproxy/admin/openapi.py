@@ -1,4 +1,4 @@
-"""CONTROL. The OpenAPI 3.1 document, made from the routes that are served.
+"""CONTROL. The OpenAPI 3.1 document, generated from the routes.
 
 https://spec.openapis.org/oas/v3.1.0
 """
@@ -25,19 +25,19 @@ _ERROR = object_(
 
 _ERRORS = {
     "400": "The request is invalid; the message gives the reason",
-    "401": "A token is needed, or this one is not known",
-    "403": "Your role does not allow it, or the request looks like another site's",
-    "404": "There is no such thing; `nearest` has names that exist",
-    "405": "Another method is needed; see `Allow`",
-    "409": "It cannot be done as things are",
+    "401": "A token is required, or the token is unknown",
+    "403": "The role does not allow the request, or it may come from another site",
+    "404": "Not found; `nearest` has names that exist",
+    "405": "The method is not allowed; see `Allow`",
+    "409": "The present state does not allow the request",
     "413": "The body is too long",
-    "421": "The Host is not one of ours",
+    "421": "The Host header is not accepted",
     "503": "Too many streams are open, or lbproxy is not ready",
 }
 
 
 def document(routes: Iterable[APIRoute], parts: Iterable[Part]) -> dict[str, Any]:
-    """The document for ``routes``; each is tagged with the part it belongs to."""
+    """Return the document for ``routes``, each tagged with its part."""
     owner = {id(route): part.name for part in parts for route in part.routes}
     paths: dict[str, Any] = {}
     for route in routes:

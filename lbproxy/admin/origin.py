@@ -1,4 +1,4 @@
-"""CONTROL. From where admin requests may come: rules against pages of other sites in a browser.
+"""CONTROL. The allowed origins of admin requests: rules against pages of other sites in a browser.
 
 1.  ``Host`` must be localhost, an IP address or a name in ``admin_hosts``, unless the caller has
     proven its identity. This stops DNS rebinding: a page whose name resolves to the admin address.
@@ -18,11 +18,11 @@ from lbproxy.guard.addresses import address_number
 __all__ = ["check_change", "check_host"]
 
 Header = Callable[[str], str]
-"""The value of a request header by its name, "" without it."""
+"""Returns the value of a request header by its name, "" if absent."""
 
 
 def check_host(value: str, names: Collection[str]) -> None:
-    """Check ``Host`` of a caller whose identity is not proven.  Raises :class:`APIError` 421."""
+    """Check ``Host`` of a caller whose identity is not proven. Raises :class:`APIError` 421."""
     name = _host_name(value)
     if name == "localhost" or name in names or address_number(name) >= 0:
         return
@@ -31,7 +31,7 @@ def check_host(value: str, names: Collection[str]) -> None:
 
 
 def check_change(header: Header, route: APIRoute, *, token: bool) -> None:
-    """Check a request that changes something.  ``token``: it carries one.
+    """Check a request that changes something. ``token``: the request has a token.
 
     Raises :class:`APIError` 403 or 415.
     """

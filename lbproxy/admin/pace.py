@@ -13,17 +13,18 @@ from lbproxy.admin.auth import Role
 __all__ = ["ADDRESSES", "LONGEST", "AddressPaces", "Pace", "paces"]
 
 LONGEST = 5.0
-"""Seconds that a request waits at most; one that would wait longer is refused (429)."""
+"""Maximum wait of a request in seconds. A request that would wait longer is refused (429)."""
 
 ADDRESSES = 1000
-"""Client addresses that are remembered; the one seen least recently is forgotten first."""
+"""Maximum number of client addresses stored. The least recently seen one is dropped first."""
 
 _SMOOTH = 0.2  # weight of the last request in the expected cost
 _SHARES = {Role.NONE: (0.05, 0.05), Role.READ: (0.15, 0.2), Role.WRITE: (0.3, 0.5)}
 
 
 class Pace:
-    """``share``: of the time, on average; ``burst``: seconds that may be used at once.
+    """A budget of time. ``share``: average share of the time; ``burst``: seconds that may be used
+    at once.
 
     A request calls :meth:`reserve` before its work, :meth:`spent` after it, and :meth:`more` for
     work that follows in later turns of the reactor.
@@ -33,13 +34,13 @@ class Pace:
         self._now = now
         self._share = share
         self._burst = burst
-        self._debt = 0.0  # seconds used and not paid back yet
+        self._debt = 0.0  # seconds used beyond the share
         self._paid = now()
-        self._expected = 0.0  # seconds of one request
+        self._expected = 0.0  # expected seconds of one request
 
     def reserve(self) -> float:
-        """Return the seconds to wait before the work may begin; more than :data:`LONGEST` reserves
-        nothing.
+        """Return the seconds to wait before the work may start. A result above :data:`LONGEST`
+        reserves nothing.
         """
         now = self._now()
         self._debt = max(0.0, self._debt - (now - self._paid) * self._share)
@@ -50,12 +51,12 @@ class Pace:
         return wait
 
     def spent(self, seconds: float) -> None:
-        """Account for the work of a request, in place of what was reserved for it."""
+        """Charge the time of a request, in place of the reserved time."""
         self._debt += seconds - self._expected
         self._expected += _SMOOTH * (seconds - self._expected)
 
     def more(self, seconds: float) -> None:
-        """Account for further work of a request."""
+        """Charge further work of a request."""
         self._debt += seconds
 
 
@@ -65,14 +66,14 @@ def paces(now: Callable[[], float]) -> dict[Role, Pace]:
 
 
 class AddressPaces:
-    """The paces of client addresses.  Operators (role ``write``) have none."""
+    """The paces of client addresses. Operators (role ``write``) are not limited."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._known: dict[tuple[Role, str], Pace] = {}  # least recently used first
 
     def of(self, role: Role, ip: str) -> list[Pace]:
-        """Return the pace of callers with ``role`` at ``ip``; [] if nothing limits them."""
+        """Return the paces for callers with ``role`` at ``ip``; [] if they are not limited."""
         if not ip or role >= Role.WRITE:
             return []
         key = (role, ip)

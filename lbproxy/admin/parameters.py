@@ -79,5 +79,5 @@ def _no_constant(name: str) -> None:
 
 
 def whole_number(text: str) -> int:
-    """Return a header's value as a number from 0; 0 if it is none."""
+    """Return a header's value as a number from 0; 0 if it is not a number."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0

@@ -1,4 +1,4 @@
-"""CONTROL. Reloads requested by the API. Requests that come close together are one reload."""
+"""CONTROL. Reloads requested by the API. Requests in close succession share one reload."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from twisted.internet.defer import Deferred
 
 __all__ = ["Reloads"]
 
-_REST = 10.0  # a reload begins when so many times the duration of the last one has passed
-_LONGEST = 2.0  # seconds that it waits at most
+_REST = 10.0  # pause between reloads, as a multiple of the last one's duration
+_LONGEST = 2.0  # maximum pause in seconds
 
 
 class Reloads:
-    """``balancer``: the :class:`lbproxy.service.LoadBalancer`.  ``reactor``: IReactorTime."""
+    """Runs reloads. ``balancer``: the :class:`lbproxy.service.LoadBalancer`. ``reactor``:
+    IReactorTime.
+    """
 
     def __init__(self, balancer: Any, reactor: Any) -> None:
         self._balancer = balancer
         self._reactor = reactor
-        self._waiting: dict[bool, list[Deferred[Any]]] = {}  # by ``dry_run``
+        self._waiting: dict[bool, list[Deferred[Any]]] = {}  # waiting reloads by ``dry_run``
         self._not_before = 0.0
         self._call: Any = None
 
     def reload(self, *, dry_run: bool) -> Deferred[Any]:
-        """Read the configuration again, now or soon; fires with the report.
+        """Read the configuration again, now or soon. The Deferred fires with the report.
 
-        Requests that come while one waits get the report of that one, which reads the file after
+        Requests that arrive while one waits get the same report. The reload reads the file after
         all of them.
         """
         done: Deferred[Any] = Deferred()
@@ -38,7 +40,7 @@ class Reloads:
         return done
 
     def stop(self) -> None:
-        """Reload no more; requests that wait are not answered."""
+        """Stop reloading. Waiting requests get no answer."""
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
@@ -53,5 +55,5 @@ class Reloads:
         self._not_before = end + (end - start) * _REST
         for report, some in reports:
             for done in some:
-                if not done.called:  # its client is gone
+                if not done.called:  # its client has disconnected
                     done.callback(report)

@@ -41,7 +41,7 @@ __all__ = ["BODY", "SECURITY", "AdminRequest", "to_json"]
 _quiet = Quiet(Logger())
 
 BODY = 64 * 1024
-"""Bytes of the largest request body."""
+"""Maximum size of a request body in bytes."""
 
 _PEER_CREDENTIALS: int | None = getattr(socket, "SO_PEERCRED", None)  # Linux
 _CREDENTIALS = Struct("iII")  # struct ucred: pid, uid, gid
@@ -96,7 +96,7 @@ class AdminRequest(Request):
         wait = self._reserve(admin, who.role, channel.ip)
         if wait > LONGEST:
             self.setHeader("Retry-After", str(round(wait)))
-            self._refuse(APIError(429, "there are too many requests: ask less often"))
+            self._refuse(APIError(429, "too many requests: send them less often"))
         elif wait > 0:
             call = admin.reactor.callLater(wait, self._paced, who)
             self.notifyFinish().addErrback(lambda _: call.active() and call.cancel())
@@ -106,7 +106,7 @@ class AdminRequest(Request):
     def _reserve(self, admin: AdminView, role: Role, ip: str) -> float:
         """Return the seconds to wait.
 
-        An address that asks too much reserves nothing of its role.
+        An address above its limit reserves nothing from its role's budget.
         """
         self._paces = [*admin.address_paces.of(role, ip), admin.paces[role]]
         wait = 0.0
@@ -142,10 +142,10 @@ class AdminRequest(Request):
             self.failed(Failure())
 
     def _wait(self, result: Awaitable[Any]) -> None:
-        """Send ``result`` once it is there.
+        """Send ``result`` when it is available.
 
-        A client that leaves stops a read. A change continues, because a part of it may have taken
-        effect, and is recorded with its outcome.
+        A disconnect of the client cancels a read. A change continues, because a part of it may have
+        taken effect, and is recorded with its outcome.
         """
         waiting: Deferred[Any] = (
             result if isinstance(result, Deferred) else ensureDeferred(result)  # type: ignore[arg-type]
@@ -200,7 +200,9 @@ class AdminRequest(Request):
         return content.read() if content is not None else b""
 
     def _certificate(self) -> str:
-        """Return the name in the client's certificate, which the handshake verified; "" without."""
+        """Return the name in the client's certificate, which the handshake verified; "" without
+        one.
+        """
         transport: Any = self.channel.transport if self.channel is not None else None
         get = getattr(transport, "getPeerCertificate", None)
         certificate = get() if get is not None else None
@@ -208,7 +210,7 @@ class AdminRequest(Request):
 
     @staticmethod
     def _is_public(admin: AdminView, method: str, path: str) -> bool:
-        """Return whether ``admin_public`` opens this path to everybody."""
+        """Return whether ``admin_public`` opens this path to callers without a token."""
         return method in ("GET", "HEAD") and any(
             route.path == path for route in admin.table.routes if route.public in admin.public
         )

@@ -1,9 +1,9 @@
 """CONTROL. The contribution of a feature to the admin API: routes, state, metrics, dashboard
 panels.
 
-A :class:`Part` is all of that in one object; :data:`lbproxy.admin.parts.PARTS` lists them. An
-:class:`APIRoute` is the single source for what is served under a path, for what is checked before
-its handler is called, and for the OpenAPI document.
+A :class:`Part` contains all of these; :data:`lbproxy.admin.parts.PARTS` lists the parts. An
+:class:`APIRoute` is the single source for the handler of a path, the checks before its call, and
+the OpenAPI document.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 
 
 class APIError(Exception):
-    """A request that is refused: ``status``, words for people, and ``nearest`` names that exist."""
+    """A refused request: ``status``, a text for people, and ``nearest`` names that exist."""
 
     def __init__(self, status: int, message: str, nearest: Iterable[str] = ()) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class APIError(Exception):
         self.nearest = list(nearest)
 
     def as_dict(self) -> dict[str, Any]:
-        """The body of the answer."""
+        """Return the body of the response."""
         error: dict[str, Any] = {"status": self.status, "message": self.message}
         if self.nearest:
             error["nearest"] = self.nearest
@@ -71,7 +71,7 @@ class APICall:
     query: Mapping[str, Any] = field(factory=dict)
     body: Any = None
     accept: str = ""
-    last_event: int = 0  # Last-Event-ID of a client that comes back to a stream
+    last_event: int = 0  # Last-Event-ID of a client that resumes a stream
     changes: list[str] = field(factory=list)
 
     @property
@@ -129,9 +129,10 @@ class APIRoute:
 
 @frozen
 class Panel:
-    """A table on the dashboard:
+    """A table on the dashboard.
 
-    ``rows`` names the object in the state (``GET /api/v1/state``) with them by name.
+    ``rows`` is the name of the object in the state (``GET /api/v1/state``) that contains the rows
+    by name.
     """
 
     title: str
@@ -170,11 +171,11 @@ class RouteTable:
                 raise ValueError(f"{route.method} {route.path} appears twice")
             seen.add(key)
             self._by_length.setdefault(len(route.segments), []).append(route)
-        for some in self._by_length.values():  # words before names
+        for some in self._by_length.values():  # fixed segments before names
             some.sort(key=lambda route: [part.startswith("{") for part in route.segments])
 
     def match(self, method: str, path: str) -> tuple[APIRoute, dict[str, str]]:
-        """The route and the names in its path.
+        """Return the route and the names in its path.
 
         Raises :class:`APIError` 404, and 405 with :attr:`Allowed.methods`.
         """
@@ -198,10 +199,10 @@ class RouteTable:
 
 
 class WrongMethod(APIError):
-    """405; ``allowed`` are the methods that would do."""
+    """A 405 error. ``allowed`` are the accepted methods."""
 
     def __init__(self, method: str, allowed: list[str]) -> None:
-        super().__init__(405, f"{method[:20]} cannot be used here; allowed: {', '.join(allowed)}")
+        super().__init__(405, f"{method[:20]} is not allowed here; allowed: {', '.join(allowed)}")
         self.allowed = allowed
 
 
@@ -218,7 +219,7 @@ def _fits(segments: tuple[str, ...], parts: list[str]) -> dict[str, str] | None:
 
 
 def find(things: Mapping[str, Any], name: str, what: str) -> Any:
-    """``things[name]``, or a 404 that says what there is."""
+    """Return ``things[name]``. Raises a 404 error that lists similar names."""
     try:
         return things[name]
     except KeyError:
@@ -229,14 +230,14 @@ def find(things: Mapping[str, Any], name: str, what: str) -> Any:
 
 
 PAGE: Mapping[str, Schema] = {
-    "limit": integer("most items in the answer", 1, 1000, 100),
-    "offset": integer("items left out before the first", 0, 10_000_000, 0),
+    "limit": integer("maximum number of items in the response", 1, 1000, 100),
+    "offset": integer("number of items to skip", 0, 10_000_000, 0),
 }
-"""The parameters of a list."""
+"""The query parameters of a list."""
 
 
 def paged(call: APICall, items: list[Any], show: Callable[[Any], Any]) -> dict[str, Any]:
-    """The page that ``call`` asks for; only its items are shown."""
+    """Return the page that ``call`` requests. Only its items are converted."""
     first, limit = call.query["offset"], call.query["limit"]
     last = first + limit
     return {

@@ -1,8 +1,9 @@
-"""CONTROL. JSON Schema of what the API takes and gives: short words to write it, and a check of
-what is sent.
+"""CONTROL. JSON Schema of the API's requests and responses: functions to write it, and a check of
+requests.
 
-Only what :func:`problem` understands is written for requests: ``type``, ``enum``, ``minimum``,
-``maximum``, ``maxLength``, ``properties``, ``required``, ``additionalProperties: false``.
+Schemas of requests use only the keywords that :func:`problem` supports: ``type``, ``enum``,
+``minimum``, ``maximum``, ``maxLength``, ``properties``, ``required``, ``additionalProperties:
+false``.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 
 
 def string(doc: str, most: int = 1000) -> Schema:
-    """A text of at most ``most`` characters."""
+    """Return the schema of a text of at most ``most`` characters."""
     return {"type": "string", "maxLength": most, "description": doc}
 
 
 def integer(doc: str, low: int, high: int, default: int | None = None) -> Schema:
-    """A whole number between two bounds, both allowed."""
+    """Return the schema of a whole number between two inclusive bounds."""
     schema: Schema = {"type": "integer", "minimum": low, "maximum": high, "description": doc}
     return schema if default is None else {**schema, "default": default}
 
@@ -59,24 +60,24 @@ def enum(doc: str, *words: str) -> Schema:
 
 
 def array(items: Schema) -> Schema:
-    """A list."""
+    """Return the schema of a list."""
     return {"type": "array", "items": items}
 
 
 def mapping(values: Schema) -> Schema:
-    """An object whose keys are names."""
+    """Return the schema of an object whose keys are names."""
     return {"type": "object", "additionalProperties": values}
 
 
 def maybe(schema: Schema) -> Schema:
-    """``schema``, or null."""
+    """Return ``schema`` with null allowed."""
     return {**schema, "type": [schema["type"], "null"]}
 
 
 def object_(
     required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None, doc: str = ""
 ) -> Schema:
-    """An object with these keys and no others."""
+    """Return the schema of an object with only these keys."""
     schema: Schema = {
         "type": "object",
         "properties": {**required, **(optional or {})},
@@ -88,7 +89,9 @@ def object_(
 
 
 def page(items: Schema) -> Schema:
-    """A part of a long list; ``next`` is the offset of what follows, null at the end."""
+    """Return the schema of a part of a long list. ``next`` is the offset of the next part, null at
+    the end.
+    """
     return object_(
         {
             "items": array(items),
@@ -110,7 +113,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def problem(value: Any, schema: Schema, name: str = "the body") -> str:
-    """Return a description of the fault of ``value``, or ""."""
+    """Return what is wrong with ``value``, or ""."""
     wanted = schema.get("type")
     if isinstance(wanted, str):
         right = isinstance(value, _TYPES[wanted])
@@ -119,7 +122,7 @@ def problem(value: Any, schema: Schema, name: str = "the body") -> str:
         if not right:
             return f"{name} is not {'an' if wanted[0] in 'aio' else 'a'} {wanted}"
     if "enum" in schema and value not in schema["enum"]:
-        return f"{name} is none of {', '.join(schema['enum'])}"
+        return f"{name} is not one of {', '.join(schema['enum'])}"
     if "minimum" in schema and value < schema["minimum"]:
         return f"{name} is less than {schema['minimum']}"
     if "maximum" in schema and value > schema["maximum"]:

@@ -1,7 +1,7 @@
 """CONTROL. The admin API as a service: its addresses, access rules and streams.
 
-Owned by :class:`lbproxy.service.LoadBalancer` when ``[lbproxy] admin`` has an address. It runs on
-the reactor's own transports, whatever moves the traffic.
+:class:`lbproxy.service.LoadBalancer` owns it if ``[lbproxy] admin`` has an address. It runs on the
+reactor's own transports, regardless of the transports of traffic.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -39,15 +39,15 @@ __all__ = ["Admin"]
 
 _log = Logger()
 
-_POLL = 0.1  # seconds between two looks at whether all workers serve
-_SHOWN = 10  # changes that the text of one event names
+_POLL = 0.1  # seconds between two checks whether all workers serve
+_SHOWN = 10  # maximum number of changes in the text of one event
 
 
 class Admin(Service):
-    """See the module.
+    """The admin API; see the module.
 
-    ``balancer``: the :class:`lbproxy.service.LoadBalancer` it is about. ``table``: its routes.
-    ``states``: the state that is shown and followed. Raises TokenError and CertificateError.
+    ``balancer``: the :class:`lbproxy.service.LoadBalancer`. ``table``: the routes. ``states``: the
+    state and its followers. Raises TokenError and CertificateError.
     """
 
     name = "admin"
@@ -76,7 +76,9 @@ class Admin(Service):
     # -- the service ----------------------------------------------------------------------------
 
     def bind(self) -> None:
-        """Listen everywhere, once; the load balancer calls it with its own.  Raises ListenError."""
+        """Listen on all addresses, once. The load balancer calls it together with its own. Raises
+        ListenError.
+        """
         self._bind_all(self.doors)
 
     def _bind_all(self, doors: list[Door]) -> None:
@@ -104,12 +106,12 @@ class Admin(Service):
         self._factories.append(factory)
         if not (spec.tls or door.unix or door.loopback):
             _log.warn(
-                "admin at {address} is not encrypted: tokens can be read on the way; use tls:",
+                "admin at {address} is not encrypted: tokens can be intercepted; use tls:",
                 address=str(door.bound.address),
             )
 
     def _announce(self) -> None:
-        """Log the addresses once they can answer: with workers, when all of them serve."""
+        """Log the addresses once they answer; with workers, when all of them serve."""
         self._announcing = None
         if not self.balancer.serving:
             self._announcing = self.reactor.callLater(_POLL, self._announce)
@@ -121,7 +123,7 @@ class Admin(Service):
                 _log.info("admin is at {address}{tls}", address=str(door.bound.address), tls=tls)
 
     def inherit(self, sockets: Inherited) -> None:
-        """Listen on these where they fit."""
+        """Listen on these sockets instead of new ones if their address is configured."""
         self._binder.inherited = sockets
 
     def unbind(self) -> list[Deferred[Any]]:
@@ -132,13 +134,13 @@ class Admin(Service):
         return _close(self.doors)
 
     def startService(self) -> None:
-        """Measure."""
+        """Start to measure the lag."""
         super().startService()
         self.lag.start()
         self._announcing = self.reactor.callLater(0, self._announce)
 
     def stopService(self) -> Deferred[Any]:
-        """Stop listening and cut every connection."""
+        """Stop listening and close every connection."""
         super().stopService()
         self.lag.stop()
         self.reloads.stop()
@@ -157,7 +159,7 @@ class Admin(Service):
 
     @staticmethod
     def doors_of(config: Config) -> list[Door]:
-        """The addresses of a configuration; reads tokens and keys.
+        """Return the addresses of a configuration. Reads tokens and keys.
 
         Raises TokenError and CertificateError.
         """
@@ -168,7 +170,7 @@ class Admin(Service):
     def open(self, doors: list[Door]) -> None:
         """Bind those of ``doors`` that are not open now.
 
-        Raises ListenError, and then none of them is.
+        Raises ListenError without binding any of them.
         """
         there = [door.spec.address for door in self.doors if door.bound is not None]
         self._bind_all([door for door in doors if door.spec.address not in there])
@@ -178,8 +180,8 @@ class Admin(Service):
         _close(doors)
 
     def take(self, doors: list[Door], settings: GlobalSpec) -> None:
-        """Continue with ``doors``, opened before: who comes in anywhere is judged by the new rules
-        from now on.
+        """Continue with ``doors``, which are open already. From now on all callers are checked by
+        the new rules.
         """
         present = {door.spec.address: door for door in self.doors}
         self.doors = [self._renewed(present.pop(door.spec.address, None), door) for door in doors]
@@ -187,7 +189,7 @@ class Admin(Service):
             door.role, door.tokens = (
                 Role.NONE,
                 Tokens(),
-            )  # connections that are still open may do nothing
+            )  # open connections lose their rights
         _close(present.values())
         self.hosts = frozenset(name.lower() for name in settings.admin_hosts)
         self.public = frozenset(settings.admin_public)
@@ -228,7 +230,8 @@ class Admin(Service):
     def audit(self, call: APICall, route: APIRoute, status: int) -> None:
         """Record a change, or an attempt to make one, with its caller.
 
-        The log has the body of the request, or without one what the call changed."""
+        The log shows the body of the request, or the changes of a request without one.
+        """
         path = route.path
         for name, value in call.path.items():
             path = path.replace(f"{{{name}}}", value[:100])

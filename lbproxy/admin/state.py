@@ -1,4 +1,4 @@
-"""CONTROL. The state: one JSON document about everything, shown at once or followed as it changes.
+"""CONTROL. The state: one JSON document of everything, returned at once or as a stream of changes.
 
 Each :class:`~lbproxy.admin.route.Part` with ``state`` adds an object under its name. A follower
 gets the whole document first, then a merge patch (RFC 7396) every second. All followers share one
@@ -38,21 +38,21 @@ class States:
     def __init__(self, admin: AdminView) -> None:
         self._admin = admin
         self._last: dict[str, Any] = {}
-        self._call: Any = None  # the next document
-        self._turn: Any = None  # the next slice of the present one
-        self._fresh: list[Follower] = []  # have nothing yet, or have missed something
-        self._current: list[Follower] = []  # have ``_last``
+        self._call: Any = None  # call that creates the next document
+        self._turn: Any = None  # call for the next slice of the present document
+        self._fresh: list[Follower] = []  # have received nothing yet, or have missed a patch
+        self._current: list[Follower] = []  # have received ``_last``
 
     def document(self) -> dict[str, Any]:
-        """Return all of it at once; ``at`` is Unix time."""
+        """Return the complete document at once. ``at`` is Unix time."""
         found: dict[str, Any] = {}
         for _ in self._build(found):
             pass
         return found
 
     def slices(self) -> Iterator[bytes]:
-        """Return the JSON text of the document slice by slice; only large objects are
-        created late.
+        """Yield the JSON text of the document in slices. Only large objects are created in
+        parts.
         """
         return self._texts(list(self._parts()))
 
@@ -76,7 +76,7 @@ class States:
                 yield part.name, part.state(self._admin)
 
     def _build(self, found: dict[str, Any]) -> Iterator[None]:
-        """Add all of it to ``found``; yields between two slices of the work."""
+        """Add all parts to ``found``. Yields between two slices of the work."""
         found["at"] = self._at()
         for name, value in self._parts():
             if not isinstance(value, Iterator):
@@ -95,7 +95,9 @@ class States:
     # -- followers ------------------------------------------------------------------------------
 
     def stream(self) -> AdminStream:
-        """Return the stream of the state: ``state`` events with the whole, ``patch`` events."""
+        """Return the stream of the state: a ``state`` event with the complete document, then
+        ``patch`` events.
+        """
 
         def begin(follower: Follower) -> Callable[[], None]:
             self._fresh.append(follower)
@@ -120,7 +122,7 @@ class States:
 
     def _look(self) -> None:
         self._call = self._admin.reactor.callLater(EVERY, self._look)
-        if self._turn is None:  # else the last document is not complete yet
+        if self._turn is None:  # otherwise the last document is not complete yet
             found: dict[str, Any] = {}
             self._slice(found, self._build(found))
 
@@ -132,7 +134,7 @@ class States:
                 self._turn = self._admin.reactor.callLater(0, self._slice, found, building)
                 return
         except BaseException:
-            _quiet.failure("admin state", "admin: the state cannot be shown", Failure())
+            _quiet.failure("admin state", "admin: creating the state failed", Failure())
             return
         self._publish(found)
 
@@ -142,7 +144,7 @@ class States:
         data = event("patch", patch)
         for follower in list(self._current):
             if not follower.replace(data):
-                self._current.remove(follower)  # gets the whole when it reads again
+                self._current.remove(follower)  # gets the complete document when it reads again
                 self._fresh.append(follower)
         self._bring(new)
 

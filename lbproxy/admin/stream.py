@@ -1,5 +1,4 @@
-"""CONTROL. Server-sent events: answers that go on, to as many as follow, and never more than they
-take.
+"""CONTROL. Server-sent events: endless responses to several clients, buffered only within bounds.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -22,30 +21,32 @@ RESERVED_STREAMS = 10
 """Number of them that callers with the role ``read`` cannot use."""
 
 BEHIND = 30.0
-"""Seconds after which a client that takes nothing is let go."""
+"""Seconds after which a client that reads nothing is disconnected."""
 
 HELD = 1000
-"""Maximum number of events kept for a client that is slow; then it is disconnected, and may come
-back for what it missed.
+"""Maximum number of events buffered for a slow client. Beyond it the client is disconnected, and
+may resume after the last event that it received.
 """
 
 HELD_BYTES = 256 * 1024
-"""Maximum size of these events together."""
+"""Maximum size of these events together in bytes."""
 
 
 def event(kind: str, data: Any, number: int = 0) -> bytes:
-    """Return the bytes of a server-sent event; ``number`` comes back as Last-Event-ID."""
+    """Return the bytes of a server-sent event. A client returns ``number`` as Last-Event-ID."""
     text = json.dumps(data, separators=(",", ":"))
     head = f"id: {number}\n" if number else ""
     return f"{head}event: {kind}\ndata: {text}\n\n".encode()
 
 
 PING = b": \n\n"
-"""An empty message, so that both ends detect a lost connection."""
+"""An empty message, which lets both ends detect a lost connection."""
 
 
 class AdminStream:
-    """An endless answer.  ``begin(follower)`` is called once; it returns what ends it."""
+    """An endless response. ``begin(follower)`` is called once and returns a function that ends
+    it.
+    """
 
     def __init__(self, begin: Callable[[Follower], Callable[[], None]]) -> None:
         self.begin = begin
@@ -55,9 +56,9 @@ class AdminStream:
 class Follower:
     """The client of a stream; ``send`` sends it an event.
 
-    ``write`` and ``close`` are its connection's, ``later`` is the reactor's ``callLater``. While
-    the client reads nothing, events are buffered up to :data:`HELD` and :data:`HELD_BYTES`, for at
-    most :data:`BEHIND` seconds.
+    ``write`` and ``close`` are those of its connection, ``later`` is the reactor's ``callLater``.
+    While the client reads nothing, events are buffered up to :data:`HELD` and :data:`HELD_BYTES`,
+    for at most :data:`BEHIND` seconds.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Follower:
         self.over = False
 
     def start(self, stream: AdminStream) -> None:
-        """Begin to follow."""
+        """Start to follow."""
         self._end = stream.begin(self)
         self._tick()
 
@@ -101,8 +102,8 @@ class Follower:
             self._held.append(data)
 
     def replace(self, data: bytes) -> bool:
-        """Send what makes up for all before it; False, and nothing sent, while the client takes
-        nothing.
+        """Send an event that replaces all previous ones. Return False without sending it while the
+        client does not read.
         """
         if self._paused or self.over:
             return False
@@ -110,13 +111,13 @@ class Follower:
         return True
 
     def stop(self) -> None:
-        """The end, from our side."""
+        """End the stream from our side."""
         if not self.over:
             self.lost()
             self._close()
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """Handle the loss of the connection."""
         self.over = True
         self._held.clear()
         for call in (self._ping, self._patience):

@@ -18,12 +18,12 @@ __all__ = ["AdminView"]
 
 
 class AdminView(Protocol):
-    """``balancer``: the :class:`lbproxy.service.LoadBalancer`.
+    """The interface of the admin server. ``balancer``: the :class:`lbproxy.service.LoadBalancer`.
 
-    ``parts`` and ``table``: what it shows, and the routes. ``states``: the state that is shown and
-    followed. ``started``: Unix time. ``hosts``: accepted names in ``Host``. ``public``: groups of
-    routes that need no token. ``paces``, ``address_paces``: how fast each role and each client
-    address is answered.
+    ``parts`` and ``table``: the parts and the routes. ``states``: the state and its followers.
+    ``started``: Unix time. ``hosts``: accepted names in ``Host``. ``public``: groups of routes that
+    need no token. ``paces``, ``address_paces``: limits of the work for each role and each client
+    address.
     """
 
     balancer: Any
@@ -42,7 +42,7 @@ class AdminView(Protocol):
 
     @property
     def followers(self) -> int:
-        """Number of streams that are followed now."""
+        """Number of open streams."""
 
     def following(self, follower: Follower, role: Role = Role.WRITE) -> None:
         """Count a new stream of a caller with ``role``.
@@ -54,4 +54,4 @@ class AdminView(Protocol):
         """Count a closed stream."""
 
     def audit(self, call: Any, route: Any, status: int) -> None:
-        """Log a change, or the attempt of one."""
+        """Log a change, or an attempt to make one."""

@@ -1,6 +1,6 @@
 """CONTROL. The ``lbproxy`` command: one module for each group of subcommands.
 
-:mod:`lbproxy.cli.base` has the command itself and what they share. A new group is one module and
+:mod:`lbproxy.cli.base` has the command itself and common functions. A new group is one module and
 one line in its table ``COMMANDS``.
 """
 

@@ -1,4 +1,6 @@
-"""CONTROL. The admin address of a running lbproxy: by option, environment or configuration."""
+"""CONTROL. The admin address of a running lbproxy, from an option, the environment or the
+configuration.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ def find_address(admin: str, config: Path | None) -> str:
     path = config if config is not None else DEFAULT
     if config is None and not path.is_file():
         stop(
-            "which lbproxy? Give --admin unix:PATH or http://HOST:PORT, -c lb.ini, or LBPROXY_ADMIN"
+            "no lbproxy was specified: give --admin unix:PATH or "
+            "http://HOST:PORT, -c lb.ini, or LBPROXY_ADMIN"
         )
     specs = _written(path) or load(path).settings.admin
     if not specs:
@@ -37,8 +40,8 @@ def find_address(admin: str, config: Path | None) -> str:
 
 
 def _written(path: Path) -> list[AdminSpec]:
-    """Return the admin addresses in a configuration, which may have mistakes elsewhere: lbproxy may
-    run with an older version of it.
+    """Return the admin addresses in a configuration. It may have errors elsewhere, because lbproxy
+    may run with an older version of it.
     """
     from lbproxy.config.build import DISK
     from lbproxy.config.errors import Problems
@@ -92,7 +95,7 @@ def _url(text: str) -> str:
 
 
 def read_token(file: Path | None) -> str:
-    """Return the token in ``file``, or that of the environment; "" if there is none."""
+    """Return the token in ``file``, or that of the environment; "" without either."""
     if file is None:
         return os.environ.get("LBPROXY_TOKEN", "")
     try:

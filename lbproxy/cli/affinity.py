@@ -1,4 +1,4 @@
-"""CONTROL. Commands about where clients and copies go: sticky, mirror."""
+"""CONTROL. Commands about sticky sessions and mirrors: sticky, mirror."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def sticky(remote: Remote, which: tuple[str, str], forget: bool, limit: int, as_
             click.echo(f"{name}: {count(found['forgotten'], 'client')} forgotten")
         return
     if server:
-        stop("a table is shown as a whole: say BACKEND, or add --forget")
+        stop("a table can only be shown as a whole: give BACKEND, or add --forget")
     found = remote.get(path, limit=limit)
     if as_data:
         show_json(found)

@@ -16,7 +16,7 @@ from lbproxy.config.units import parse
 
 __all__: list[str] = []
 
-_AT_ONCE = 1000  # bans of one request
+_AT_ONCE = 1000  # maximum number of bans in one request
 
 _ban_option = click.option(
     "--ban", "name", default="", help="Name of the [ban NAME] section, if there are several."
@@ -126,7 +126,7 @@ def import_bans(remote: Remote, file: IO[str]) -> None:
         found = json.load(file)["bans"]
         chunks = [found[at : at + _AT_ONCE] for at in range(0, len(found), _AT_ONCE)]
     except (ValueError, KeyError, TypeError) as error:
-        stop(f"the file is not one of `lbproxy bans export`: {error}")
+        stop(f"the file was not written by `lbproxy bans export`: {error}")
     entered = sum(remote.ask("POST", "bans/import", {"bans": one})["entered"] for one in chunks)
     click.echo(f"{count(entered, 'ban')} entered")
 

@@ -1,4 +1,4 @@
-"""CONTROL. The command itself, and what its subcommands share."""
+"""CONTROL. The command itself, and common functions of its subcommands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "FILE", "count", "load", "main", "stop"]
 
 FILE = click.Path(dir_okay=False, path_type=Path)
-"""The parameter type of a configuration file; :func:`load` reports its mistakes."""
+"""The parameter type of a configuration file. :func:`load` reports its errors."""
 
 
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -45,16 +45,16 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "tracks": ("tracks",),
     "why": ("why",),
 }
-"""The module of :mod:`lbproxy.cli` that has each command.
+"""The module of :mod:`lbproxy.cli` with each command.
 
-It is imported when the command is used.
+A module is imported when its command is used.
 """
 
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Switch the garbage collector off: imports make objects that stay, and a seventh of the time
-    of a short command would be spent on looking at them.
+    """Disable the garbage collector. Imports create objects that stay, and examining them would
+    take a seventh of the time of a short command.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -67,8 +67,8 @@ def _without_collector() -> Iterator[None]:
 
 
 class _Commands(click.Group):
-    """Imports the module of a command when it is used: most of the start-up time is
-    imports.
+    """Imports the module of a command when the command is used, because most of the start-up time
+    is imports.
     """
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -109,11 +109,11 @@ def load(path: Path, read: Callable[[Path], Config] | None = None, *, status: in
 
 
 def count(number: int, what: str) -> str:
-    """``3 servers``, ``1 server``."""
+    """Return a number with its noun: ``3 servers``, ``1 server``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def stop(message: str, status: int = 2) -> NoReturn:
-    """End with words on standard error."""
+    """Print a message on standard error and exit."""
     click.echo(f"lbproxy: {message}", err=True)
     sys.exit(status)

@@ -38,7 +38,7 @@ def _names(remote: Remote, name: str) -> list[str]:
     if not names:
         stop("no frontend or route has a cache: add a [cache NAME] and 'cache = NAME'")
     if name and name not in names:
-        stop(f"there is no cache {name!r}; there is {', '.join(names)}")
+        stop(f"there is no cache {name!r}; the caches are {', '.join(names)}")
     return [name] if name else names
 
 
@@ -74,7 +74,7 @@ def purge(
     if everything:
         query["all"] = "true"
     if len(query) != 1:
-        stop("name one of URL, --prefix, --host, --tag and --all")
+        stop("specify one of URL, --prefix, --host, --tag and --all")
     if soft:
         query["soft"] = "true"
     found = {
@@ -202,7 +202,7 @@ def _describe(entry: dict[str, Any]) -> None:
         ("size", f"{bytes_(entry['bytes'])}, {count(entry['hits'], 'hit')}"),
         ("key", " ".join(map(repr, entry["key"]))),
         (entry["control"], ", ".join(entry["directives"]) or "no directives"),
-        ("cookies", "clients with cookies may share it" if entry["cookies"] else ""),
+        ("cookies", "shared by clients with cookies" if entry["cookies"] else ""),
         ("vary", ", ".join(f"{key}: {value or 'absent'}" for key, value in entry["vary"].items())),
         ("tags", " ".join(entry["tags"])),
         ("groups", " ".join(entry["groups"])),

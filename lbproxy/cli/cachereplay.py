@@ -1,4 +1,4 @@
-"""CONTROL. ``lbproxy cache replay``: the hit ratio that a policy and a size would have had."""
+"""CONTROL. ``lbproxy cache replay``: the hit ratio of a policy and a size for logged requests."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ def _sizes(context: Any, parameter: Any, values: tuple[str, ...]) -> tuple[int, 
 @click.option("--cache", "name", required=True, metavar="NAME", help="The [cache NAME].")
 @click.option(
     "--size", "sizes", multiple=True, callback=_sizes, metavar="SIZE",
-    help="Bytes of the cache, such as 64m; several are compared. Default: those of the section.",
+    help="Size of the cache, such as 64m; several are compared. Default: those of the section.",
 )  # fmt: skip
 @click.option(
     "--lifetime", default="1h", show_default=True, type=duration,
     help="Lifetime of responses that no line of ttl decides: a log has no Cache-Control.",
 )  # fmt: skip
-@click.option("--host", default="localhost", show_default=True, help="Of log lines without one.")
+@click.option(
+    "--host", default="localhost", show_default=True, help="Host for log lines without one."
+)
 @json_option
 def replay_command(
     log: str,
@@ -63,7 +65,7 @@ def replay_command(
 
     found = {one.name: one for one in load(config, status=2).of(CacheSpec)}
     if name not in found:
-        stop(f"{config}: there is no [cache {name}]; there is {', '.join(found) or 'none'}")
+        stop(f"{config}: there is no [cache {name}]; the caches are {', '.join(found) or 'none'}")
     spec = found[name]
     own = spec.memory_size if spec.disk is None else spec.disk.size
     runs = [Simulation(policy_of(spec), size, lifetime) for size in sizes or (own,)]
@@ -75,11 +77,11 @@ def replay_command(
                     for run in runs:
                         run.request(one)
     except (EOFError, zlib.error) as error:
-        stop(f"{log}: it is damaged or cut short: {error}")
+        stop(f"{log}: the file is damaged or truncated: {error}")
     except OSError as error:
         stop(f"{log}: {error.strerror or error}")
     if not runs[0].result.requests:
-        stop(f"{log}: there is no request in it, in the format json, common or combined")
+        stop(f"{log}: no request found in the formats json, common and combined")
     rows = [
         {
             "size": run.limit,

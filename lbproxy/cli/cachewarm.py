@@ -25,7 +25,7 @@ __all__ = ["warm_command"]
 _PIECE = 64 * 1024
 
 _SHOWN = 20
-"""Failures that are printed one by one."""
+"""Number of failures that are printed individually."""
 
 
 def _address(context: Any, parameter: Any, value: str) -> tuple[str, int] | None:
@@ -42,13 +42,13 @@ def _headers(context: Any, parameter: Any, values: tuple[str, ...]) -> tuple[tup
     for line in values:
         name, colon, value = line.partition(":")
         if not colon or not name.strip() or not line.isprintable() or not line.isascii():
-            raise click.BadParameter(f"a header is NAME: VALUE, not {line[:100]!r}")
+            raise click.BadParameter(f"a header must be NAME: VALUE, found {line[:100]!r}")
         found.append((name.strip(), value.strip()))
     return tuple(found)
 
 
 def _urls(file: Any, deadline: float) -> Iterator[str]:
-    """Yield the URLs of a file, one a line; ``#`` begins a comment."""
+    """Yield the URLs of a file, one per line. ``#`` begins a comment."""
     for line in _lines(file, time.monotonic() + deadline):
         url = line.decode(errors="replace").strip()
         if url and not url.startswith("#"):
@@ -56,10 +56,10 @@ def _urls(file: Any, deadline: float) -> Iterator[str]:
 
 
 def _lines(file: Any, end: float) -> Iterator[bytes]:
-    """Yield the lines of a file, or of a pipe until it gives nothing at the time ``end``.
+    """Yield the lines of a file, or of a pipe until it delivers nothing until the time ``end``.
 
-    A line that is too long for a URL is cut. A thread that waits in ``readline`` of the standard
-    input could not be left behind at the exit.
+    A line that is too long for a URL is cut. The function does not use ``readline`` in a thread,
+    because such a thread would block the exit.
     """
     fd, known, data = file.fileno(), b"", b"\n"
     while data:
@@ -76,21 +76,33 @@ def _lines(file: Any, end: float) -> Iterator[bytes]:
 @click.argument("file", type=click.File("rb"))
 @click.option(
     "--connect", default="", callback=_address, metavar="HOST:PORT",
-    help="Connect to this listener, whatever the host of a URL is.",
+    help="Connect to this listener, regardless of the host in a URL.",
 )  # fmt: skip
 @click.option(
-    "--rate", default="20/s", show_default=True, type=rate_type, help="Most requests in a time."
+    "--rate", default="20/s", show_default=True, type=rate_type, help="Maximum rate of requests."
 )
 @click.option(
     "--at-once", default=8, show_default=True, type=click.IntRange(1, 256), help="Connections."
 )
-@click.option("--deadline", default="10m", show_default=True, type=duration, help="Time for all.")
-@click.option("--timeout", default="30s", show_default=True, type=duration, help="Time to wait.")
+@click.option(
+    "--deadline",
+    default="10m",
+    show_default=True,
+    type=duration,
+    help="Time limit for all requests.",
+)
+@click.option(
+    "--timeout",
+    default="30s",
+    show_default=True,
+    type=duration,
+    help="Maximum wait for the next bytes of a response.",
+)
 @click.option(
     "-H", "headers", multiple=True, callback=_headers, metavar="NAME:VALUE",
-    help="A header of every request, such as Accept-Encoding.",
+    help="A header for every request, such as Accept-Encoding.",
 )  # fmt: skip
-@click.option("--ca", default="", metavar="FILE", help="Authorities of the certificates of https.")
+@click.option("--ca", default="", metavar="FILE", help="Certificate authorities for https.")
 @json_option
 def warm_command(
     file: Any,
@@ -125,7 +137,7 @@ def warm_command(
 
 
 def _progress(report: Report) -> None:
-    """Show how far it has come, where a person looks on."""
+    """Print the progress if standard error is a terminal."""
     if sys.stderr.isatty():
         text = f"{report.done} requested, {report.failed} failed, {bytes_(report.bytes)}"
         click.echo(text, err=True)

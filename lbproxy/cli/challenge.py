@@ -1,4 +1,4 @@
-"""CONTROL. ``lbproxy challenge``: check browsers, or stop doing so."""
+"""CONTROL. ``lbproxy challenge``: switches the check of browsers on or off."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def _setting(setting: str, text: str, example: str) -> None:
         _show(remote.ask("POST", "challenge", body))
 
 
-_setting("on", "Check browsers from now on, at FRONTEND or at all of them.", "on web")
-_setting("off", "Check no browsers, whatever the configuration says.", "off web")
+_setting("on", "Check browsers from now on, at FRONTEND or at all frontends.", "on web")
+_setting("off", "Check no browsers, regardless of the configuration.", "off web")
 _setting("auto", "Follow the configuration again.", "auto web")
 
 

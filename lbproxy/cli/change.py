@@ -16,7 +16,7 @@ from lbproxy.cli.remote import REFUSED, Remote, json_option, remote_options, sho
 
 __all__ = ["drain"]
 
-_PIECE = 2.0  # seconds of one wait; between two of them progress is shown
+_PIECE = 2.0  # maximum wait per request in seconds; progress is shown between two requests
 
 Name = tuple[str, str]
 
@@ -26,7 +26,7 @@ def _change(remote: Remote, names: tuple[Name, ...], **change: Any) -> list[dict
 
 
 def _said(as_data: bool, answers: list[dict[str, Any]], text: str, then: str = "") -> None:
-    """Say what was done to each, and what to do next."""
+    """Print the result for each server, and the next step."""
     if as_data:
         show_json(answers)
         return
@@ -205,7 +205,7 @@ def kill(remote: Remote, which: Name | None, session: str | None, as_data: bool)
     A ready server receives new traffic at once: drain it first.
     """
     if (which is None) == (session is None):
-        stop("name what to end: BACKEND/SERVER, or --session ID")
+        stop("specify what to end: BACKEND/SERVER, or --session ID")
     if session is not None:
         found = remote.ask("DELETE", f"sessions/{session}")
     else:

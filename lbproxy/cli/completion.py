@@ -12,7 +12,9 @@ from lbproxy.cli.base import main
 __all__ = ["completion"]
 
 VARIABLE = "_LBPROXY_COMPLETE"
-"""The environment variable by which the shell's function asks the command for completions."""
+"""The environment variable through which the shell's function requests completions from the
+command.
+"""
 
 
 @main.command()
@@ -29,6 +31,6 @@ def completion(shell: str) -> None:
     configuration that the command uses (-c FILE, or lb.ini in this folder).
     """
     made = get_completion_class(shell)
-    if made is None:  # the shells above are those that click knows
+    if made is None:  # click supports exactly the shells above
         sys.exit(f"lbproxy: no completion for {shell}")
     click.echo(made(main, {}, "lbproxy", VARIABLE).source())

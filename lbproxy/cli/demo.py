@@ -1,8 +1,8 @@
-"""CONTROL. ``lbproxy demo``: a whole installation in one process, to try before reading anything.
+"""CONTROL. ``lbproxy demo``: a complete installation in one process, for a first try.
 
-Three HTTP origins (one of them slow), two TCP origins, and in front of them an HTTP, an HTTPS and a
-TCP frontend. A small control address stops, starts and spoils the origins, so that one can watch
-what lbproxy does about it.
+Three HTTP origins (one of them slow) and two TCP origins run behind an HTTP, an HTTPS and a TCP
+frontend. A small control address stops and starts the origins and makes them fail, to show the
+reaction of lbproxy.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ cache = pages
 """The CORS proxy of the demo, which needs the extra ``guard``."""
 
 _PAGE = "http://127.0.0.1:{page}/     a page that calls another origin, with and without a proxy"
-_NO_PAGE = "not here: the proxy needs the extra guard, `pip install lbproxy[guard]`"
+_NO_PAGE = "not available: the proxy needs the extra guard, `pip install lbproxy[guard]`"
 
 _TOUR = """
 lbproxy demo: everything below runs in this one process (stop it with Ctrl-C)
@@ -149,7 +149,9 @@ What lbproxy notices is printed here:
 
 
 class _Tracking:
-    """A factory around another one that knows the open connections, so that a stop can cut them."""
+    """A factory around another one that records the open connections, so that a stop can abort
+    them.
+    """
 
     def __init__(self, factory: Any) -> None:
         self._factory = factory
@@ -179,7 +181,7 @@ class _Tracking:
 
 
 class Demo:
-    """The demo's origins and its load balancer; ``ports`` by name."""
+    """The demo's origins and its load balancer. ``ports``: by name."""
 
     def __init__(self, reactor: Any, folder: Path, first_port: int) -> None:
         self.reactor = reactor
@@ -214,7 +216,7 @@ class Demo:
         self._has_guard = find_spec("ada_url") is not None
 
     def start(self) -> None:
-        """Start origins, then the load balancer."""
+        """Start the origins, then the load balancer."""
         certificate, key = self_signed(["localhost", "127.0.0.1"])
         pem = self.folder / "demo.pem"
         pem.write_bytes(certificate + key)
@@ -237,7 +239,7 @@ class Demo:
         self.reactor.listenTCP(self.ports["page"], Site(page), interface="127.0.0.1")
 
     def _text(self, certificate: Path) -> str:
-        """The configuration; without the extra ``guard`` there is no CORS proxy in it."""
+        """Return the configuration. Without the extra ``guard`` it contains no CORS proxy."""
         words = {
             **self.ports,
             "cors": CORS.format(**self.ports) if self._has_guard else "",
@@ -253,14 +255,14 @@ class Demo:
         )
 
     def stop(self) -> Any:
-        """Stop everything; a Deferred or None."""
+        """Stop everything. Return a Deferred or None."""
         for origin in self.origins.values():
             origin.stop()
         return self.balancer.stopService() if self.balancer is not None else None
 
 
 def command() -> str:
-    """Return what to type for this program: its name if the shell finds it, otherwise a path."""
+    """Return the command line of this program: its name if the shell finds it, otherwise a path."""
     if which("lbproxy"):
         return "lbproxy"
     own = sys.argv[0]
@@ -268,8 +270,8 @@ def command() -> str:
 
 
 def free_ports(first: int, count: int) -> list[int]:
-    """Return ``count`` unused ports of 127.0.0.1, from ``first`` up; 0: wherever the system finds
-    them.
+    """Return ``count`` unused ports of 127.0.0.1, from ``first`` up, or any free ones if it is
+    0.
     """
     if first == 0:
         with socket.create_server(("127.0.0.1", 0)) as any_port:
@@ -301,7 +303,7 @@ def _print_event(event: LogEvent) -> None:
 
 
 def run_demo(port: int) -> int:
-    """Run until interrupted; the exit status."""
+    """Run until interrupted. Return the exit status."""
     from twisted.internet import reactor
 
     keep_steady(reactor)

@@ -60,5 +60,5 @@ all();
 
 
 def demo_page(api: str, proxy: str) -> bytes:
-    """Return the page; ``api``: a URL of another origin, ``proxy``: the URL of the CORS proxy."""
+    """Return the page. ``api``: a URL of another origin. ``proxy``: the URL of the CORS proxy."""
     return (_PAGE % {"api": api, "proxy": proxy}).encode()

@@ -1,4 +1,4 @@
-"""CONTROL. The servers of ``lbproxy demo``: small HTTP and TCP servers whose faults can be set."""
+"""CONTROL. The servers of ``lbproxy demo``: small HTTP and TCP servers with faults on request."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class DemoAnswer(Resource):
 
 @implementer(IHalfCloseableProtocol)
 class DemoEcho(Protocol):
-    """Sends each line back with the origin's name before it; a client's FIN ends it after the
+    """Sends each line back after the origin's name. A client's FIN closes the connection after the
     answer.
     """
 
@@ -74,7 +74,7 @@ class DemoEcho(Protocol):
         """Do nothing."""
 
     def connectionMade(self) -> None:
-        """Begin without an incomplete line."""
+        """Start with an empty line buffer."""
         self._rest = b""
 
     def dataReceived(self, data: bytes) -> None:
@@ -100,13 +100,13 @@ class Origin:
     listening: Any = None
 
     def start(self, reactor: Any) -> None:
-        """Listen, and be well."""
+        """Listen, without faults."""
         self.failing = False
         if self.listening is None:
             self.listening = reactor.listenTCP(self.port, self.factory, interface="127.0.0.1")
 
     def stop(self) -> None:
-        """Refuse connections and cut those there are, as a crash would."""
+        """Refuse connections and abort open ones, as after a crash."""
         listening, self.listening = self.listening, None
         if listening is not None:
             listening.stopListening()
@@ -115,7 +115,7 @@ class Origin:
 
 
 class DemoControl(Resource):
-    """``POST /stop/NAME``, ``/start/NAME``, ``/fail/NAME``."""
+    """Handles ``POST /stop/NAME``, ``/start/NAME`` and ``/fail/NAME``."""
 
     isLeaf = True
 
@@ -125,7 +125,7 @@ class DemoControl(Resource):
         self._reactor = reactor
 
     def render_POST(self, request: Request) -> bytes:
-        """Stop or start a server, or let it fail."""
+        """Stop or start a server, or make it fail."""
         verb, _, name = request.uri.decode("ascii", "replace").strip("/").partition("/")
         origin = self._origins.get(name)
         actions: dict[str, Callable[[Origin], None]] = {

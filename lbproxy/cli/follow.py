@@ -76,7 +76,7 @@ def logs(remote: Remote, frontend: str | None, errors: bool) -> None:
             if line.startswith("event: "):
                 missed = line == "event: missed"
             elif line.startswith("data: ") and missed:
-                click.echo(f"{json.loads(line[6:])['records']} records left out", err=True)
+                click.echo(f"{json.loads(line[6:])['records']} records omitted", err=True)
             elif line.startswith("data: "):
                 click.echo(line[6:])
     except KeyboardInterrupt:

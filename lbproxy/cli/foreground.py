@@ -1,7 +1,7 @@
 """CONTROL. ``lbproxy run``: twistd in the foreground with one program, logging to standard error.
 
-twistd itself imports every module in the ``twisted/plugins`` folders for its list of programs, and
-writes a cache beside them, which is a warning where the folder is not writable.
+twistd itself imports every module in the ``twisted/plugins`` folders for its list of programs. It
+also writes a cache beside them, and logs a warning if the folder is not writable.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = ["ForegroundOptions", "main"]
 class ForegroundOptions(ServerOptions):
     """The options of twistd, with lbproxy as the only program.
 
-    :mod:`lbproxy.tap` reads ``stream``, where the process log goes without ``--logfile``, and
-    ``program``, the Python code that starts this program again (upgrade).
+    :mod:`lbproxy.tap` reads ``stream``, the destination of the process log without ``--logfile``,
+    and ``program``, the Python code that starts this program again (upgrade).
     """
 
     stream = sys.stderr
@@ -30,7 +30,7 @@ class ForegroundOptions(ServerOptions):
 
     @property
     def subCommands(self) -> Iterator[tuple[str, None, Any, str]]:
-        """See ServerOptions; it also sets the programs that can be started."""
+        """See ServerOptions. It also sets the list of programs."""
         self.loadedPlugins = {MAKER.tapname: MAKER}
         yield MAKER.tapname, None, MAKER.options, MAKER.description
 

@@ -27,7 +27,7 @@ def _file_options(command: _Command) -> _Command:
         type=FILE,
         default=Path("lb.ini"),
         show_default=True,
-        help="The configuration, whose key 'keys' names the file.",
+        help="Configuration whose key 'keys' has the path of the key file.",
     )
     file = click.option("--file", type=FILE, default=None, help="Path of the key file.")
     return config(file(command))
@@ -116,7 +116,7 @@ def revoke(name: str, config: Path, file: Path | None) -> None:
 
     path = _path(config, file)
     if not path.exists():
-        stop(f"{path}: no such file; 'lbproxy keys add' makes it")
+        stop(f"{path}: no such file; 'lbproxy keys add' creates it")
     _edit(path, without)
     click.echo(f"revoked {name}")
 
@@ -176,8 +176,8 @@ def _path(config: Path, file: Path | None) -> Path:
 
 
 def _paths(config: Path, file: Path | None) -> tuple[Path, Path]:
-    """The file of keys and that of their usage: as given, or the only ones that the configuration
-    names.
+    """Return the file of keys and that of their usage: the given ones, or the only ones in the
+    configuration.
     """
     if file is not None:
         return file, Path(f"{file}.usage")
@@ -189,7 +189,7 @@ def _paths(config: Path, file: Path | None) -> tuple[Path, Path]:
 
 
 def _key(config: Path) -> list[tuple[Path, Path]]:
-    """The files of a configuration, which need not exist yet."""
+    """Return the files of a configuration, which may not exist yet."""
     from lbproxy.cli.offline import NO_FILES
     from lbproxy.proxy.features.corsproxy.spec import usage_path
     from lbproxy.registry import load_config
@@ -216,6 +216,6 @@ def _read(path: Path) -> KeyRing:
     try:
         return read_keys(path)
     except FileNotFoundError:
-        stop(f"{path}: no such file; 'lbproxy keys add' makes it")
+        stop(f"{path}: no such file; 'lbproxy keys add' creates it")
     except (OSError, ValueError) as error:
         stop(f"{path}: {error}")

@@ -1,4 +1,4 @@
-"""CONTROL. ``lbproxy lists``: show, ask and change lists of addresses."""
+"""CONTROL. ``lbproxy lists``: show, query and change lists of addresses."""
 
 from __future__ import annotations
 

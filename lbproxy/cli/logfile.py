@@ -1,4 +1,4 @@
-"""CONTROL. The lines of access logs that commands read."""
+"""CONTROL. Reads the lines of access logs for commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TextIO
 __all__ = ["lines_of", "opened"]
 
 LONGEST = 1024 * 1024
-"""Characters in the longest line that is looked at; a longer one is no request."""
+"""Maximum length of a line in characters. A longer one is cut and is not a request."""
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def opened(path: str) -> Iterator[TextIO]:
 
 
 def lines_of(stream: TextIO) -> Iterator[str]:
-    """Yield the lines of a file; a line that is too long is cut."""
+    """Yield the lines of a file. A line that is too long is cut."""
     while line := stream.readline(LONGEST):
         rest = line
         while len(rest) == LONGEST and not rest.endswith("\n"):

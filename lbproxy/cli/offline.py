@@ -1,4 +1,4 @@
-"""CONTROL. Commands that need a configuration and nothing that runs: check, explain, config."""
+"""CONTROL. Commands that need a configuration but no running lbproxy: check, explain, config."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from lbproxy.decide.posture import OpenPoint
 
 STDIN_BYTES = 16 * 1024 * 1024
-"""Longest configuration that is read from standard input."""
+"""Maximum size of a configuration on standard input."""
 
 NO_FILES = Files(read=DISK.read, glob=DISK.glob, exists=lambda path: True)
-"""Every certificate, key and authority is taken as existing."""
+"""File access that treats every certificate, key and authority as existing."""
 
 
 def _read_all(path: Path) -> Config:
-    """The configuration, after making all that it needs short of opening anything: keys,
-    certificates, filters.
+    """Return the configuration after creating all its objects (keys, certificates, filters) without
+    opening anything.
     """
     from lbproxy.decide.settled import is_settled
     from lbproxy.generation.exposure import exposed_files
@@ -50,7 +50,7 @@ def _read_all(path: Path) -> Config:
 
 
 def _assembled(config: Config) -> list[str]:
-    """Make all objects of ``config`` and return its warnings.  Raises ConfigErrors."""
+    """Create all objects of ``config`` and return its warnings. Raises ConfigErrors."""
     from twisted.internet import reactor
 
     from lbproxy.service import LoadBalancer
@@ -59,18 +59,20 @@ def _assembled(config: Config) -> list[str]:
 
 
 def _read_text(path: Path) -> Config:
-    """The configuration alone: only the file, what it includes and plugins in files are read."""
+    """Return the configuration alone. Only the file, its includes and plugins in files are read."""
     return _read(path, NO_FILES)
 
 
 def decisions(path: Path) -> Config:
-    """Return the configuration for commands that only decide, which need no key or certificate."""
+    """Return the configuration for commands that only make decisions and need no key or
+    certificate.
+    """
     return load_config(path, files=NO_FILES)
 
 
 def _read(path: Path, files: Files) -> Config:
-    """The configuration in a file, or for ``-`` from standard input, with paths from the present
-    folder.
+    """Return the configuration in a file, or on standard input for ``-``, with paths relative to
+    the present folder.
     """
     if str(path) != "-":
         return refuse_nothing(load_config(path, files=files))
@@ -124,14 +126,14 @@ def check(config: Path, as_data: bool, no_files: bool, security: bool) -> None:
 
 
 def _open_points(config: Config) -> list[OpenPoint]:
-    """Return what ``config`` leaves open."""
+    """Return the weak points of ``config``."""
     from lbproxy.decide.posture import open_points
 
     return list(open_points(config))
 
 
 def _servers(config: Config) -> str:
-    """``3 servers``, and how many more DNS may add."""
+    """Return the number of servers, and how many more DNS may add."""
     written = sum(len(backend.servers) for backend in config.backends)
     found = sum(len(line.names) for backend in config.backends for line in backend.discover)
     if not found:

@@ -1,4 +1,4 @@
-"""CONTROL. The parameter types of commands about servers, and their completion in a shell."""
+"""CONTROL. Parameter types of commands about servers, and their completion in a shell."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["chosen", "completions", "duration", "rate", "server_path", "target"]
 
 
 def completions(ctx: click.Context, incomplete: str) -> list[str]:
-    """Return ``backend`` and ``backend/server`` names of the configuration that begin so; [] if it
-    cannot be read.
+    """Return ``backend`` and ``backend/server`` names of the configuration that begin with
+    ``incomplete``; [] if it cannot be read.
     """
     from lbproxy.config.errors import ConfigErrors
     from lbproxy.registry import load_config
@@ -61,7 +61,7 @@ class _Chosen(click.ParamType):  # type: ignore[type-arg]
     name = "BACKEND[/SERVER]"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
-        """Return both names; "" for a server that is left out. A slash without a server fails."""
+        """Return both names; "" if the server is omitted. A slash without a server is an error."""
         if isinstance(value, tuple):
             return value
         backend, slash, server = str(value).partition("/")
@@ -103,14 +103,14 @@ class _Rate(click.ParamType):  # type: ignore[type-arg]
         except ValueError as error:
             self.fail(str(error), param, ctx)
         if found <= 0:
-            self.fail("a rate is above 0", param, ctx)
+            self.fail("the rate must be above 0", param, ctx)
         return found
 
 
 target = _Target()
 """The parameter type ``app/b``."""
 chosen = _Chosen()
-"""The parameter type ``app`` or ``app/b``; ``("", "")`` is a good default."""
+"""The parameter type ``app`` or ``app/b``. Its empty default is ``("", "")``."""
 duration = _Duration()
 """The parameter type ``30s``."""
 rate = _Rate()

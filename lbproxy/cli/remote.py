@@ -1,4 +1,4 @@
-"""CONTROL. Requests of commands to the admin API of a running lbproxy.
+"""CONTROL. Requests from commands to the admin API of a running lbproxy.
 
 Exit statuses of these commands: 0 for success; 1 if lbproxy refuses the request, or reports a
 problem with its subject; 2 for an invalid command line; 3 if no lbproxy can be reached.
@@ -81,11 +81,11 @@ class Remote:
         return json.loads(self.text(method, path, body, timeout=timeout, **query))
 
     def get(self, path: str, **query: Any) -> Any:
-        """:meth:`ask` with GET."""
+        """Send a GET request; see :meth:`ask`."""
         return self.ask("GET", path, **query)
 
     def all(self, path: str, most: int = 100_000, **query: Any) -> list[Any]:
-        """Return all items of a list that comes in pages, at most ``most``."""
+        """Return all items of a list in pages, at most ``most``."""
         items: list[Any] = []
         offset: int | None = 0
         while offset is not None and len(items) < most:
@@ -171,7 +171,7 @@ class Remote:
     def _nobody(self, error: Exception) -> NoReturn:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         stop(
-            f"cannot reach lbproxy at {self.url}: {reason}; does it run, with this admin address?",
+            f"cannot reach lbproxy at {self.url}: {reason}; is it running with this admin address?",
             UNREACHABLE,
         )
 
@@ -190,7 +190,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that select an lbproxy; the command gets a :class:`Remote` first."""
+    """Add the options that select an lbproxy. The command gets a :class:`Remote` as its first
+    argument.
+    """
 
     def run(
         admin: str,

@@ -1,4 +1,4 @@
-"""CONTROL. ``lbproxy replay``: what would another configuration have done?"""
+"""CONTROL. ``lbproxy replay``: decisions of another configuration about logged requests."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["replay_command"]
 @click.option("--old", required=True, type=FILE, help="The old configuration.")
 @click.option("--new", required=True, type=FILE, help="The new configuration.")
 @click.option(
-    "--host", default="localhost", show_default=True, help="Host of log lines without one."
+    "--host", default="localhost", show_default=True, help="Host for log lines without one."
 )
-@click.option("--frontend", default="", help="Frontend of log lines without one.")
+@click.option("--frontend", default="", help="Frontend for log lines without one.")
 @click.option("--json", "as_data", is_flag=True, help="Machine-readable result.")
 def replay_command(log: str, old: Path, new: Path, host: str, frontend: str, as_data: bool) -> None:
     """Run the requests of an access log through two configurations, and print which decisions
@@ -41,12 +41,12 @@ def replay_command(log: str, old: Path, new: Path, host: str, frontend: str, as_
         with opened(log) as lines:
             result = replay(lines_of(lines), before, after, host=host, frontend=frontend)
     except (EOFError, zlib.error) as error:
-        stop(f"{log}: it is damaged or cut short: {error}")
+        stop(f"{log}: the file is damaged or truncated: {error}")
     except OSError as error:
         stop(f"{log}: {error.strerror or error}")
     except MissingEngine as error:
         stop(str(error))
     if not result.requests:
-        stop(f"{log}: there is no request in it, in the format json, common or combined")
+        stop(f"{log}: no request found in the formats json, common and combined")
     click.echo(result.as_json() if as_data else result.as_text())
     sys.exit(1 if result.changed else 0)

@@ -78,11 +78,11 @@ def _status(found: dict[str, Any], trouble: list[str]) -> None:
         ],
     )
     if trouble:
-        click.echo(click.style(f"\nno server can be used: {', '.join(trouble)}", fg="red"))
-        click.echo(f"why: lbproxy servers {trouble[0]}")
+        click.echo(click.style(f"\nno usable server: {', '.join(trouble)}", fg="red"))
+        click.echo(f"see: lbproxy servers {trouble[0]}")
     drifts = found["drift"]["count"]
     if drifts:
-        click.echo(f"\n{count(drifts, 'difference')} to the configuration: lbproxy drift")
+        click.echo(f"\n{count(drifts, 'difference')} from the configuration: lbproxy drift")
     if found["drift"]["error"]:
         click.echo(f"changes cannot be saved: {found['drift']['error']}")
 
@@ -131,7 +131,7 @@ def weight_of(server: dict[str, Any]) -> str:
 
 
 def _servers(found: list[dict[str, Any]]) -> None:
-    """A table; the origin of servers is shown when some do not come from the configuration."""
+    """Print a table. The origin of servers is shown if some do not come from the configuration."""
     strange = any(one["origin"] != "config" for one in found)
     show(
         (
@@ -167,7 +167,9 @@ def _servers(found: list[dict[str, Any]]) -> None:
 
 
 def _address(one: dict[str, Any]) -> str:
-    """The address as configured, and what a name resolves to, less addresses that fail checks."""
+    """Return the address as configured, and the addresses of a name without those that fail
+    checks.
+    """
     resolved = [address for address in one["addresses"] if address != one["address"]]
     if not resolved:
         return str(one["address"])
@@ -309,7 +311,7 @@ def _show_advice(items: list[dict[str, Any]]) -> None:
         if lines or gone:
             click.echo(f"\nto make them permanent, change [backend {backend}]:")
         if lines:
-            click.echo("    # under servers, in place of the lines with the same names")
+            click.echo("    # under servers, replace the lines with the same names")
         for line in lines:
             click.echo(f"    {line}")
         for name in gone:
@@ -317,7 +319,7 @@ def _show_advice(items: list[dict[str, Any]]) -> None:
 
 
 def show_drift(found: dict[str, Any]) -> None:
-    """The differences, and what to do about them."""
+    """Print the differences and the commands to handle them."""
     items = found["items"]
     if not items:
         click.echo("no run-time changes: running as configured")

@@ -15,7 +15,7 @@ _COLOURS = {"up": "green", "down": "red", "drain": "yellow", "maint": "yellow"}
 
 
 def bytes_(count: float) -> str:
-    """``1.4M``."""
+    """Return a number of bytes as text, such as ``1.4M``."""
     for unit in ("", "k", "M", "G"):
         if count < 1000:
             return f"{count:.0f}{unit}" if count >= 10 or not unit else f"{count:.1f}{unit}"
@@ -24,7 +24,7 @@ def bytes_(count: float) -> str:
 
 
 def since(seconds: float) -> str:
-    """``3d4h``: the two largest units."""
+    """Return a duration in its two largest units, such as ``3d4h``."""
     left = max(0, int(seconds))
     parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
@@ -35,7 +35,7 @@ def since(seconds: float) -> str:
 
 
 def state(word: str) -> str:
-    """In its colour, on a terminal."""
+    """Return a state in its colour if standard output is a terminal."""
     return click.style(word, fg=_COLOURS.get(word))
 
 
@@ -45,8 +45,8 @@ def plain(text: str) -> str:
 
 
 def show(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print columns; numbers to the right, and on a terminal the last column no wider than there is
-    room.
+    """Print columns. Numbers are aligned to the right. On a terminal the last column is cut to the
+    available width.
     """
     cells = [[_text(cell) for cell in row] for row in rows]
     lines = [list(titles), *cells]

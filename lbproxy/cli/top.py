@@ -23,7 +23,7 @@ from lbproxy.cli.remote import Remote, RequestRefused, remote_options
 __all__ = ["add_large", "keys", "top"]
 
 LARGE = 2000
-"""Servers of large backends that are shown at most."""
+"""Maximum number of servers of large backends that are shown."""
 
 _KEYS = {
     "\x1b[A": "up", "\x1b[B": "down", "\x1b[5~": "pageup", "\x1b[6~": "pagedown", "\x1b[H": "home",
@@ -34,12 +34,12 @@ _KEYS = {
 
 
 class _Lost(Exception):
-    """The admin API does not answer at the moment."""
+    """The admin API does not answer at present."""
 
 
 @define
 class _Patient(Remote):
-    """A remote whose silence is shown, and does not end the command."""
+    """A remote whose failures are shown and do not end the command."""
 
     def _nobody(self, error: Exception) -> NoReturn:
         raise _Lost(getattr(error, "strerror", None) or str(error) or type(error).__name__)
@@ -62,7 +62,7 @@ def keys(data: str) -> list[str]:
 
 @contextmanager
 def _raw() -> Iterator[int]:
-    """Standard input, key by key."""
+    """Yield the pressed keys of standard input."""
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
     tty.setcbreak(fd)
@@ -108,7 +108,7 @@ def _run(remote: Remote, view: Any, every: float) -> None:
         def draw() -> None:
             live.update(view.screen(console.width, console.height), refresh=True)
 
-        signal.signal(signal.SIGWINCH, lambda *_: None)  # wakes select
+        signal.signal(signal.SIGWINCH, lambda *_: None)  # wakes up select
         try:
             while not view.over:
                 _look(remote, view)
@@ -119,7 +119,7 @@ def _run(remote: Remote, view: Any, every: float) -> None:
                         break
                     data = os.read(fd, 1024)
                     if not data:
-                        return  # the terminal is gone
+                        return  # the terminal was closed
                     for key in keys(data.decode("utf-8", "replace")):
                         view.press(key)
                     draw()
@@ -128,7 +128,7 @@ def _run(remote: Remote, view: Any, every: float) -> None:
 
 
 def add_large(remote: Remote, state: dict[str, Any]) -> None:
-    """Add servers of large backends, which the state leaves out: of all at most :data:`LARGE`.
+    """Add servers of large backends, which the state omits: at most :data:`LARGE` of all of them.
 
     Servers that are down come first.
     """

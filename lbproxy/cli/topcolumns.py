@@ -19,7 +19,7 @@ _SHAPES = {"up": "●", "down": "▼", "drain": "◐", "maint": "■"}
 
 
 class ColumnSource(Protocol):
-    """The screen, as the columns use it."""
+    """The interface of the screen to the columns."""
 
     recent: Recent
 
@@ -29,7 +29,7 @@ class ColumnSource(Protocol):
 
 @frozen
 class ViewColumn:
-    """``value(view, row)`` sorts, ``text(value)`` shows."""
+    """A column. ``value(view, row)`` is the sort key, ``text(value)`` the shown text."""
 
     title: str
     value: Callable[[ColumnSource, Row], Any]
@@ -50,7 +50,7 @@ def rate_text(value: float | None) -> str:
 
 
 def seconds_text(value: float | None) -> str:
-    """Return a duration in the unit that suits it."""
+    """Return a duration as text in a suitable unit."""
     if value is None:
         return "-"
     if value < 0.001:

@@ -1,4 +1,4 @@
-"""CONTROL. The screen of ``lbproxy top``: the state at a given size, and the effect of keys."""
+"""CONTROL. The screen of ``lbproxy top``: its content at a given size, and the effect of keys."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _HELP = (
 
 @define
 class TopView:
-    """``kind``: which table; ``sort``: column, -1 for the order of the configuration; ``typing``:
-    the filter is being written. ``trouble``: why there is no news, "" when there is.
+    """The view. ``kind``: selected table. ``sort``: column, -1 for the order of the configuration.
+    ``typing``: the filter is being edited. ``trouble``: why no state arrives, "" if it does.
     """
 
     recent: Recent = field(factory=Recent)
@@ -53,7 +53,7 @@ class TopView:
         return f"{row['backend']}/{row['name']}" if self.kind == "servers" else str(row["name"])
 
     def news(self, state: Row) -> None:
-        """A new state."""
+        """Process a new state."""
         self.trouble = ""
         if not self.paused:
             self.recent.add(state)
@@ -61,8 +61,8 @@ class TopView:
     # -- keys -----------------------------------------------------------------------------------
 
     def press(self, key: str) -> None:
-        """A character, or the name of a key: up, down, pageup, pagedown, home, enter, escape,
-        backspace, tab.
+        """Handle a character, or the name of a key: up, down, pageup, pagedown, home, enter,
+        escape, backspace, tab.
         """
         if self.typing:
             self._write(key)
@@ -151,7 +151,7 @@ class TopView:
         return bool(self.recent._moments)
 
     def _missing(self) -> int:
-        """Servers of backends with so many that the state does not hold them."""
+        """Return the number of servers in large backends, which the state omits."""
         now = self.recent.now
         total: int = sum(one["servers"] for one in now["backends"].values())
         return total - len(now["servers"])
@@ -246,7 +246,7 @@ class TopView:
             words += f"   filter {self.filter!r}"
         missing = self._missing() if self.kind == "servers" and self._started else 0
         if missing:
-            words += f"   {missing:,} in large backends are left out: lbproxy servers"
+            words += f"   {missing:,} in large backends are omitted: lbproxy servers"
         return Text(
             f"{words}   q quit  tab view  s sort  r reverse  / filter  ? help",
             "reverse", no_wrap=True, overflow="ellipsis",

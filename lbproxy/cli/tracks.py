@@ -65,10 +65,9 @@ def show_track(remote: Remote, name: str, key: str, as_data: bool) -> None:
 @click.argument("number", type=click.IntRange(0))
 @remote_options
 def set_count(remote: Remote, name: str, key: str, number: int) -> None:
-    """Set the count of KEY, for the window from now on.
+    """Set the count of KEY, for a window that starts now.
 
-    \b
-    lbproxy tracks set bad 203.0.113.9 100
+    \b lbproxy tracks set bad 203.0.113.9 100
     """
     made = remote.ask("POST", f"tracks/{quote(name, safe='')}/set", {"key": key, "count": number})
     click.echo(plain(f"{name}: {made['key']} is {made['count']:g}"))

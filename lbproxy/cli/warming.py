@@ -1,7 +1,7 @@
-"""CONTROL. Requests for many URLs, so that a cache has their responses before clients ask.
+"""CONTROL. Requests many URLs, so that a cache has their responses before clients need them.
 
-The requests are those of an ordinary client, so routes, filters and the rules of the cache apply.
-``Cache-Status`` of each response says whether a cache stored it, or had it already.
+The requests are those of an ordinary client, so that routes, filters and the rules of the cache
+apply. ``Cache-Status`` of each response reports whether a cache stored it, or had it already.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from attrs import define, evolve, field, frozen
 __all__ = ["LARGEST", "Report", "WarmOptions", "Warmed", "warm"]
 
 LARGEST: Final = 16 * 1024
-"""Characters of the longest URL."""
+"""Maximum length of a URL in characters."""
 
 FAILURES: Final = 1000
-"""Failures that a report has one by one; further ones are counted."""
+"""Maximum number of failures listed in a report. Further ones are counted."""
 
 GRACE: Final = 5.0
-"""Seconds beyond the deadline until threads are left alone: a name server may take them."""
+"""Seconds after the deadline until threads are abandoned, because a name server may block them."""
 
 COUNTING: Final = 1.0
-"""Seconds in which the URLs that are left are counted: a pipe may never end."""
+"""Seconds for counting the remaining URLs, because a pipe may never end."""
 
 _PIECE: Final = 64 * 1024
 _MOST_INTERIM: Final = 100
@@ -41,10 +41,12 @@ _TEXT: Final = re.compile(r"[\x21-\x7e]+")
 
 @frozen
 class WarmOptions:
-    """``connect``: host and port to connect to in place of those of the URLs, None for these.
+    """Options for warming. ``connect``: host and port to connect to instead of those in the URLs;
+    None for those.
 
-    ``rate``: requests a second; ``at_once``: connections; ``deadline``: seconds for all requests;
-    ``timeout``: seconds that one may wait for the next bytes. ``headers`` of every request.
+    ``rate``: requests a second. ``at_once``: number of connections. ``deadline``: seconds for all
+    requests. ``timeout``: maximum wait for the next bytes in seconds. ``headers``: of every
+    request.
     """
 
     connect: tuple[str, int] | None = None
@@ -58,7 +60,9 @@ class WarmOptions:
 
 @frozen
 class Warmed:
-    """The result for one URL: ``word`` is ``stored``, ``hit`` or ``failed``, for ``reason``."""
+    """The result for one URL. ``word`` is ``stored``, ``hit`` or ``failed``; ``reason`` explains
+    it.
+    """
 
     url: str
     word: str
@@ -68,7 +72,7 @@ class Warmed:
 
 @define
 class Report:
-    """The sums of all outcomes.  ``late``: URLs that were not requested before the deadline, as far
+    """The sums of all results. ``late``: URLs that were not requested before the deadline, as far
     as they could be counted in :data:`COUNTING` seconds.
     """
 
@@ -82,11 +86,11 @@ class Report:
 
     @property
     def done(self) -> int:
-        """URLs that were requested, or are none."""
+        """Number of URLs that were requested or are invalid."""
         return self.stored + self.hit + self.failed
 
     def add(self, outcome: Warmed) -> None:
-        """Count an outcome."""
+        """Count a result."""
         self.bytes += outcome.bytes
         if outcome.word == "stored":
             self.stored += 1
@@ -102,8 +106,8 @@ class Report:
 def warm(urls: Iterable[str], options: WarmOptions, progress: Callable[[Report], None]) -> Report:
     """Request each URL once; return the sums of the results.
 
-    ``progress`` is called about once a second, in one of several threads, never in two at once.
-    KeyboardInterrupt ends it early; URLs that are left count as ``late``.
+    ``progress`` is called about once a second, in one of several threads but never concurrently.
+    KeyboardInterrupt ends it early; the remaining URLs count as ``late``.
     """
     work = _Work(urls, options, progress)
     threads = [threading.Thread(target=work.run, daemon=True) for _ in range(options.at_once)]
@@ -118,7 +122,7 @@ def warm(urls: Iterable[str], options: WarmOptions, progress: Callable[[Report],
 
 
 class _Work:
-    """The URLs that are left, for several threads."""
+    """The remaining URLs, shared by several threads."""
 
     def __init__(
         self, urls: Iterable[str], options: WarmOptions, progress: Callable[[Report], None]
@@ -127,7 +131,7 @@ class _Work:
         self._options = options
         self._progress = progress
         self._lock = threading.Lock()
-        self._reading = threading.Lock()  # a pipe may give nothing for long
+        self._reading = threading.Lock()  # a pipe may deliver nothing for a long time
         self._left = 0
         self._start = time.monotonic()
         self._end = self._start + options.deadline
@@ -136,7 +140,7 @@ class _Work:
         self._report = Report()
 
     def run(self) -> None:
-        """Request one URL after the other, in one thread."""
+        """Request URLs one after the other, in one thread."""
         client = _Client(self._options)
         try:
             while (url := self._take()) is not None:
@@ -148,7 +152,7 @@ class _Work:
             client.close()
 
     def _take(self) -> str | None:
-        """Return the next URL when its time has come; None if there is no further one."""
+        """Return the next URL when it is due; None if no URL remains."""
         with self._reading:
             if max(self._next_at, time.monotonic()) >= self._end:
                 return None
@@ -171,17 +175,17 @@ class _Work:
             self._progress(self._report)
 
     def wait(self, threads: list[threading.Thread]) -> None:
-        """Return when all threads are through, or the time is over."""
+        """Wait until all threads have finished, or the time is over."""
         for thread in threads:
             while thread.is_alive() and (left := self._end + GRACE - time.monotonic()) > 0:
                 thread.join(min(left, 1.0))
 
     def end_early(self) -> None:
-        """Request no further URL."""
+        """Stop requesting URLs."""
         self._end = time.monotonic()
 
     def finish(self) -> Report:
-        """Count the URLs that are left, and return the report."""
+        """Count the remaining URLs, and return the report."""
         counting = threading.Thread(target=self._count, daemon=True)
         counting.start()
         counting.join(COUNTING)
@@ -201,7 +205,7 @@ class _Work:
 
 
 class _FinalResponse(http.client.HTTPResponse):
-    """A response behind any interim ones; http.client itself knows 100 alone."""
+    """A response after any interim responses. http.client itself skips only 100."""
 
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(_MOST_INTERIM):
@@ -213,14 +217,14 @@ class _FinalResponse(http.client.HTTPResponse):
 
 
 class _Client:
-    """Requests over one connection, which is kept while the host stays the same."""
+    """Requests over one connection, which is reused while the host stays the same."""
 
     def __init__(self, options: WarmOptions) -> None:
         self._options = options
         self._open: tuple[tuple[str, str, int], http.client.HTTPConnection] | None = None
 
     def get(self, url: str, end: float) -> Warmed:
-        """Request ``url`` and read its response; ``end``: of the time for all of them."""
+        """Request ``url`` and read its response. ``end``: deadline of all requests."""
         parts = _parts(url)
         if parts is None:
             return Warmed(url, "failed", "not a URL of http or https")
@@ -258,11 +262,13 @@ class _Client:
             size += len(piece)
             if time.monotonic() > end:
                 self.close()
-                return Warmed(url, "failed", "the deadline came in the middle of its body", size)
+                return Warmed(
+                    url, "failed", "the deadline passed while the body was being read", size
+                )
         if response.length:
             self.close()
-            return Warmed(url, "failed", "the body was cut short", size)
-        response.close()  # read1 leaves it open, and the connection busy
+            return Warmed(url, "failed", "the body is truncated", size)
+        response.close()  # read1 leaves the response open, and the connection busy
         if response.will_close:
             self.close()
         word, reason = _judge(response)
@@ -296,7 +302,7 @@ class _Client:
 
 
 def _parts(url: str) -> SplitResult | None:
-    """Return the parts of a URL that may be requested, or None."""
+    """Return the parts of a URL that can be requested, or None."""
     if len(url) > LARGEST or not _TEXT.fullmatch(url):
         return None
     try:
@@ -310,7 +316,7 @@ def _parts(url: str) -> SplitResult | None:
 
 
 def _judge(response: http.client.HTTPResponse) -> tuple[str, str]:
-    """Return the word of an outcome, and the reason."""
+    """Return the word of a result, and the reason."""
     said = ", ".join(response.headers.get_all("Cache-Status") or ())
     if not said:
         return "failed", f"status {response.status} without Cache-Status"

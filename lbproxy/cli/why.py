@@ -1,4 +1,4 @@
-"""CONTROL. ``lbproxy why``: why was a request refused?"""
+"""CONTROL. ``lbproxy why``: the reason for a refusal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def why(remote: Remote, request_or_client: str, as_data: bool) -> None:
         show_json(found)
         return
     if not found:
-        stop(f"none of the last refusals is of {request_or_client}")
+        stop(f"no refusal found for {request_or_client}")
     for one in found:
         _show(one)
 

@@ -1,7 +1,7 @@
-"""PURE. Address lists, connection limits, and judgement of targets that others name.
+"""PURE. Address lists, connection limits, and checks of targets that clients name.
 
-:class:`Guard`, :class:`AddressJudge` and :class:`AllowedTarget` are the guard against server-side
-request forgery, usable in other programs: see :mod:`lbproxy.guard.target`.
+:class:`Guard`, :class:`AddressJudge` and :class:`AllowedTarget` protect against server-side request
+forgery, and other programs can use them: see :mod:`lbproxy.guard.target`.
 """
 
 from lbproxy.guard.judge import AddressJudge, TargetRefused

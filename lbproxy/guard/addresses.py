@@ -1,4 +1,4 @@
-"""PURE. Sets of IP networks, and the allow/deny rule made of two; used at accept, by routes and by
+"""PURE. Sets of IP networks, and the allow/deny rule of two sets, used at accept, by routes and by
 forwarding.
 """
 
@@ -16,19 +16,19 @@ __all__ = ["V4_BASE", "Access", "AddressSet", "address_number", "network_bounds"
 Network = IPv4Network | IPv6Network
 
 V4_BASE = 1 << 128
-"""IPv4 numbers lie above every IPv6 number: one sorted list serves both."""
+"""IPv4 numbers lie above every IPv6 number, so that one sorted list serves both."""
 _OBFUSCATED = re.compile(rb"_[0-9A-Za-z._-]+")
-_NODE_MAX = 96  # bytes
+_NODE_MAX = 96  # maximum length in bytes
 _MAPPED = IPv6Network("::ffff:0:0/96")
-_MEMO = 16384  # addresses; about 3 MiB when full
+_MEMO = 16384  # number of cached addresses; about 3 MiB when full
 
 
 @lru_cache(maxsize=_MEMO)
 def address_number(text: str) -> int:
-    """A number for a textual IP address, -1 when it is not one.
+    """Return a number for a textual IP address, -1 for other text.
 
     IPv6 is its own number, IPv4 lies above all IPv6, and an IPv4-mapped IPv6 address
-    (``::ffff:192.0.2.1``) is the IPv4 address. A zone (``%eth0``) is ignored. Remembers the last
+    (``::ffff:192.0.2.1``) is the IPv4 address. A zone (``%eth0``) is ignored. Caches the last
     16,384 addresses.
     """
     try:
@@ -44,10 +44,11 @@ def address_number(text: str) -> int:
 
 
 def split_address(text: bytes) -> tuple[str, int]:
-    """Address and port of ``1.2.3.4``, ``1.2.3.4:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``.
+    """Return address and port of ``1.2.3.4``, ``1.2.3.4:80``, ``2001:db8::1`` or
+    ``[2001:db8::1]:80``.
 
-    ("", 0) for anything else.  Port 0: it is missing, impossible or obfuscated (``_x``, RFC 7239
-    §6.3).
+    Returns ("", 0) for other text. Port 0 means that it is missing, invalid or obfuscated (``_x``,
+    RFC 7239 §6.3).
     """
     text = text.strip(b" \t")
     port = b""
@@ -72,7 +73,7 @@ def split_address(text: bytes) -> tuple[str, int]:
 
 
 def network_bounds(network: Network) -> tuple[int, int]:
-    """First and last number of ``network``, both included."""
+    """Return the first and the last number of ``network``, inclusive."""
     first = int(network.network_address)
     last = int(network.broadcast_address)
     if isinstance(network, IPv4Network):
@@ -84,12 +85,12 @@ def network_bounds(network: Network) -> tuple[int, int]:
 
 
 class AddressSet:
-    """The union of some networks:
+    """The union of some networks.
 
-    ``"192.0.2.7" in addresses``, O(log n), 0.2 us for an address seen before.
+    ``"192.0.2.7" in addresses`` is O(log n), and takes 0.2 us for a cached address.
 
-    Text that is no IP address (the "" of a Unix socket) is in no set. An IPv4-mapped IPv6 address
-    counts as IPv4, and an IPv6 network such as ``::/0`` holds no IPv4.
+    Text that is not an IP address (the "" of a Unix socket) is in no set. An IPv4-mapped IPv6
+    address counts as IPv4, and an IPv6 network such as ``::/0`` contains no IPv4 address.
     """
 
     __slots__ = ("_firsts", "_lasts", "networks")
@@ -120,12 +121,12 @@ class AddressSet:
 
 
 class Access:
-    """The ``allow`` and ``deny`` keys of a frontend: deny is looked at first; an empty allow is
-    everybody.
+    """The ``allow`` and ``deny`` keys of a frontend. ``deny`` is evaluated first; an empty
+    ``allow`` admits all clients.
 
-    A client without an address (Unix socket) passes only where ``allow`` is empty.
-    ``allow_lists`` and ``deny_lists`` are further sets (``ip in set``) that may change; an
-    ``allow`` with an empty list is not everybody.
+    A client without an address (Unix socket) passes only if ``allow`` is empty. ``allow_lists`` and
+    ``deny_lists`` are further sets (``ip in set``) that may change; an ``allow`` with an empty list
+    does not admit all clients.
     """
 
     __slots__ = ("_allow", "_allow_lists", "_deny", "_deny_lists", "_restricted", "open")
@@ -143,7 +144,7 @@ class Access:
         self._deny_lists: list[Any] = list(deny_lists)
         self._restricted = bool(self._allow) or bool(self._allow_lists)
         self.open = not self._restricted and not self._deny and not self._deny_lists
-        """Everybody passes: callers may skip the question."""
+        """True if all clients pass, so that callers may skip the check."""
 
     def allows(self, ip: str) -> bool:
         """Return whether the client at ``ip`` may connect."""
@@ -154,7 +155,7 @@ class Access:
         return not self._restricted or ip in self._allow or _in_any(ip, self._allow_lists)
 
     def why_not(self, ip: str) -> str:
-        """Return why the client at ``ip`` may not connect, for the log: it names a list."""
+        """Return why the client at ``ip`` may not connect, for the log. The text names a list."""
         for one in self._deny_lists:
             if ip in one and ip not in self._deny:
                 return f"{ip} is not allowed: it is in list:{getattr(one, 'name', '')}"

@@ -1,4 +1,4 @@
-"""PURE. The judge of addresses that a configuration asks for."""
+"""PURE. Creates the address checks of a configuration."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ def configured_judge(
     interfaces: Iterable[str],
     listening: Callable[[], Iterable[Address]] = tuple,
 ) -> AddressJudge:
-    """Return the judge that knows ``guard_public`` and the listeners of ``config``.
+    """Return the :class:`AddressJudge` for ``guard_public`` and the listeners of ``config``.
 
-    ``interfaces``: the addresses of this machine. ``listening()``: where lbproxy really listens,
-    which the configuration does not say of sockets of systemd, of endpoints and of port 0.
+    ``interfaces``: the addresses of this machine. ``listening()`` returns the actual addresses of
+    listeners, which the configuration does not contain for sockets of systemd, endpoints and port
+    0.
     """
     return AddressJudge(
         public=[str(network) for network in config.settings.guard_public],

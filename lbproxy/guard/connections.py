@@ -1,5 +1,5 @@
-"""PURE. Counts client connections against ``maxconn`` and ``maxconn_per_ip``: one object per
-frontend, one for the process.
+"""PURE. Counts client connections against ``maxconn`` and ``maxconn_per_ip``, with one object per
+frontend and one for the process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class ConnectionTotal:
         self.frontends: dict[ConnectionLimits, None] = {}
 
     def make_room(self) -> bool:
-        """Evict the connection of the process that must go first; return whether there is one."""
+        """Evict the first connection of the process in the order of eviction. Return False if none
+        can be evicted.
+        """
         return _evict_first(list(self.frontends))
 
 
@@ -36,8 +38,8 @@ class Peers(Protocol):
     """The other processes that accept connections for the same frontend."""
 
     def take(self, ip: str, room: int) -> bool:
-        """Count one more connection from ``ip`` at the peers if they have fewer than ``room``;
-        return whether it was counted.
+        """Count one more connection from ``ip`` at the peers if they have fewer than ``room``.
+        Return whether it was counted.
         """
 
     def give_back(self, ip: str) -> None:
@@ -104,7 +106,7 @@ class ConnectionLimits(AddressCounts):
         per_ip = self._per_ip
         count = per_ip.get(ip, 0)
         reason = None
-        # room is made only for connections that are not refused for another reason
+        # evict only for connections that are not refused for another reason
         if 0 < total.maxconn <= total.active and not (self._may_add(count) and self.make_room()):
             reason = f"maxconn {total.maxconn} of lbproxy"
         elif 0 < self.maxconn <= self.active and not (self._may_add(count) and self.make_room()):
@@ -124,30 +126,34 @@ class ConnectionLimits(AddressCounts):
         self.active += 1
         if self.active == 1:
             total.frontends[self] = None
-        per_ip[ip] = per_ip.get(ip, 0) + 1  # making room may have changed it
+        per_ip[ip] = per_ip.get(ip, 0) + 1  # the eviction may have changed it
         return None
 
     def _may_add(self, count: int) -> bool:
-        """Return whether ``maxconn_per_ip`` allows an address with ``count`` another one."""
+        """Return whether ``maxconn_per_ip`` allows one more connection from an address with
+        ``count``.
+        """
         return not 0 < self.maxconn_per_ip <= count
 
     def make_room(self) -> bool:
-        """Evict the connection that must go first for another one of this frontend; return whether
-        there is one.
+        """Evict the first connection of this frontend in the order of eviction. Return False if
+        none can be evicted.
         """
         if 0 < self.maxconn <= self.active:
             return _evict_first([self])
         return self.total.make_room()
 
     def has_too_many(self, ip: str) -> bool:
-        """See :class:`AddressCounts`; of the frontend's ``maxconn``, without one the process's."""
+        """See :class:`AddressCounts`. The limit is the frontend's ``maxconn``, or the process's if
+        the frontend has none.
+        """
         limit = self.maxconn or self.total.maxconn
         return bool(ip) and self._per_ip.get(ip, 0) * SHARE > limit > 0
 
     def give_back(self, ip: str) -> None:
-        """Uncount a connection from ``ip``.
+        """Remove a connection from ``ip`` from the count.
 
-        Raises KeyError if none is counted: a bug in the caller.
+        Raises KeyError if none is counted, which is a bug in the caller.
         """
         count = self._per_ip[ip]
         if count == 1:
@@ -172,7 +178,9 @@ class ConnectionLimits(AddressCounts):
 
 
 def _evict_first(candidates: list[ConnectionLimits]) -> bool:
-    """Evict the connection that has waited longest in the first line that has one."""
+    """Evict the oldest connection of the first line that is not empty. Return False if all are
+    empty.
+    """
     for number in range(4):
         found: IdleClient | None = None
         for limits in candidates:

@@ -1,15 +1,15 @@
-"""PURE. Which client connections are closed first when there is no room for another one.
+"""PURE. The order in which idle client connections are closed to make room for others.
 
-A connection without a request waits in one of the lines of its frontend, in the order in which it
-began to wait:
+A connection without a request waits in one of the lines of its frontend, ordered by the start of
+the wait:
 
 1. ``excess_idle`` and 2. ``excess_silent``: of addresses that held more than a tenth of ``maxconn``
    when the connection was accepted;
 3. ``idle``: between requests;
 4. ``silent``: no request yet, not even a byte of one, or no complete TLS handshake.
 
-Every operation is O(1).  The lines are linked through the connections, so that a request costs a
-few pointer writes.
+Every operation is O(1). The lines are linked through the connections, so that a request costs a few
+pointer writes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from lbproxy.compiled import native
 __all__ = ["SHARE", "IdleClient", "IdleClients", "IdleLine"]
 
 SHARE = 10
-"""An address has too many connections above a tenth of ``maxconn``."""
+"""Divisor of ``maxconn``: an address has too many connections above a tenth of it."""
 
 
 @native(allow_interpreted_subclasses=True)
 class IdleClient:
     """A connection that may wait in a line.
 
-    ``excess``: its address held too many when it was accepted.  ``address``: as it is counted.
+    ``excess``: its address had too many connections when it was accepted. ``address``: as it is
+    counted.
     """
 
     __slots__ = ("after", "before", "excess", "line")
@@ -39,15 +40,15 @@ class IdleClient:
 
     @property
     def address(self) -> str:
-        """The address that the connection limits count it under; "" for a Unix socket."""
+        """The address under which the connection limits count it; "" for a Unix socket."""
         raise NotImplementedError
 
     def waits_since(self) -> float:
-        """Return when it began to wait, by the clock of the timers."""
+        """Return the start of its wait, by the clock of the timers."""
         raise NotImplementedError
 
     def evict(self, silent: bool) -> None:
-        """Close gracefully, and give back its place among the connections at once.
+        """Close gracefully, and release its place among the connections at once.
 
         ``silent``: it has not sent a request.
         """
@@ -55,7 +56,7 @@ class IdleClient:
 
 
 class IdleLine:
-    """Connections in the order in which they began to wait."""
+    """Connections in the order in which they started to wait."""
 
     __slots__ = ("_last", "first", "silent")
 
@@ -76,7 +77,7 @@ class IdleLine:
         self._last = client
 
     def remove(self, client: IdleClient) -> None:
-        """Take ``client`` out of this line."""
+        """Remove ``client`` from this line."""
         before, after = client.before, client.after
         client.before = client.after = client.line = None
         if before is None:
@@ -102,7 +103,7 @@ class IdleClients:
         self.lines = [self.excess_idle, self.excess_silent, self.idle, self.silent]
 
     def add(self, client: IdleClient, silent: bool) -> None:
-        """``client`` begins to wait."""
+        """Add ``client``, which starts to wait."""
         if client.excess:
             (self.excess_silent if silent else self.excess_idle).add(client)
         else:
@@ -111,7 +112,7 @@ class IdleClients:
     def first(self, number: int, limits: AddressCounts) -> IdleClient | None:
         """Return the first of line ``number``.
 
-        Connections of an address that has not too many any more move to the ordinary lines.
+        Connections whose address no longer has too many move to the ordinary lines.
         """
         line: IdleLine = self.lines[number]
         while (client := line.first) is not None:
@@ -125,10 +126,10 @@ class IdleClients:
 
 @native(allow_interpreted_subclasses=True)
 class AddressCounts:
-    """Knows how many connections an address has."""
+    """The interface to the number of connections of an address."""
 
     __slots__ = ()
 
     def has_too_many(self, ip: str) -> bool:
-        """Return whether ``ip`` holds more than a tenth of ``maxconn``."""
+        """Return whether ``ip`` has more than a tenth of ``maxconn``."""
         raise NotImplementedError

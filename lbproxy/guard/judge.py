@@ -1,4 +1,4 @@
-"""PURE. Which addresses and names lbproxy may connect to on behalf of others."""
+"""PURE. Checks of the addresses and names that lbproxy may connect to on behalf of clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lbproxy.guard.special import embedded, special_reason
 __all__ = ["AddressJudge", "TargetRefused", "name_reason"]
 
 NAME_MAX = 253
-"""Bytes of a host name (RFC 1035 section 2.3.4)."""
+"""Maximum length of a host name in bytes (RFC 1035 section 2.3.4)."""
 
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _PRIVATE_NAMES = (
@@ -30,20 +30,20 @@ _PRIVATE_NAMES = (
     "private",
     "svc",
 )
-"""Names that mean a place inside, whatever they resolve to, and all names below them."""
+"""Names of local networks, including all names below them, regardless of their addresses."""
 
 
 class TargetRefused(ValueError):
-    """A URL, name or address that lbproxy does not connect to; the message says why."""
+    """A URL, name or address that lbproxy does not connect to. The message gives the reason."""
 
 
 class AddressJudge:
-    """Decides about IP literals.
+    """Checks IP literals.
 
     ``public``: networks that tests and laboratories declare public. ``interfaces``: the addresses
-    of this machine. ``listeners``: address and port of each listener of lbproxy; an address of ""
-    or a wildcard stands for all addresses of the machine. ``public`` lifts the rules of addresses
-    and interfaces, never that of listeners. ``listening()``: further listeners, at this moment.
+    of this machine. ``listeners``: address and port of each listener of lbproxy; "" or a wildcard
+    address stands for all addresses of the machine. ``public`` relaxes the rules for addresses and
+    interfaces, never that for listeners. ``listening()`` returns further present listeners.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class AddressJudge:
         self._listening = listening
 
     def reason(self, text: str, port: int) -> str:
-        """Return why lbproxy does not connect to ``port`` of the IP literal ``text``, else ""."""
+        """Return why lbproxy does not connect to ``port`` of the IP literal ``text``, or ""."""
         try:
             address = ip_address(text)
         except ValueError:
@@ -78,9 +78,9 @@ class AddressJudge:
         return special
 
     def check(self, addresses: Sequence[str], port: int) -> None:
-        """Raise :class:`TargetRefused` unless there are addresses and each is public.
+        """Raise :class:`TargetRefused` unless there are addresses and each one is public.
 
-        One forbidden address spoils the answer, because a name of both kinds is an attack.
+        One forbidden address refuses the whole answer, because a name with both kinds is an attack.
         """
         if not addresses:
             raise TargetRefused("no address")
@@ -97,7 +97,9 @@ class AddressJudge:
 
 
 class _Listeners:
-    """Addresses and ports where lbproxy listens; wildcards are all addresses of the machine."""
+    """Addresses and ports where lbproxy listens. Wildcards stand for all addresses of the
+    machine.
+    """
 
     def __init__(self, listeners: Iterable[tuple[str, int]]) -> None:
         self._exact: set[tuple[IPv4Address | IPv6Address, int]] = set()
@@ -126,7 +128,7 @@ class _Listeners:
 
 
 def name_reason(name: str) -> str:
-    """Return why ``name``, in lower case and ASCII, is no name of a public host, else ""."""
+    """Return why ``name``, in lower case and ASCII, is not a name of a public host, or ""."""
     if name.endswith("."):
         return "has a trailing dot"
     if len(name) > NAME_MAX or not all(_LABEL.fullmatch(label) for label in name.split(".")):

@@ -1,4 +1,5 @@
-"""PURE. Networks that are not the public Internet, with the reason, from the registries of IANA.
+"""PURE. Networks that do not belong to the public Internet, with the reason, from the registries of
+IANA.
 
 Copied from the IPv4 and IPv6 Special-Purpose Address Registries, the IPv6 Address Space registry
 and the IPv4 and IPv6 multicast registries, as of :data:`DATE`. Blocks that the registries call
@@ -79,8 +80,8 @@ _ISATAP = frozenset((0x0000_5EFE, 0x0200_5EFE))  # RFC 5214 section 6.1
 def embedded(address: IPAddress) -> IPAddress:
     """Return the IPv4 address inside an IPv4-mapped or NAT64 address, else ``address``.
 
-    Only these two forms reach the IPv4 address itself: ``::ffff:0:0/96`` by the system's sockets,
-    ``64:ff9b::/96`` (RFC 6052) by a translator in the network.
+    Only these two forms reach the IPv4 address itself: ``::ffff:0:0/96`` through the system's
+    sockets, ``64:ff9b::/96`` (RFC 6052) through a translator in the network.
     """
     if isinstance(address, IPv6Address) and (address in _MAPPED or address in _NAT64):
         return IPv4Address(int(address) & 0xFFFF_FFFF)

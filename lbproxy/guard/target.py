@@ -1,9 +1,9 @@
-"""PURE. URLs that clients name, judged before anything is sent to them.
+"""PURE. Checks of URLs that clients name, before anything is sent to them.
 
 :class:`Guard` parses a URL by the rules of browsers (WHATWG, package ``ada-url``), refuses
-spellings that other parsers read differently, and returns the one string that is sent. The caller
-resolves the name once, lets :meth:`Guard.judge` decide about every address, connects to one of
-these, and asks again for each redirect.
+spellings that other parsers read differently, and returns the exact string to send. The caller
+resolves the name once, lets :meth:`Guard.judge` check every address, connects to one of these, and
+repeats this for each redirect.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lbproxy.guard.judge import AddressJudge, TargetRefused, name_reason
 __all__ = ["URL_MAX", "AllowedTarget", "Guard"]
 
 URL_MAX = 8192
-"""Longest URL, in bytes."""
+"""Maximum length of a URL in bytes."""
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _ABSOLUTE = re.compile(r"(?i)(https?|wss?)://([^/?#]+)(?:[/?#]|\Z)")
@@ -32,7 +32,7 @@ _SCHEME = re.compile(r"(?i)[a-z][a-z0-9+.-]*:")
 
 @frozen
 class AllowedTarget:
-    """A URL that was allowed: exactly what is sent.
+    """An allowed URL in the exact form that is sent.
 
     ``host``: a name in ASCII, or an IP literal without brackets. ``path`` includes the query.
     """
@@ -65,23 +65,23 @@ class AllowedTarget:
 
 
 class Guard:
-    """Decides about URLs: ``Guard(AddressJudge()).target("https://example.com/")``.
+    """Checks URLs: ``Guard(AddressJudge()).target("https://example.com/")``.
 
-    ``ports``: ports that may be named. Raises ImportError without the package ``ada-url`` (extra
-    ``guard``).
+    ``ports``: allowed ports. Raises ImportError without the package ``ada-url`` (extra ``guard``).
     """
 
     def __init__(self, addresses: AddressJudge, *, ports: Collection[int] = (80, 443)) -> None:
-        # not an import statement: mypyc reads this module where the package is not installed
+        # not an import statement, because mypyc reads this module even if the package is not
+        # installed
         self._parse: Any = import_module("ada_url").URL
         self._addresses = addresses
         self._ports = frozenset(ports)
 
     def target(self, text: str) -> AllowedTarget:
-        """Return the target that the absolute URL ``text`` names; raises :class:`TargetRefused`.
+        """Return the target for the absolute URL ``text``. Raises :class:`TargetRefused`.
 
-        An IP literal is judged at once. A name is judged here by itself; its addresses are for
-        :meth:`judge`.
+        An IP literal is checked at once. For a name only its text is checked here; :meth:`judge`
+        checks its addresses.
         """
         self._check_text(text)
         written = _ABSOLUTE.match(text)
@@ -92,7 +92,7 @@ class Guard:
         return self._allowed(text, written[2])
 
     def redirected(self, base: AllowedTarget, location: str) -> AllowedTarget:
-        """Return the target of a redirect from ``base``; raises :class:`TargetRefused`."""
+        """Return the target of a redirect from ``base``. Raises :class:`TargetRefused`."""
         self._check_text(location)
         if location.startswith("//"):
             return self.target(f"{base.scheme}:{location}")
@@ -101,7 +101,7 @@ class Guard:
         try:
             joined = str(self._parse(location, base.url).href)
         except ValueError:
-            raise TargetRefused("the redirect leads to no URL") from None
+            raise TargetRefused("the redirect does not lead to a URL") from None
         return self.target(joined)
 
     def judge(self, target: AllowedTarget, addresses: Sequence[str]) -> tuple[str, ...]:
@@ -120,14 +120,14 @@ class Guard:
         if len(text.encode("utf-8", "surrogatepass")) > URL_MAX:
             raise TargetRefused(f"the URL is longer than {URL_MAX} bytes")
         if _FORBIDDEN.search(text):
-            raise TargetRefused("the URL has a space, a control character or a backslash")
+            raise TargetRefused("the URL contains a space, a control character or a backslash")
         if _NUL.search(text):
-            raise TargetRefused("the URL has %00")
+            raise TargetRefused("the URL contains %00")
 
     def _allowed(self, text: str, written: str) -> AllowedTarget:
-        """The target of ``text``, whose authority is ``written``."""
+        """Return the target of ``text``, whose authority is ``written``."""
         if "@" in written:
-            raise TargetRefused("the URL has a user or a password")
+            raise TargetRefused("the URL contains a user or a password")
         if "%" in written:
             raise TargetRefused("the host of the URL is percent-encoded")
         try:

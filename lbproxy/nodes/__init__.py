@@ -1,7 +1,7 @@
 """CONTROL. ``[shared]``: the state that several nodes share through Redis.
 
-:mod:`lbproxy.service` has one :class:`~lbproxy.nodes.store.SharedStore` for each process.  Counts
-of limits, tracks and bans go through every process that has traffic
-(:mod:`~lbproxy.nodes.exchange`), the messages of bans and lists through one process of each node
-(:mod:`~lbproxy.nodes.topics`).  No request waits for either.
+:mod:`lbproxy.service` has one :class:`~lbproxy.nodes.store.SharedStore` for each process. Every
+process with traffic exchanges counts of limits, tracks and bans (:mod:`~lbproxy.nodes.exchange`).
+One process of each node exchanges the messages of bans and lists (:mod:`~lbproxy.nodes.topics`). No
+request waits for either.
 """

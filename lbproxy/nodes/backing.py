@@ -18,7 +18,9 @@ __all__ = ["RedisBacking"]
 
 
 class RedisBacking:
-    """``node``: the name of this node, the holder of its leases."""
+    """Limits, leases and values in Redis. ``node``: the name of this node, the holder of its
+    leases.
+    """
 
     def __init__(self, client: RedisClient, prefix: str, node: str) -> None:
         self._client = client

@@ -1,9 +1,8 @@
 """CONTROL. Exchanges the use of limits, tracks and bans, and the places of ``concurrent`` limits,
 with the other nodes.
 
-Every :data:`EVERY` seconds the use that was noted goes to the store, and what all nodes have used
-comes back (:mod:`lbproxy.limits.nodes`, :mod:`lbproxy.limits.places`).  One exchange runs at a
-time.
+Every :data:`EVERY` seconds the recorded use is sent to the store, which returns the use of all
+nodes (:mod:`lbproxy.limits.nodes`, :mod:`lbproxy.limits.places`). One exchange runs at a time.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ __all__ = ["EVERY", "FAILING", "CountExchange", "ExchangeTally"]
 _quiet = Quiet(Logger())
 
 EVERY = 0.1
-"""Seconds from the end of an exchange to the beginning of the next."""
+"""Seconds from the end of an exchange to the start of the next."""
 
 FAILING = 1.0
-"""Seconds of failed exchanges only, after which the store does not count as one that answers."""
+"""Seconds of failed exchanges after which the store counts as down."""
 
 
 @define
 class ExchangeTally:
-    """Exchanges of this process: keys sent, keys whose use other nodes do not learn, and keys that
-    hold something else in the store.
+    """Counters of the exchanges of this process: keys sent, keys whose use was not sent to other
+    nodes, and keys with another kind of value in the store.
     """
 
     sent: int = 0
@@ -45,10 +44,10 @@ class ExchangeTally:
 
 
 class CountExchange:
-    """``now``: the clock of the tables.  ``prefix``: of the keys in the store.  ``holder``: the
-    names of this node and of this process, which hold places.
+    """Exchanges counts. ``now``: the clock of the tables. ``prefix``: of the keys in the store.
+    ``holder``: the names of this node and of this process, which hold places.
 
-    ``error``: why exchanges fail though there is a connection, "" if they do not: the store is full
+    ``error``: why exchanges fail while the store is connected, "" if they do not: the store is full
     or slow, or the login lacks permissions.
     """
 
@@ -66,7 +65,7 @@ class CountExchange:
         self.places = places
         self.tally = ExchangeTally()
         self.error = ""
-        self._since = -1.0  # when exchanges began to fail; below 0 while they do not
+        self._since = -1.0  # start of the failures; below 0 without failures
         self._client = client
         self._reactor = reactor
         self._now = now
@@ -75,11 +74,11 @@ class CountExchange:
         self._turns = StoreTurns(reactor, EVERY, "limits", self._turn, self._failed)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the exchanges."""
         self._turns.start()
 
     def stop(self) -> None:
-        """End; what was noted stays unknown to others."""
+        """Stop the exchanges. Unsent use stays unknown to the others."""
         self._turns.stop()
 
     def _turn(self) -> Coroutine[Any, Any, None] | None:
@@ -111,12 +110,12 @@ class CountExchange:
         self._since, self.error = -1.0, ""
 
     async def _probe(self) -> None:
-        """Find out whether exchanges work again, where nobody asks for one."""
+        """Check whether exchanges work again while no exchange is due."""
         await self._client.run(BUCKETS, [f"{self._prefix}:bucket:probe"], ["0.001"])
         self._works()
 
     async def _exchange(self) -> None:
-        """Send all that is noted now, batch by batch."""
+        """Send all recorded use, batch by batch."""
         if self.places.due:
             await self._hold()
         left = len(self.counts)
@@ -132,7 +131,9 @@ class CountExchange:
                 await self._windows(windows)
 
     async def _hold(self) -> None:
-        """Say what this process holds, batch by batch, and learn what other nodes hold."""
+        """Send the places that this process holds, batch by batch, and store those of other
+        nodes.
+        """
         left = self.places.due
         while left > 0:
             sent = self.places.take()
@@ -170,15 +171,15 @@ class CountExchange:
         self.counts.settle_windows([sent[at] for at in good], rows, self._now())
 
     def _good(self, found: Sequence[Any]) -> list[int]:
-        """Return the indices of the keys that the store could serve."""
+        """Return the indices of the keys that the store accepted."""
         good = [at for at, one in enumerate(found) if one != WRONG]
         wrong = len(found) - len(good)
         if wrong:
             self.tally.wrong += wrong
             _quiet.warn(
                 "shared keys",
-                "shared store: {count} keys below {prefix}: hold something else than counts;"
-                " their limits hold at each node by itself",
+                "shared store: {count} keys below {prefix}: have another kind of value than counts;"
+                " their limits apply at each node separately",
                 count=wrong,
                 prefix=self._prefix,
             )

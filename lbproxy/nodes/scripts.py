@@ -1,6 +1,7 @@
-"""CONTROL. The Lua scripts that run in Redis.  They read its clock, not those of nodes.
+"""CONTROL. The Lua scripts that run in Redis. They use its clock, not those of the nodes.
 
-The first line of each names it; :class:`lbproxy.testing.redis.FakeRedis` knows the scripts by it.
+The first line of each script is its name, by which :class:`lbproxy.testing.redis.FakeRedis`
+recognises it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from lbproxy.net.redis import RedisScript
 __all__ = ["BUCKETS", "LEASE", "PLACES", "RELEASE", "TAKE", "WINDOWS", "WRONG"]
 
 WRONG: Final = -1
-"""Reply for a key that holds something else than lbproxy writes there; it stays as it is."""
+"""Reply for a key whose value was not written by lbproxy. The value is not changed."""
 
 # Redis below 7 refuses writes after TIME unless it replicates effects
 _NOW: Final = """
@@ -68,7 +69,7 @@ return each(function(i)
 end)
 """
 )
-"""KEYS: buckets.  ARGV: seconds to charge to each.  Gives microseconds until each is full, or
+"""KEYS: buckets. ARGV: seconds to charge to each. Returns microseconds until each is full, or
 :data:`WRONG`.
 """
 
@@ -100,8 +101,8 @@ return each(function(i)
 end)
 """
 )
-"""KEYS: windows.  ARGV: of each the length of a slice, the amount to count, 1 to forget what was
-counted before.  Gives age in slices and count, alternately, of each, or :data:`WRONG`.
+"""KEYS: windows. ARGV for each: the length of a slice, the amount to count, 1 to delete earlier
+counts. Returns age in slices and count, alternately, for each, or :data:`WRONG`.
 """
 
 PLACES = RedisScript(
@@ -132,8 +133,8 @@ return each(function(i)
 end)
 """
 )
-"""KEYS: keys of limits.  ARGV: node, process, seconds of a lease, then how many places of each key
-the process holds.  Gives the places that other nodes hold, or :data:`WRONG`.
+"""KEYS: keys of limits. ARGV: node, process, seconds of a lease, then the number of places of each
+key that the process holds. Returns the places that other nodes hold, or :data:`WRONG`.
 """
 
 TAKE = RedisScript(
@@ -152,7 +153,7 @@ redis.call('SET', KEYS[1], string.format('%.6f', full), 'PX', milliseconds(full 
 return 0
 """
 )
-"""KEYS: a limit.  ARGV: seconds of a unit, burst, cost.  Gives microseconds to wait, 0: taken."""
+"""KEYS: a limit. ARGV: seconds of a unit, burst, cost. Returns microseconds to wait; 0: taken."""
 
 LEASE = RedisScript(
     """-- lease
@@ -162,7 +163,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
 )
-"""KEYS: a name.  ARGV: holder, milliseconds.  Gives 1 if the holder has it now."""
+"""KEYS: a name. ARGV: holder, milliseconds. Returns 1 if the holder has it now."""
 
 RELEASE = RedisScript(
     """-- release
@@ -170,4 +171,4 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 0
 """
 )
-"""KEYS: a name.  ARGV: the holder that gives it back."""
+"""KEYS: a name. ARGV: the holder that releases it."""

@@ -1,4 +1,4 @@
-"""CONTROL. The shared store as a service: what one process does with ``[shared]``."""
+"""CONTROL. The shared store as a service of one process with ``[shared]``."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _log = Logger()
 
 
 class SharedStore(Service):
-    """See :class:`lbproxy.sharing.contracts.Nodes`.
+    """The shared store; see :class:`lbproxy.sharing.contracts.Nodes`.
 
-    ``replicated``: that of this process.  The process that has the node's, which is the master or
-    the only one, also exchanges the messages of kept topics.  ``machine``: the same in all
-    processes that share a :class:`~lbproxy.sharing.contracts.Shared`.  ``elsewhere``: in the
-    master, the :meth:`totals` of all workers; ``processes_down``: workers that cannot reach the
+    ``replicated``: that of this process. The process that owns the node's state, which is the
+    master or the only one, also exchanges the messages of kept topics. ``machine``: the same in all
+    processes that share a :class:`~lbproxy.sharing.contracts.Shared`. ``elsewhere``: in the master,
+    the :meth:`totals` of all workers. ``processes_down``: number of workers that cannot reach the
     store.
     """
 
@@ -81,12 +81,12 @@ class SharedStore(Service):
 
     @property
     def up(self) -> bool:
-        """See Nodes: there is a connection, and exchanges do not fail."""
+        """See Nodes. True if it is connected and exchanges do not fail."""
         return self.client.up and not self.exchange.error
 
     @property
     def error(self) -> str:
-        """Why the store does not answer, "" if it does."""
+        """Why the store does not respond, "" if it does."""
         return self.client.error or self.exchange.error
 
     def startService(self) -> None:
@@ -106,7 +106,7 @@ class SharedStore(Service):
         self.client.stop()
 
     def facts(self) -> dict[str, Any]:
-        """Return what is shown of the store."""
+        """Return the facts about the store that are shown."""
         totals = {key: one + self.elsewhere.get(key, 0) for key, one in self.totals().items()}
         return {
             "place": str(self.client.place),
@@ -118,7 +118,7 @@ class SharedStore(Service):
         }
 
     def totals(self) -> dict[str, float]:
-        """Return what this process has counted."""
+        """Return the counters of this process."""
         counts, tally = self.client.counts, self.exchange.tally
         return {
             "commands": counts.commands,

@@ -1,9 +1,9 @@
-"""CONTROL. Bans, lists and other kept topics of all nodes: a stream in Redis.
+"""CONTROL. Bans, lists and other kept topics of all nodes, in a Redis stream.
 
-The stream is a log (:mod:`lbproxy.sharing.log`).  A node reads it from the beginning when it
-starts, which gives it what the others know, and goes on from where it was after the store was away.
-If the store has lost its data, every node sends what it knows once more, and what was said lately.
-A node sees that by the entry that it has read last, which is gone then.
+The stream is a log (:mod:`lbproxy.sharing.log`). A node reads all of it at its start, which gives
+it the state of the others. After an outage of the store it continues where it stopped. If the store
+has lost its data, every node sends its state again, and its recent messages. A node detects the
+loss because the last entry that it has read no longer exists.
 """
 
 from __future__ import annotations
@@ -28,19 +28,21 @@ __all__ = ["EVERY", "MOST", "StreamTopics"]
 _quiet = Quiet(Logger())
 
 EVERY = 0.25
-"""Seconds from one look at the stream to the next."""
+"""Seconds between two reads of the stream."""
 
 MOST = 100_000
-"""Messages that the stream keeps, about; a node that starts does not learn older ones."""
+"""Approximate maximum number of messages in the stream. A node that starts does not get older
+ones.
+"""
 
 CHECKED = 5.0
-"""Seconds from one look whether the stream was lost to the next, on one connection."""
+"""Seconds between two checks for a lost stream on one connection."""
 
-_READ = 200  # messages of one reply, at most
-_FIRST = 8  # messages of the first reply
-_LARGE = 128 * 1024  # bytes of a reply, after which fewer messages are asked for
-_SENT = 100  # messages sent in one turn
-_SETTLED = 100  # messages repeated in one turn
+_READ = 200  # maximum number of messages in a reply
+_FIRST = 8  # number of messages in the first reply
+_LARGE = 128 * 1024  # size of a reply in bytes above which fewer messages are requested
+_SENT = 100  # number of messages sent in one turn
+_SETTLED = 100  # number of messages repeated in one turn
 _BEGIN = b"0-0"
 
 
@@ -63,10 +65,10 @@ class StreamTopics:
         self._reactor = reactor
         self._key = f"{prefix}:log"
         self._last = _BEGIN
-        self._most = _FIRST  # messages that fit into a reply before its deadline
-        self._synced = -CHECKED  # when the log was found to be the one that was read so far
+        self._most = _FIRST  # number of messages that fit into a reply before its deadline
+        self._synced = -CHECKED  # last check that the log is the one read so far
         self._late: list[str] = []  # topics whose past was not read
-        self._whole: Iterator[str] | None = None  # what is sent once more
+        self._whole: Iterator[str] | None = None  # messages to send again
         self._turns = StoreTurns(
             reactor, EVERY, "messages", self._turn, self._failed, self._is_pressing
         )
@@ -87,11 +89,11 @@ class StreamTopics:
     # -- the service ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin."""
+        """Start the exchange."""
         self._turns.start()
 
     def stop(self) -> None:
-        """End."""
+        """Stop the exchange."""
         self._turns.stop()
 
     def _turned(self, up: bool) -> None:
@@ -104,7 +106,7 @@ class StreamTopics:
         self._synced = -CHECKED
 
     def _is_pressing(self) -> bool:
-        """Return whether messages wait that can be sent."""
+        """Return whether messages are waiting that can be sent."""
         return self._client.up and bool(self.log.unsent())
 
     async def _look(self) -> None:
@@ -117,7 +119,7 @@ class StreamTopics:
             del self._late[0]
 
     async def _sync(self) -> None:
-        """Find out whether the log is the one that was read so far."""
+        """Check whether the log is the one that was read so far."""
         top = "+" if self._last == _BEGIN else self._last
         found = await self._client.call("XREVRANGE", self._key, top, "-", "COUNT", 1)
         if not found or self._last not in (_BEGIN, found[0][0]):
@@ -127,7 +129,7 @@ class StreamTopics:
         self._synced = self._reactor.seconds()
 
     def _known(self) -> Iterator[tuple[str, Any]]:
-        """Return what this node knows; what others know stays beside it."""
+        """Return the state of this node. It does not replace the state of the others."""
         every = self._replicated.everything()
         return (one for one in every if one[1] != {"whole": True})
 
@@ -136,7 +138,7 @@ class StreamTopics:
             self.log.overflowed = False
             self._whole = self.log.everything(self._known())
         for entry in self.log.unsent()[:_SENT]:
-            entry.sent = True  # a failure sends all again
+            entry.sent = True  # a failure sends all messages again
             await self._add(entry.text)
         for text in islice(self._whole or (), _SENT):
             try:
@@ -157,12 +159,12 @@ class StreamTopics:
                     self._last = number
                 rows = await self._rows(self._last)
         except (RedisDown, RedisRefused):
-            await self._settle()  # what was read has to hold as it does elsewhere
+            await self._settle()  # messages must be applied in the same order as at other nodes
             raise
         await self._settle()
 
     async def _catch_up(self, topic: str) -> None:
-        """Read what was sent about one topic before somebody here wanted it."""
+        """Read the messages of one topic that arrived before its first subscriber."""
         at = _BEGIN
         while _number(at) < _number(self._last):
             rows = await self._rows(at)
@@ -180,9 +182,11 @@ class StreamTopics:
                 await deferLater(self._reactor, 0)
 
     async def _rows(self, after: bytes) -> list[tuple[bytes, bytes]]:
-        """Return the next messages: few if they are large, so that a reply has its deadline."""
+        """Return the next messages. Large ones are requested in small numbers, so that a reply
+        meets its deadline.
+        """
         most = self._most
-        self._most = max(1, most // 2)  # if the reply does not come in time
+        self._most = max(1, most // 2)  # if the reply does not arrive in time
         found = await self._client.call("XREAD", "COUNT", most, "STREAMS", self._key, after)
         rows = [(number, _text_of(fields)) for number, fields in (found[0][1] if found else [])]
         size = sum(len(text) for _, text in rows)
@@ -199,14 +203,16 @@ class StreamTopics:
                 self.log.take_in(text)
         except ValueError as error:
             _quiet.warn(
-                "shared message", "shared store: a message is wrong: {error}", error=str(error)
+                "shared message",
+                "shared store: ignoring an invalid message: {error}",
+                error=str(error),
             )
 
     def _spread(self, topic: str, message: Any) -> None:
         try:
             self._replicated.spread_kept(topic, message)
         except Exception:
-            _quiet.failure("shared message", "shared store: a message is wrong", Failure())
+            _quiet.failure("shared message", "shared store: ignoring an invalid message", Failure())
 
 
 def _text_of(fields: Any) -> bytes:

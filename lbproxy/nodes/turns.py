@@ -1,4 +1,4 @@
-"""CONTROL. Work with the shared store that is done again and again, one turn at a time."""
+"""CONTROL. Periodic work with the shared store, one turn at a time."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Turn = Callable[[], Coroutine[Any, Any, None] | None]
 
 
 class StoreTurns:
-    """Runs ``turn()`` every ``every`` seconds, counted from the end of the turn before.
+    """Runs ``turn()`` every ``every`` seconds after the end of the previous turn.
 
-    ``turn`` returns None if there is nothing to do.  A turn that fails is logged as an exchange of
-    ``what``, unless the store is away, and ``failed(failure)`` is called first.
+    ``turn`` returns None if it has nothing to do. A turn that fails is logged as an exchange of
+    ``what``, unless the store is down; ``failed(failure)`` is called first.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class StoreTurns:
         self._stopped = False
 
     def start(self) -> None:
-        """Begin; the first turn comes after ``every`` seconds."""
+        """Start. The first turn begins after ``every`` seconds."""
         self._stopped = False
         self._again()
 
     def stop(self) -> None:
-        """Cancel the turn that runs, and begin no other."""
+        """Cancel the running turn, and start no other one."""
         self._stopped = True
         if self._call is not None:
             self._call.cancel()
@@ -60,7 +60,9 @@ class StoreTurns:
             self._running.cancel()
 
     def soon(self) -> None:
-        """Take the next turn at once.  No effect while one runs: ``pressing()`` decides then."""
+        """Start the next turn at once. While a turn runs this has no effect; ``pressing()`` decides
+        then.
+        """
         if self._call is not None and self._call.getTime() > self._reactor.seconds():
             self._call.reset(0)
 

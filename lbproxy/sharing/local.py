@@ -1,4 +1,4 @@
-"""PURE. Shared state of a single process: all of it is in memory."""
+"""PURE. Shared state of a single process, all in memory."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _NOTED = 100_000
 
 
 class LocalShared:
-    """See :class:`~lbproxy.sharing.contracts.Shared`.
+    """Shared state of a single process; see :class:`~lbproxy.sharing.contracts.Shared`.
 
-    The master of workers has one with their ``processes`` and their ``folder``."""
+    The master of workers has one with their ``processes`` and their ``folder``.
+    """
 
     def __init__(self, processes: int = 1, folder: str = "") -> None:
         self.processes = processes
@@ -40,7 +41,7 @@ class LocalShared:
         return found
 
     def use(self, cells: Mapping[int, Cells]) -> None:
-        """Share these tables with the workers, from now on."""
+        """Use these tables, which the workers share, from now on."""
         self._cells = dict(cells)
 
     def add(self, key: str, count: int) -> None:
@@ -71,7 +72,7 @@ class LocalShared:
 
 
 class Topics:
-    """Subscribers of this process, by topic."""
+    """The subscribers in this process by topic."""
 
     def __init__(self) -> None:
         self._receivers: dict[str, list[Callable[[Any], None]]] = {}
@@ -104,12 +105,12 @@ class Topics:
         return bool(self._receivers.get(topic))
 
     def deliver(self, topic: str, message: Any) -> None:
-        """Call the receivers of ``topic``; an exception ends the delivery."""
+        """Call the receivers of ``topic``. An exception ends the delivery."""
         for receive in list(self._receivers.get(topic, ())):
             receive(message)
 
     def whole(self, topic: str = "") -> Iterator[tuple[str, Any]]:
-        """Topic and message of all that is known of ``topic``, or of every topic."""
+        """Yield topic and message of the complete state of ``topic``, or of every topic."""
         for name in [topic] if topic else list(self._wholes):
             for one in list(self._wholes.get(name, ())):
                 for message in one():
@@ -139,21 +140,22 @@ class Backing(Protocol):
 
 
 class RemoteTopics(Protocol):
-    """Sends the messages of kept topics to other nodes, and brings theirs."""
+    """Sends the messages of kept topics to other nodes, and receives theirs."""
 
     def publish(self, topic: str, message: Any) -> None:
         """Send a message."""
 
     def subscribed(self, topic: str) -> None:
-        """Bring what was sent about a topic so far."""
+        """Deliver the earlier messages of a topic."""
 
 
 class LocalReplicated:
-    """See :class:`~lbproxy.sharing.contracts.Replicated`.  ``now``: seconds, monotonic.
+    """Replicated state of one node; see :class:`~lbproxy.sharing.contracts.Replicated`. ``now``:
+    monotonic time in seconds.
 
-    ``keep(topic, message)`` hears the messages of topics that are kept; ``noted`` collects them
-    while it is a list.  ``remote`` sends these messages to other nodes.  ``backing``: limits,
-    leases and values are in a store that nodes share, and not in ``store``.
+    ``keep(topic, message)`` is called for messages of kept topics. ``noted`` collects them while it
+    is a list. ``remote`` sends these messages to other nodes. ``backing``: a store of limits,
+    leases and values that nodes share, used instead of ``store``.
     """
 
     ready = True
@@ -216,7 +218,7 @@ class LocalReplicated:
             self.remote.publish(topic, message)
 
     def spread(self, topic: str, message: Any) -> None:
-        """Give a message to the subscribers of this node, and not to other nodes."""
+        """Deliver a message to the subscribers of this node, and not to other nodes."""
         self._topics.deliver(topic, message)
         if topic not in self._topics.kept:
             return
@@ -241,11 +243,11 @@ class LocalReplicated:
         return end
 
     def spread_kept(self, topic: str, message: Any) -> None:
-        """Call :meth:`spread` for a topic that is kept: other nodes have no say in others."""
+        """Call :meth:`spread` for a kept topic. Other nodes cannot change other topics."""
         if topic in self._topics.kept:
             self.spread(topic, message)
 
     def everything(self) -> Iterator[tuple[str, Any]]:
-        """Topics and messages that say all that is known of the topics that are kept."""
+        """Yield topics and messages with the complete state of the kept topics."""
         for topic in sorted(self._topics.kept):
             yield from self._topics.whole(topic)

@@ -1,10 +1,10 @@
-"""PURE. The messages of one node in a log that all nodes share.
+"""PURE. A node's side of a message log that all nodes share.
 
-A node takes in its own messages at once, and those of the others as it reads them.  What was said
-last holds, at every node, in whatever order the messages arrive and however often
-(:mod:`lbproxy.sharing.past`).  They therefore have to be such that a second time changes nothing.
-"Last" is by the clocks of the nodes, but a message is always later than what its node knew when it
-said it.
+A node applies its own messages at once, and those of the others as it reads them. The last message
+wins at every node, in whatever order and however often messages arrive
+(:mod:`lbproxy.sharing.past`). Messages must therefore be idempotent. "Last" is determined by the
+clocks of the nodes, but a message is always later than all messages that its node knew when it sent
+it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ from lbproxy.sharing.past import MOST, MOST_BYTES, Past, Remark
 __all__ = ["AHEAD", "MOST_OWN", "REPEATED", "LogEntry", "SharedLog"]
 
 MOST_OWN: Final = MOST
-"""Own messages that wait for the log; with more, the node sends all it knows later instead."""
+"""Maximum number of own messages that wait for the log. Beyond it, the node sends its complete
+state later instead.
+"""
 
 REPEATED: Final = 3600.0
-"""Age in seconds of messages that are sent once more if the log was lost."""
+"""Age in seconds up to which messages are sent again if the log was lost."""
 
 AHEAD: Final = 86400.0
-"""Seconds by which the clock of another node may be ahead; its messages are refused beyond."""
+"""Maximum number of seconds by which the clock of another node may be ahead. Later messages are
+refused.
+"""
 
-_STEP = 1e-6  # seconds from one message to the next, at least
+_STEP = 1e-6  # minimum number of seconds between two messages
 
 
 @define(eq=False)
@@ -44,10 +48,10 @@ class LogEntry:
 
 @define(eq=False)
 class SharedLog:
-    """``node``: the name of this one.  ``spread(topic, message)`` gives a message to this node.
-    ``wall``: Unix time in seconds.
+    """The log. ``node``: name of this node. ``spread(topic, message)`` delivers a message in this
+    node. ``wall``: Unix time in seconds.
 
-    ``overflowed``: messages were dropped, so the others lack something.
+    ``overflowed``: messages were dropped, so that the other nodes lack some.
     """
 
     node: str
@@ -55,10 +59,10 @@ class SharedLog:
     wall: Callable[[], float]
     overflowed: bool = False
     _own: deque[LogEntry] = field(factory=deque)
-    _waiting: int = 0  # bytes of the own messages
+    _waiting: int = 0  # size of the own messages in bytes
     _number: int = 0
-    _latest: float = 0.0  # when the last message that this node knows was said
-    _dropped: float = 0.0  # when the last message that was dropped was said
+    _latest: float = 0.0  # time of the latest known message
+    _dropped: float = 0.0  # time of the latest dropped message
     _past: Past = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -68,7 +72,7 @@ class SharedLog:
         return len(self._own)
 
     def publish(self, topic: str, message: Any) -> None:
-        """Note a message of this node, which it has taken in already."""
+        """Record a message of this node, which it has already applied."""
         at = self._latest = max(self.wall(), self._latest + _STEP)
         if len(self._own) >= MOST_OWN or self._waiting >= MOST_BYTES:
             self._own.clear()
@@ -82,24 +86,24 @@ class SharedLog:
         self._past.note(Remark(at, self.node, topic, text))
 
     def unsent(self) -> list[LogEntry]:
-        """Return the messages that are not on their way."""
+        """Return the messages that are not being sent."""
         return [one for one in self._own if not one.sent]
 
     def send_again(self) -> None:
-        """Assume that nothing has arrived."""
+        """Mark all messages as not sent."""
         for one in self._own:
             one.sent = False
 
     def everything(self, known: Iterable[tuple[str, Any]]) -> Iterator[str]:
-        """Return what has to be sent for a log that lacks messages: what was said lately, and the
-        topics and messages that say all that is ``known``, which hold before it.
+        """Yield the messages for a log that lacks some: recent messages, and the topics and
+        messages with the complete state ``known``, which precedes them.
         """
         yield from [one.text for one in self._past.since(self.wall() - REPEATED)]
         for topic, message in known:
             yield json.dumps([self.node, 0, topic, message, self._dropped])
 
     def take_in(self, text: str | bytes) -> None:
-        """Take in the next message of the log.  ValueError for anything else than a message.
+        """Apply the next message of the log. Raises ValueError for any other text.
 
         Call :meth:`settle` after the last message.
         """
@@ -114,14 +118,18 @@ class SharedLog:
         self.spread(said.topic, message)
 
     def take_in_late(self, text: str | bytes, topic: str) -> None:
-        """Take in a message that was read before anybody wanted ``topic``, if it is of this one."""
+        """Apply a message that was read before ``topic`` had a subscriber, if it belongs to this
+        topic.
+        """
         said, _, message = self._parse(text)
         if said.topic == topic:
             self._past.interrupted(topic)
             self.spread(topic, message)
 
     def settle(self) -> Iterator[None]:
-        """Let that hold which was said last; each step gives one message to this node."""
+        """Apply later messages again after late ones; each step delivers one message in this
+        node.
+        """
         return self._past.settle()
 
     def _spread_again(self, said: Remark) -> None:
@@ -133,7 +141,7 @@ class SharedLog:
             self._waiting -= len(self._own.popleft().text)
 
     def _parse(self, text: str | bytes) -> tuple[Remark, int, Any]:
-        """Return a message, the number that its node gave it, and what it says."""
+        """Return a message, its number at its node, and its content."""
         words = text if isinstance(text, str) else text.decode()
         try:
             node, number, topic, message, at = json.loads(words)
@@ -144,7 +152,7 @@ class SharedLog:
         kinds = ((node, str), (number, int), (topic, str), (at, (int, float)))
         if not all(isinstance(value, kind) for value, kind in kinds):
             raise ValueError("no message")
-        if not at <= self.wall() + AHEAD:  # nor is NaN
+        if not at <= self.wall() + AHEAD:  # NaN is refused too
             raise ValueError(f"the clock of the node {node} is ahead by more than a day")
         if at < 0:
             raise ValueError("no message")

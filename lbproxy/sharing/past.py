@@ -1,7 +1,7 @@
-"""PURE. The last messages of a log, in the order in which their nodes said them.
+"""PURE. The last messages of a log, in the order in which their nodes sent them.
 
-Messages may arrive in another order.  A node that takes in a late one takes in the later ones once
-more, so all nodes end alike.
+Messages may arrive in another order. A node that applies a late message applies the later ones
+again, so that all nodes end in the same state.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from attrs import define, field
 __all__ = ["MOST", "MOST_BYTES", "Past", "Remark"]
 
 MOST: Final = 5000
-"""Messages that are remembered."""
+"""Maximum number of stored messages."""
 
 MOST_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of the messages that are remembered."""
+"""Maximum size of the stored messages in bytes."""
 
 
 @define(frozen=True, slots=True)
 class Remark:
-    """One message.  ``at``: Unix time in seconds, later than all that its node knew then.
-    ``text``: as the log has it.
+    """One message. ``at``: Unix time in seconds, later than all messages that its node knew then.
+    ``text``: as in the log.
     """
 
     at: float
@@ -40,7 +40,7 @@ def _order(said: Remark) -> tuple[float, str]:
 
 @define(eq=False)
 class Past:
-    """The last messages of all nodes.  ``again(said)`` takes in a message once more."""
+    """The last messages of all nodes. ``again(said)`` applies a message again."""
 
     again: Callable[[Remark], None]
     _said: list[Remark] = field(factory=list)
@@ -48,9 +48,9 @@ class Past:
     _behind: dict[str, tuple[float, str]] = field(factory=dict)
 
     def note(self, said: Remark) -> bool:
-        """Remember a message; return False for one that is remembered already.
+        """Store a message. Return False if it is stored already.
 
-        If it comes late, :meth:`settle` repeats what is later.
+        If it is late, :meth:`settle` repeats the later ones.
         """
         key = _order(said)
         at = len(self._said)
@@ -66,13 +66,13 @@ class Past:
         return True
 
     def interrupted(self, topic: str, after: tuple[float, str] = (0.0, "")) -> None:
-        """Note that something older was taken in; :meth:`settle` repeats the later messages."""
+        """Note that an older message was applied; :meth:`settle` repeats the later ones."""
         self._behind[topic] = min(self._behind.get(topic, after), after)
 
     def settle(self) -> Iterator[None]:
-        """Repeat what has to hold behind late messages, one at each step.
+        """Repeat the messages that must follow late messages, one at each step.
 
-        Messages may be said between two steps.
+        New messages may arrive between two steps.
         """
         after = min(self._behind.values(), default=(inf, ""))
         while (at := bisect_right(self._said, after, key=_order)) < len(self._said):
@@ -85,5 +85,5 @@ class Past:
         self._behind.clear()
 
     def since(self, time: float) -> list[Remark]:
-        """Return what was said from ``time`` on."""
+        """Return the messages sent from ``time`` on."""
         return self._said[bisect_left(self._said, (time, ""), key=_order) :]

@@ -1,9 +1,9 @@
 """PURE. The limits, leases and values of :class:`~lbproxy.sharing.contracts.Replicated`, in the
 memory of one process.
 
-Synchronous: :mod:`lbproxy.sharing.local` uses it for its own process, the master of workers on
-behalf of all of them. Each kind holds at most :data:`MOST` keys; beyond that, the keys that were
-used longest ago are forgotten.
+The store is synchronous. :mod:`lbproxy.sharing.local` uses it for its own process, and the master
+for all workers. Each kind holds at most :data:`MOST` keys; beyond that, the least recently used
+keys are dropped.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from lbproxy.sharing.contracts import Rate
 __all__ = ["MOST", "Store"]
 
 MOST = 100_000
-"""Keys of each kind."""
+"""Maximum number of keys of each kind."""
 
 _NEVER = float("inf")
 
 
 class Store:
-    """``now``: seconds, monotonic."""
+    """Limits, leases and values in memory. ``now``: monotonic time in seconds."""
 
     def __init__(self, now: Callable[[], float], most: int = MOST) -> None:
         self._now = now
@@ -35,8 +35,8 @@ class Store:
     def take(self, key: str, cost: float, rate: Rate) -> float:
         """See :meth:`Replicated.take`.
 
-        The generic cell rate algorithm (ITU-T I.371): one number a key, the time at which its limit
-        is full again.
+        The generic cell rate algorithm (ITU-T I.371) stores one number per key: the time at which
+        its limit is full again.
         """
         if cost < 0 or cost > rate.burst:
             raise ValueError(f"a cost of {cost:g} is not between 0 and the burst, {rate.burst:g}")

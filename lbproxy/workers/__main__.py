@@ -1,4 +1,4 @@
-"""CONTROL. ``python -m lbproxy.workers STACK CHANNEL``: a worker process; only the master starts
+"""CONTROL. ``python -m lbproxy.workers STACK CHANNEL``: a worker process. Only the master starts
 it.
 
 The arguments are descriptors: a file for its stack, and its end of the channel.
@@ -22,7 +22,8 @@ from lbproxy.net.steady import keep_steady
 from lbproxy.workers.supervisor import STACK_SIGNAL
 from lbproxy.workers.worker import Worker, ignore_signals
 
-_LOG_BEHIND = 1024 * 1024  # bytes that a master may have left unread; lines beyond are lost
+# maximum number of bytes that the master has not read; further lines are lost
+_LOG_BEHIND = 1024 * 1024
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
     os.set_inheritable(stack, False)
     faulthandler.register(STACK_SIGNAL, file=stack, all_threads=True)
     sock = socket.socket(fileno=channel)
-    sock.set_inheritable(False)  # what a filter starts must not keep it open when we are dead
+    sock.set_inheritable(False)  # a child process of a filter must not keep it open after our end
     worker = Worker(reactor, sock, lambda: reactor.callLater(0, reactor.stop))
 
     @implementer(ILogObserver)

@@ -29,7 +29,7 @@ from lbproxy.proxy.guarding import ask, guard
 
 __all__ = ["Totals", "process_table", "report_of"]
 
-_OFFENDERS = 20  # addresses with the most refusals that each worker reports
+_OFFENDERS = 20  # number of addresses with the most refusals that each worker reports
 _MASTER_COUNTS = ("probes_ok", "probes_failed", "downs")  # the master runs the checks
 
 
@@ -39,7 +39,7 @@ def _show_offenders(frontend: Any, found: dict[str, int]) -> None:
 
 
 def _feature_counts(owner: Any) -> dict[str, Any]:
-    """The counters of the features of an owner, by name."""
+    """Return the counters of the features of an owner, by name."""
     counts = {name: dump_counters(found) for name, found in owner.counts.items()}
     for one in owner.features.values():
         if one.counters is not None:
@@ -65,7 +65,7 @@ def _show_gauges(owner: Any, total: dict[str, Any]) -> None:
 
 
 def _take_records(owner: Any) -> dict[str, Any] | None:
-    """Return the records of features since the last report, each of them once."""
+    """Return the records of features since the last report. Each record is returned once."""
     none: list[dict[str, Any]] = []
     found = {
         one.name: records
@@ -205,35 +205,35 @@ def _together(kind: Kind, balancer: Any) -> Any:
 
 
 def report_of(balancer: Any) -> Report:
-    """Return what this process has to report; values that are reported once are taken out."""
+    """Return the report of this process. Values that are reported once are removed."""
     return collect(process_table(), balancer)
 
 
 class Totals:
-    """The sums of all workers.  ``balancer``: the master's, which shows them."""
+    """The sums of all workers. ``balancer``: that of the master, which shows them."""
 
     def __init__(self, balancer: Any) -> None:
         self._balancer = balancer
         self._table = process_table()
-        self._latest: dict[int, Report] = {}  # by slot
-        self._ended: list[Report] = []  # of processes that have ended: one report at most
-        self._once: list[Report] = []  # since the last :meth:`write`
+        self._latest: dict[int, Report] = {}  # last report by slot
+        self._ended: list[Report] = []  # reports of processes that have ended, merged into one
+        self._once: list[Report] = []  # changes since the last :meth:`write`
 
     def received(self, slot: int, report: Report) -> None:
-        """Take a worker's latest report."""
+        """Store a worker's latest report."""
         self._latest[slot] = report
         self._once.append(merge(self._table, [report], {Lifetime.ONCE}))
         if len(self._once) > 1:
             self._once = [merge(self._table, self._once, {Lifetime.ONCE})]
 
     def ended(self, slot: int) -> None:
-        """The process in this slot has ended; what it had counted stays."""
+        """Keep the totals of a process that has ended."""
         last = self._latest.pop(slot, None)
         if last is not None:
             self._ended = [merge(self._table, [*self._ended, last], {Lifetime.TOTAL})]
 
     def write(self) -> None:
-        """Bring the master's objects up to date."""
+        """Write the sums into the master's objects."""
         latest = merge(self._table, self._latest.values(), {Lifetime.TOTAL, Lifetime.NOW})
         parts = [latest, *self._ended, *self._once]
         show(self._table, self._balancer, merge(self._table, parts, set(Lifetime)))

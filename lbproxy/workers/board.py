@@ -1,6 +1,6 @@
 """CONTROL. Counts in memory that the workers of one master share.
 
-One row for each worker, which only that worker writes: an aligned 64-bit store is atomic, so no
+Each worker has one row, which only that worker writes. An aligned 64-bit store is atomic, so no
 worker waits for another.
 """
 
@@ -13,16 +13,20 @@ from hashlib import blake2b
 __all__ = ["ADDRESSES", "PLACES", "Board", "KeyedCounts"]
 
 PLACES = 1 << 16
-"""Places of the first board: one for each server and each queue.  Those beyond are not shared."""
+"""Number of places on the first board, one for each server and each queue. Further ones are not
+shared.
+"""
 
 ADDRESSES = 1 << 20
-"""Places of the second board, which keys such as client addresses are spread over."""
+"""Number of places on the second board, over which keys such as client addresses are spread."""
 
 _BYTES = 8
 
 
 class Board:
-    """``rows`` workers with ``places`` counts each. Pages without a write take no memory."""
+    """Shared counts: ``rows`` workers with ``places`` counts each. Unwritten pages take no
+    memory.
+    """
 
     def __init__(self, fd: int, rows: int, places: int = PLACES) -> None:
         self.fd = fd
@@ -33,47 +37,47 @@ class Board:
 
     @classmethod
     def create(cls, rows: int, places: int = PLACES) -> Board:
-        """A new one, all zero; its descriptor can be passed on."""
+        """Return a new board of zeros, whose descriptor can be passed on."""
         fd = os.memfd_create("lbproxy-workers", os.MFD_CLOEXEC)
         os.ftruncate(fd, rows * places * _BYTES)
         return cls(fd, rows, places)
 
     def put(self, row: int, place: int, count: int) -> None:
-        """``row`` is the caller's own."""
+        """Set a count. ``row`` is that of the caller."""
         self._cells[row * self.places + place] = count
 
     def add(self, row: int, place: int, count: int) -> None:
-        """``row`` is the caller's own."""
+        """Add to a count. ``row`` is that of the caller."""
         self._cells[row * self.places + place] += count
 
     def get(self, row: int, place: int) -> int:
-        """The count of any row."""
+        """Return the count of any row."""
         return self._cells[row * self.places + place]
 
     def others(self, row: int, place: int) -> int:
-        """The sum of all rows but ``row``."""
+        """Return the sum of all rows except ``row``."""
         cells, places = self._cells, self.places
         return sum(cells[other * places + place] for other in range(self.rows) if other != row)
 
     def clear(self, row: int) -> None:
-        """Set a row to zero, whose worker has ended."""
+        """Set the row of a worker that has ended to zero."""
         size = self.places * _BYTES
         self._map.madvise(mmap.MADV_REMOVE, row * size, size)
 
     def close(self) -> None:
-        """Unmap it."""
+        """Unmap the memory."""
         self._cells.release()
         self._map.close()
         os.close(self.fd)
 
 
 class KeyedCounts:
-    """Counts of one worker by key, on a board that has fewer places than there are keys.
+    """The counts of one worker by key, on a board with fewer places than keys.
 
-    Each key has two places, found with ``secret`` so that nobody can choose a key that shares them
-    with another; the smaller count is believed (a count-min sketch, Cormode and Muthukrishnan
-    2005).  So a count is never too low, and too high only if other keys, at other workers, share
-    both places: with 10,000 keys in use one in 2,800 does.
+    Each key has two places, derived with ``secret`` so that a client cannot choose a key that
+    shares them with another one. The smaller count is used (a count-min sketch, Cormode and
+    Muthukrishnan 2005). A count is never too low, and is too high only if other keys of other
+    workers share both places: one in 2,800 with 10,000 keys in use.
     """
 
     def __init__(self, board: Board, row: int, secret: bytes) -> None:
@@ -91,7 +95,9 @@ class KeyedCounts:
         return min(self._board.others(self._row, place) for place in self._places(key))
 
     def claim(self, key: str, room: int) -> bool:
-        """See Shared: written first, then compared, so that the limit is never exceeded."""
+        """See Shared. The count is written first and then compared, so that the limit is never
+        exceeded.
+        """
         board, row = self._board, self._row
         places = self._places(key)
         for place in places:
@@ -107,7 +113,7 @@ class KeyedCounts:
         self.add(key, -1)
 
     def _places(self, key: str) -> tuple[int, int]:
-        """Return one place in each half of the board, so that nothing counts twice."""
+        """Return one place in each half of the board, so that a key never counts twice."""
         digest = blake2b(key.encode(), key=self._secret, digest_size=8).digest()
         number = int.from_bytes(digest, "big")
         half = self._board.places // 2

@@ -1,10 +1,10 @@
-"""CONTROL. Messages between master and worker:
+"""CONTROL. Messages between master and worker.
 
-JSON lines on a socket pair, with descriptors where needed.
+The messages are JSON lines on a socket pair, with descriptors where needed.
 
-Both ends trust each other; a line has at most :data:`LINE_MAX` bytes. Unread messages wait, up to a
-limit: messages that can be sent later are not sent while it is :attr:`Channel.behind`, and an end
-that is behind by more than a line of full length is given up.
+Both ends trust each other. A line has at most :data:`LINE_MAX` bytes. Unread messages are buffered
+up to a limit: while the other end is :attr:`Channel.behind`, messages that can be sent later are
+not sent, and a channel with more unread bytes than a line of full length is closed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["FDS", "LINE_MAX", "Channel"]
 _log = Logger()
 
 LINE_MAX = 64 * 1024 * 1024
-"""A configuration with a hundred thousand servers fits."""
+"""Maximum length of a line in bytes, enough for a configuration with a hundred thousand servers."""
 
 _READ = 256 * 1024
 FDS = 16
-"""Most descriptors in one message."""
+"""Maximum number of descriptors in one message."""
 
 
 @implementer(IReadWriteDescriptor)
@@ -40,8 +40,8 @@ class Channel:
 
     ``received(message, descriptors)`` is called for each message; ``lost()`` once, when the other
     end is closed. The receiver closes received descriptors. The sender keeps sent ones, and may
-    close them at once. ``behind``: bytes that the other end has not read yet, at most twice
-    :data:`LINE_MAX`.
+    close them at once. ``behind``: number of bytes that the other end has not read yet, at most
+    twice :data:`LINE_MAX`.
     """
 
     def __init__(
@@ -63,18 +63,20 @@ class Channel:
         reactor.addReader(self)
 
     def send(self, message: dict[str, Any], descriptors: Iterable[int] = ()) -> None:
-        """Send a message; nothing happens when the other end is closed."""
+        """Send a message. Does nothing if the other end is closed."""
         if self._lost is None:
             return
         if self.behind > LINE_MAX:
             waited = self.behind
             self._end()
-            _log.error("{waited} bytes wait for the other end, it is given up", waited=waited)
+            _log.error(
+                "closing the channel: the other end has not read {waited} bytes", waited=waited
+            )
             return
         fds: list[int] = []
         try:
             for fd in descriptors:
-                fds.append(os.dup(fd))  # it may have to wait
+                fds.append(os.dup(fd))  # the rest may have to wait
         except OSError:
             _close(fds)
             self._end()
@@ -96,7 +98,7 @@ class Channel:
         return "workers"
 
     def doWrite(self) -> None:
-        """Send as much as goes."""
+        """Send as much as possible."""
         while self._out:
             line, fds = self._out[0]
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
@@ -106,7 +108,7 @@ class Channel:
                 self._reactor.addWriter(self)
                 return
             except (BrokenPipeError, ConnectionResetError):
-                self._forget()  # there may be last words: reading tells when it is over
+                self._forget()  # messages may still be readable: reading detects the end
                 return
             except OSError:
                 self._end()
@@ -121,7 +123,7 @@ class Channel:
         self._reactor.removeWriter(self)
 
     def doRead(self) -> None:
-        """Take what came."""
+        """Read the available data."""
         try:
             data, rights, _, _ = self._socket.recvmsg(
                 _READ, socket.CMSG_SPACE(FDS * 4), socket.MSG_CMSG_CLOEXEC
@@ -153,8 +155,8 @@ class Channel:
         try:
             message = json.loads(line)
             fds = [self._came.popleft() for _ in range(message.pop("fds"))]
-        except (ValueError, LookupError):  # descriptors that there was no room for are lost
-            _log.failure("a message between master and worker cannot be read")
+        except (ValueError, LookupError):  # descriptors that did not fit are lost
+            _log.failure("a message between master and worker cannot be parsed")
             self._end()
             return
         try:
@@ -163,13 +165,13 @@ class Channel:
             _log.failure("a message between master and worker")
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor's call."""
+        """Handle the loss of the connection, for the reactor."""
         self._end()
 
     readConnectionLost = writeConnectionLost = connectionLost
 
     def close(self) -> None:
-        """Send and receive nothing more; ``lost`` is not called."""
+        """Stop sending and receiving. ``lost`` is not called."""
         self._lost = None
         self._close()
 
@@ -188,7 +190,7 @@ class Channel:
         self._came.clear()
 
     def _forget(self) -> None:
-        """Discard what waits to be sent."""
+        """Discard unsent data."""
         self._reactor.removeWriter(self)
         for _, fds in self._out:
             _close(fds)

@@ -1,7 +1,7 @@
 """CONTROL. The messages of the master to its workers: configuration, sockets, state of servers.
 
-A worker gets everything when it begins and when the configuration changes, and from then on what
-has changed.  :class:`lbproxy.workers.worker.Worker` has the other end.
+A worker gets everything when it starts and when the configuration changes, and only changes in
+between. :class:`lbproxy.workers.worker.Worker` is the other end.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ANY = ("", "0.0.0.0", "::")
 
 
 class Handout:
-    """``secret``, ``folder``: shared by all workers."""
+    """Sends messages to workers. ``secret``, ``folder``: shared by all workers."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Handout:
     def send_sockets(self, worker: WorkerProcess, channel: Channel) -> None:
         """Send the listening sockets.
 
-        ``channel`` is the worker's. Sending may find out that it is lost, and forget it.
+        ``channel`` is the worker's. A failed send closes and forgets it.
         """
         for listener in self._balancer.listeners:
             bound = listener.bound
@@ -80,7 +80,7 @@ class Handout:
         return {bound.address for bound in bounds if isinstance(bound, SharedBound)}
 
     def holds(self, address: Address) -> bool:
-        """Return whether the master or a worker may still listen there."""
+        """Return whether the master or a worker may still listen on the address."""
         ours = [self.addresses(), *(worker.holds for worker in self._workers)]
         return any(
             one.port == address.port
@@ -90,9 +90,7 @@ class Handout:
         )
 
     def send_state(self, *, patient: bool = False) -> None:
-        """Send the workers what has changed of the servers; ``patient``: not those that
-        are behind.
-        """
+        """Send changed server states to the workers. ``patient``: skip workers that are behind."""
         now = {name: signature(one) for name, one in self._balancer.backends.items()}
         followed = sorted(name for name, one in self._balancer.frontends.items() if one.followers)
         for worker in self._workers:
@@ -113,7 +111,7 @@ class Handout:
                 channel.send(message)
 
     def send_reload(self, worker: WorkerProcess) -> None:
-        """Send one configuration at a time; a slow worker gets the last of several."""
+        """Send one configuration at a time. A slow worker gets only the last one of several."""
         channel = worker.channel
         worker.outdated = worker.busy
         if channel is not None and not worker.busy:

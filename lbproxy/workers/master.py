@@ -1,10 +1,11 @@
-"""CONTROL. The master of several worker processes: it binds, checks and counts, and operators talk
-to it.
+"""CONTROL. The master of several worker processes, which binds, runs checks, adds up counters and
+serves operators.
 
-:class:`Master` is a :class:`lbproxy.service.LoadBalancer` without clients. It runs the checks,
-so its server states are the true ones, and workers copy them (:mod:`lbproxy.workers.serverstate`).
-It has the admin side; what operators ask is in :mod:`lbproxy.workers.operations`. Its counters are
-the sums of its workers' (:mod:`lbproxy.workers.aggregate`).
+:class:`Master` is a :class:`lbproxy.service.LoadBalancer` without clients. It runs the checks, so
+that its server states are the original ones, which workers copy
+(:mod:`lbproxy.workers.serverstate`). It has the admin API; :mod:`lbproxy.workers.operations`
+defines the operations. Its counters are the sums of its workers'
+(:mod:`lbproxy.workers.aggregate`).
 """
 
 # mypy: disable-error-code=no-untyped-call
@@ -49,7 +50,7 @@ __all__ = ["Master", "count_of"]
 _log = Logger()
 
 SYNC_EVERY = 0.25
-"""Seconds after which, at the latest, every worker knows what was changed or found out."""
+"""Maximum delay in seconds until every worker has a change of the state."""
 
 
 def count_of(config: Config) -> int:
@@ -59,7 +60,7 @@ def count_of(config: Config) -> int:
 
 @spread
 class Master(LoadBalancer):
-    """See the module."""
+    """The load balancer of the master; see the module."""
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class Master(LoadBalancer):
     # -- the service ----------------------------------------------------------------------------
 
     def startService(self) -> None:
-        """Bind, then start the workers.  Raises ListenError."""
+        """Bind, then start the workers. Raises ListenError."""
         self._folder.create()
         super().startService()
         self._boards = [Board.create(self.count), Board.create(self.count, ADDRESSES)]
@@ -111,10 +112,10 @@ class Master(LoadBalancer):
         self._sync()
 
     def _start_backends(self) -> None:
-        """Only workers have traffic."""
+        """Do nothing, because only workers have traffic."""
 
     def stopService(self) -> Deferred[None]:
-        """Let the workers finish, kill those that do not in time, then stop this process."""
+        """Let the workers finish, kill those that exceed their time, then stop this process."""
         self.stopping = True
         if self._sync_call is not None:
             self._sync_call.cancel()
@@ -146,7 +147,7 @@ class Master(LoadBalancer):
 
     @property
     def serving(self) -> bool:
-        """Every worker serves."""
+        """True if every worker serves traffic."""
         return super().serving and all(worker.ready for worker in self.workers)
 
     @property
@@ -225,7 +226,7 @@ class Master(LoadBalancer):
             self._ready(worker)
         elif kind == "failed":
             _log.error("worker {slot}: {why}", slot=worker.slot, why=message["why"])
-            if worker.ready:  # it serves the old configuration: begin anew
+            if worker.ready:  # it serves the old configuration: send the new one
                 self._supervisor.bid_stop(worker)
 
     def _ready(self, worker: WorkerProcess) -> None:
@@ -255,10 +256,11 @@ class Master(LoadBalancer):
     def call_workers(
         self, operation: str, arguments: dict[str, Any], slot: int | None, *, answer: bool
     ) -> Deferred[dict[int, Any]]:
-        """Run an operation in all workers, or in that of ``slot``; fires with the answers by slot.
+        """Run an operation in all workers, or in that of ``slot``. The Deferred fires with the
+        answers by slot.
 
-        State that was changed before is sent before, so a server that was drained gets no new
-        sessions when its old ones are ended.  Without ``answer`` it fires at once.
+        Earlier state changes are sent first, so that a drained server gets no new sessions when its
+        old ones are ended. Without ``answer`` it fires at once.
         """
         self._handout.send_state()
         channels = {
@@ -278,7 +280,9 @@ class Master(LoadBalancer):
     def reload(
         self, source: Config | str | Path | None = None, *, dry_run: bool = False
     ) -> ReloadReport:
-        """See LoadBalancer: it is tried here first, then every worker takes it over."""
+        """See LoadBalancer. The reload is tried in the master first, then every worker applies
+        it.
+        """
         report = super().reload(source, dry_run=dry_run)
         if report.ok and not dry_run and self.running:
             self._let_leave()
@@ -287,9 +291,7 @@ class Master(LoadBalancer):
         return report
 
     def _let_leave(self) -> None:
-        """Sessions of what a reload removed are the workers' affair; here they are not counted any
-        more.
-        """
+        """Do not count sessions on removed objects here, because the workers manage them."""
         for leaving in self._reloader.leaving:
             for frontend in leaving.frontends:
                 frontend.lineage.remote_clients = 0

@@ -27,7 +27,7 @@ Answers = dict[int, Any]
 
 
 class Asks(Protocol):
-    """The part of the master that operations use (:class:`lbproxy.workers.master.Master`)."""
+    """The interface of :class:`lbproxy.workers.master.Master` for operations."""
 
     backends: Any
 
@@ -37,8 +37,8 @@ class Asks(Protocol):
     def call_workers(
         self, operation: str, arguments: Arguments, slot: int | None, *, answer: bool
     ) -> Deferred[Answers]:
-        """Run an operation in all workers, or in that of ``slot``; fires with the answers
-        by slot.
+        """Run an operation in all workers, or in that of ``slot``. The Deferred fires with the
+        answers by slot.
         """
 
 
@@ -80,7 +80,7 @@ def _sessions(balancer: LoadBalancer, **arguments: Any) -> list[dict[str, Any]]:
 
 
 def _all_sessions(arguments: Arguments, answers: Answers) -> list[SessionView]:
-    """A session's id begins with the slot of its worker."""
+    """Return the sessions of all workers. A session's id begins with the slot of its worker."""
     found = [
         SessionView(**{**one, "id": f"{slot}.{one['id']}"})
         for slot, sessions in sorted(answers.items())
@@ -142,7 +142,7 @@ _BY_NAME = {operation.name: operation for operation in OPERATIONS}
 
 
 def run(balancer: LoadBalancer, name: str, arguments: Arguments) -> Any:
-    """Do a worker's part of the operation ``name``; None for a name of the configuration that it
+    """Run a worker's part of the operation ``name``. Return None for a name that its configuration
     does not have.
     """
     try:
@@ -152,7 +152,7 @@ def run(balancer: LoadBalancer, name: str, arguments: Arguments) -> Any:
 
 
 def spread(master: M) -> M:
-    """Class decorator of the master: give it a method for each of :data:`OPERATIONS`."""
+    """Class decorator of the master, which adds a method for each of :data:`OPERATIONS`."""
     for operation in OPERATIONS:
         setattr(master, operation.name, _method(operation))
     return master

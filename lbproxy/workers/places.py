@@ -12,15 +12,16 @@ __all__ = ["Places"]
 
 
 class Places:
-    """Assigned by the master, the same in all workers."""
+    """Assigns places on the board. The master does so for all workers."""
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
 
     def update(self, backends: Mapping[str, Backend]) -> dict[str, int]:
-        """Return the places by name: the same object until a server or backend comes or goes.
+        """Return the places by name. The object stays the same until a server or backend is added
+        or removed.
 
-        Places of servers that are gone are free again.
+        Places of removed servers are reused.
         """
         present = {
             place_name(server)

@@ -1,4 +1,4 @@
-"""CONTROL. A worker process as its master sees it, and its start."""
+"""CONTROL. A worker process from the view of its master, and its start."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ from lbproxy.workers.channel import Channel
 __all__ = ["FIRST_PAUSE", "WorkerProcess"]
 
 FIRST_PAUSE = 0.1
-"""Seconds before a worker that ended is started again; they double each time."""
+"""Seconds before a worker that ended is started again, doubled each time."""
 
-_STACK_BYTES = 64 * 1024  # of a stack that is logged
+_STACK_BYTES = 64 * 1024  # maximum length of a logged stack
 
 
 @define(eq=False)
 class WorkerProcess:
-    """One slot for a worker, and the process that is in it now."""
+    """A slot for a worker, and its present process."""
 
     slot: int
     process: subprocess.Popen[bytes] | None = None
     channel: Channel | None = None
     ready: bool = False
-    since: float = 0.0  # when it was started
-    heard: float = 0.0  # when its last message came
+    since: float = 0.0  # time of its start
+    heard: float = 0.0  # time of its last message
     pause: float = FIRST_PAUSE
     restarts: int = 0
-    call: Any = None  # its next start, or the next look at whether it has ended
-    kill: Any = None  # when it is killed because it does not stop
-    signatures: dict[str, Any] = field(factory=dict)  # by backend: the state it was sent
-    places: dict[str, int] | None = None  # the places on the board it was sent
+    call: Any = None  # the call for its next start, or for the next check whether it has ended
+    kill: Any = None  # the call that kills it if it does not stop
+    signatures: dict[str, Any] = field(factory=dict)  # state sent to it, by backend
+    places: dict[str, int] | None = None  # places on the board sent to it
     followed: list[str] = field(factory=list)  # frontends whose records it sends
-    busy: bool = False  # it has not confirmed the configuration that it was sent
-    outdated: bool = False  # there has been another configuration since
-    hung: bool = False  # its stack was asked for
-    holds: set[Address] = field(factory=set)  # addresses it may have sockets of
+    busy: bool = False  # it has not confirmed the last configuration
+    outdated: bool = False  # a newer configuration is waiting
+    hung: bool = False  # its stack was requested
+    holds: set[Address] = field(factory=set)  # addresses whose sockets it may have
     ended: list[Deferred[None]] = field(factory=list)
-    _stack: int = -1  # a file in memory that it writes its stack to
+    _stack: int = -1  # a file in memory for its stack
 
     @property
     def pid(self) -> int:
-        """0 while there is no process."""
+        """The process id; 0 if no process runs."""
         return self.process.pid if self.process is not None else 0
 
     def spawn(self) -> socket.socket:
-        """Start it and return our end of its channel.  OSError."""
+        """Start the process and return our end of its channel. Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs, ExitStack() as failed:
             failed.callback(ours.close)
@@ -72,7 +72,7 @@ class WorkerProcess:
         return ours
 
     def stack(self) -> str:
-        """The stack that it has written since it was sent ``STACK_SIGNAL``; "" if it has not."""
+        """Return the stack that it has written since ``STACK_SIGNAL`` was sent; "" if none."""
         if self._stack < 0:
             return ""
         with suppress(OSError):
@@ -80,7 +80,7 @@ class WorkerProcess:
         return ""
 
     def forget(self) -> None:
-        """The process has ended: nothing of it is left."""
+        """Reset the slot after the end of the process."""
         self.process = None
         self.ready = self.busy = self.hung = False
         self.holds = set()
@@ -93,7 +93,7 @@ class WorkerProcess:
 
 
 def _environment() -> dict[str, str]:
-    """A worker runs the lbproxy that its master is."""
+    """Return the environment of a worker, so that it runs the same lbproxy as its master."""
     ours = str(Path(lbproxy.__file__).resolve().parents[1])
     path = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": f"{ours}{os.pathsep}{path}" if path else ours}

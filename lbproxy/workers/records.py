@@ -1,4 +1,4 @@
-"""CONTROL. Access records of a worker for viewers of the log at the master, if there are any."""
+"""CONTROL. Access records that a worker sends to the master while viewers follow the log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Records"]
 
 
 class Records:
-    """``send`` takes a message for the master."""
+    """Sends records of followed frontends. ``send`` sends a message to the master."""
 
     def __init__(self, send: Callable[[dict[str, Any]], None]) -> None:
         self._send = send
@@ -22,12 +22,12 @@ class Records:
         self._followers: dict[str, Callable[[Any], None]] = {}
 
     def want(self, names: Iterable[str], frontends: Mapping[str, Frontend]) -> None:
-        """Send the records of these frontends from now on, and of no others."""
+        """Send only the records of these frontends from now on."""
         self._wanted = frozenset(names)
         self.attach(frontends)
 
     def attach(self, frontends: Mapping[str, Frontend]) -> None:
-        """A reload may have made new ones."""
+        """Follow frontends that a reload has created."""
         for name, frontend in frontends.items():
             follower = self._followers.setdefault(name, partial(self._seen, name))
             if name in self._wanted and follower not in frontend.followers:
@@ -36,14 +36,14 @@ class Records:
                 frontend.followers = tuple(one for one in frontend.followers if one != follower)
 
     def turn(self) -> None:
-        """A new second."""
+        """Start a new second."""
         missed = self._lines.turn()
         if missed:
             self._send({"type": "missed", "records": missed})
 
     def _seen(self, name: str, record: Any) -> None:
         if name not in self._wanted:
-            return  # a connection of before a reload
+            return  # a connection from before a reload
         line = self._lines.line(record)
         if line is not None:
             fine = self._lines.fine(record)

@@ -1,7 +1,7 @@
 """CONTROL. :class:`lbproxy.sharing.contracts.Replicated` through the master.
 
-The master has a :class:`Hub`: limits, leases and values are in its memory, and it sends what is
-published to every worker, the publisher included, in one order.  A worker has a
+The master has a :class:`Hub` with limits, leases and values in its memory. It sends published
+messages to every worker, including the publisher, in one order. A worker has a
 :class:`MasterReplicated`.
 """
 
@@ -25,23 +25,23 @@ __all__ = ["BEHIND", "Hub", "MasterReplicated"]
 _log = Logger()
 
 BEHIND = 8 * 1024 * 1024
-"""Bytes that may wait for a worker; one with more misses messages, and gets their topics anew
-later.
+"""Maximum number of unread bytes of a worker. Beyond it, messages are skipped, and their topics are
+sent again later.
 """
 
-_AGAIN = 0.25  # seconds until a worker that is behind is looked at again
+_AGAIN = 0.25  # seconds before a worker that is behind is checked again
 
 
 @define(eq=False)
 class _Peer:
-    """``missed``: topics to be sent again."""
+    """The state of one worker. ``missed``: topics to send again."""
 
     channel: Channel
     missed: set[str]
 
 
 class Hub(LocalReplicated):
-    """The master's.  Its own subscribers are in the same process."""
+    """The master's implementation. Its own subscribers are in the same process."""
 
     def __init__(self, reactor: Any, now: Callable[[], float]) -> None:
         super().__init__(now)
@@ -51,18 +51,18 @@ class Hub(LocalReplicated):
     # -- workers --------------------------------------------------------------------------------
 
     def attach(self, slot: int, channel: Channel) -> None:
-        """A worker begins: send it all that is known."""
+        """Send all known state to a worker that starts."""
         peer = _Peer(channel, set())
         self._peers[slot] = peer
         self._send_whole(slot, peer, self._topics.whole())
 
     def detach(self, slot: int) -> None:
-        """The worker in this slot has ended, and so do its leases."""
+        """Drop the leases of a worker that has ended."""
         self._peers.pop(slot, None)
         self.store.release_all(f"worker {slot}")
 
     def tend(self) -> None:
-        """Send topics again to workers that have missed messages and have caught up; called a few
+        """Send topics again to workers that have missed messages and have caught up. Called a few
         times a second.
         """
         for slot, peer in self._peers.items():
@@ -72,7 +72,7 @@ class Hub(LocalReplicated):
                     self._send_whole(slot, peer, self._topics.whole(topic))
 
     def received(self, slot: int, message: dict[str, Any]) -> None:
-        """A worker's request; see :class:`MasterReplicated`."""
+        """Handle a worker's request; see :class:`MasterReplicated`."""
         operation, arguments = message["operation"], message["arguments"]
         if operation == "publish":
             self.publish(**arguments)
@@ -110,7 +110,7 @@ class Hub(LocalReplicated):
         return False
 
     def spread(self, topic: str, message: Any) -> None:
-        """See LocalReplicated: the workers belong to this node."""
+        """See LocalReplicated. The workers belong to this node."""
         super().spread(topic, message)
         for peer in list(self._peers.values()):
             if peer.channel.behind > BEHIND:
@@ -119,8 +119,8 @@ class Hub(LocalReplicated):
                 _send(peer.channel, topic, message)
 
     def _send_whole(self, slot: int, peer: _Peer, left: Iterator[tuple[str, Any]]) -> None:
-        """Send one message a turn of the reactor, as the worker reads them: the state may
-        be large.
+        """Send one message per turn of the reactor while the worker reads them, because the state
+        may be large.
         """
         if self._peers.get(slot) is not peer:
             return
@@ -138,8 +138,8 @@ def _send(channel: Channel, topic: str, message: Any) -> None:
 
 
 class MasterReplicated:
-    """A worker's. ``channel``: to the master, whose messages come through :meth:`answered` and
-    :meth:`received`.
+    """The worker's implementation. ``channel``: to the master, whose messages arrive through
+    :meth:`answered` and :meth:`received`.
     """
 
     alone = False
@@ -175,7 +175,7 @@ class MasterReplicated:
         await self._call("put", key=key, value=value, seconds=seconds)
 
     def publish(self, topic: str, message: Any) -> None:
-        """See Replicated; it comes back through :meth:`received`."""
+        """See Replicated. The message comes back through :meth:`received`."""
         self._send("publish", {"topic": topic, "message": message})
 
     def subscribe(
@@ -186,15 +186,15 @@ class MasterReplicated:
         *,
         kept: bool = False,
     ) -> Callable[[], None]:
-        """See Replicated; the master has a ``whole`` of its own."""
+        """See Replicated. ``whole`` is not used, because the master has its own."""
         return self._topics.subscribe(topic, receive, None)
 
     def received(self, topic: str, message: Any) -> None:
-        """The master sends a message that was published, by this process or another."""
+        """Handle a message published by this or another process."""
         self._topics.deliver(topic, message)
 
     def answered(self, number: int, answer: Any) -> None:
-        """The master answers a call."""
+        """Handle the master's answer to a call."""
         self._calls.answered(0, number, answer)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""CONTROL. Calls over channels: requests, their answers, and the requests still open."""
+"""CONTROL. Calls over channels: requests, answers, and pending requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lbproxy.workers.channel import Channel
 __all__ = ["PATIENCE", "RemoteCalls"]
 
 PATIENCE = 5.0
-"""Seconds within which a process must answer; later it is left out."""
+"""Deadline in seconds for the answer of a process. Later answers are ignored."""
 
 
 @define(eq=False)
@@ -26,9 +26,9 @@ class _Call:
 
 
 class RemoteCalls:
-    """Processes are known by their slots.
+    """Pending calls. Processes are identified by their slots.
 
-    Every call ends, at the latest after :data:`PATIENCE`.
+    Every call ends after :data:`PATIENCE` at the latest.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -41,7 +41,7 @@ class RemoteCalls:
     ) -> Deferred[dict[int, Any]]:
         """Send ``message`` with a ``number``.
 
-        Fires with the answers received, by slot.
+        The Deferred fires with the received answers by slot.
         """
         number = next(self._numbers)
         done: Deferred[dict[int, Any]] = Deferred()
@@ -54,7 +54,7 @@ class RemoteCalls:
         return done
 
     def answered(self, slot: int, number: int, answer: Any) -> None:
-        """Take the answer of one process; ignored when it is late."""
+        """Store the answer of one process. A late answer is ignored."""
         call = self._open.get(number)
         if call is not None and slot in call.waiting:
             call.waiting.discard(slot)
@@ -62,13 +62,13 @@ class RemoteCalls:
             self._check(number)
 
     def lost(self, slot: int) -> None:
-        """The process in this slot has ended: wait for it no longer."""
+        """Stop waiting for a process that has ended."""
         for number, call in list(self._open.items()):
             call.waiting.discard(slot)
             self._check(number)
 
     def stop(self) -> None:
-        """End all calls with the answers there are."""
+        """End all calls with the answers received so far."""
         for call in list(self._open.values()):
             call.waiting.clear()
         for number in list(self._open):

@@ -1,7 +1,7 @@
 """CONTROL. The attributes of servers that the master synchronises: one table, for both ends.
 
 The master sends :func:`encode` of a backend when its :func:`signature` has changed, and a worker
-updates its servers with :func:`apply`. A new attribute is one more :class:`StateField`.
+updates its servers with :func:`apply`. A new attribute needs one more :class:`StateField`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _log = Logger()
 class StateField:
     """One attribute of a server.
 
-    ``changes``: cheap to get; a new value means that workers must be sent the server again.
-    ``encode``: as JSON types.  ``apply``: makes a worker's server so; called only when it encodes
-    differently.
+    ``changes``: a cheap value; a change means that workers must get the server again. ``encode``:
+    returns JSON types. ``apply``: updates a worker's server; called only if the encoded value
+    differs.
     """
 
     name: str
@@ -98,15 +98,13 @@ FIELDS: tuple[StateField, ...] = (
         lambda backend, server, value: backend.group.set_agent_share(server, value),
     ),
 )
-"""Applied in this order."""
+"""The attributes, in the order of their application."""
 
 _CHANGES = tuple(field.changes for field in FIELDS)
 
 
 def signature(backend: Backend) -> list[Any]:
-    """Return something that is different after a change that workers must see; cheaper than
-    :func:`encode`.
-    """
+    """Return a value that changes whenever workers must be updated. Cheaper than :func:`encode`."""
     found: list[Any] = []
     for server in backend.group.servers.values():
         found.append(server.spec)
@@ -131,10 +129,10 @@ def encode(backend: Backend) -> list[dict[str, Any]]:
 def apply(
     backend: Backend, servers: Iterable[dict[str, Any]], parse: Callable[[str], ServerSpec]
 ) -> None:
-    """Make the servers of a worker's ``backend`` what the master encoded.
+    """Update the servers of a worker's ``backend`` to the encoded ones.
 
-    ``parse`` reads a server line; ConfigErrors.  A server that fails is logged, and the others are
-    done.
+    ``parse`` reads a server line and may raise ConfigErrors. A server that fails is logged, and the
+    others are updated.
     """
     wanted = {one["name"]: one for one in servers}
     with backend.group.changes():

@@ -1,5 +1,5 @@
 """CONTROL. :class:`lbproxy.sharing.contracts.Shared` for worker processes: leases, connections and
-queues of all.
+queues of all workers.
 
 Each worker reads the others' counts every :data:`EVERY` seconds and passes them to its balancers
 (:meth:`lbproxy.balance.group.ServerGroup.set_remote_active`). Traffic itself touches the shared
@@ -35,24 +35,25 @@ __all__ = [
 ]
 
 EVERY = 0.02
-"""Seconds between two looks: leastconn is this far behind."""
+"""Seconds between two reads. The load that leastconn sees is this old."""
 
 PASSED_OVER = 0.1
-"""Seconds that the first waiter of another process may leave room unused before others are served.
+"""Seconds that the first waiter of another process may leave room unused before others are
+served.
 """
 
-_TICK = 0.05  # seconds without a question after which room was not left unused all the time
-_LOWEST = -1023  # priorities are kept within these bounds on the board
+_TICK = 0.05  # seconds without a call after which the room counts as used meanwhile
+_LOWEST = -1023  # priorities on the board are clamped to these bounds
 _HIGHEST = 1023
-_TIME_BITS = 52  # microseconds of 142 years
+_TIME_BITS = 52  # 142 years in microseconds
 
 
 class BoardClaims:
-    """``maxconn`` of servers across workers: a lease is written down first, then the others' are
+    """``maxconn`` of servers across workers. A lease is written first, then the others' leases are
     read.
 
-    A worker that finds too many takes its own back, so at a tie both may wait, and no limit is
-    exceeded. ``room(server)`` is called after a lease was given back.
+    A worker that finds too many leases takes its own back. At a tie both may wait, and the limit is
+    never exceeded. ``room(server)`` is called after a lease was given back.
     """
 
     def __init__(
@@ -109,11 +110,11 @@ class AddressPeers:
 
 
 class BoardTurn:
-    """The queue of one backend across workers.  See :class:`lbproxy.sharing.contracts.Turn`.
+    """The queue of one backend across workers; see :class:`lbproxy.sharing.contracts.Turn`.
 
-    A place on the board holds the ticket of each worker's first waiter: its priority, then the time
-    it came, in microseconds of the clock that all processes share.  At a tie the lower row is
-    first.  ``wake(row)`` wakes a worker.
+    A place on the board holds the ticket of each worker's first waiter: its priority, then its
+    arrival in microseconds of the clock that all processes share. At a tie the lower row is first.
+    ``wake(row)`` wakes a worker.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class BoardTurn:
         self._name = queue_place(backend)
         self._wake = wake
         self._clock = clock
-        self._blocking = (-1, 0)  # row and ticket of the waiter that was first when asked last
+        self._blocking = (-1, 0)  # row and ticket of the first waiter at the last call
         self._since = self._asked = 0.0
 
     def ticket(self, priority: int) -> int:
@@ -170,7 +171,7 @@ class BoardTurn:
             self._wake(row)
 
     def _first(self, row: int, ticket: int) -> tuple[int, int]:
-        """The lowest ticket and its row; ``ticket`` (0: none) is that of ``row``."""
+        """Return the lowest ticket and its row. ``ticket`` (0: none) is that of ``row``."""
         place = self._places.get(self._name)
         first = (ticket, row)
         if place is not None:
@@ -182,11 +183,11 @@ class BoardTurn:
 
 
 class BoardShared:
-    """See :class:`lbproxy.sharing.contracts.Shared`.
+    """The state shared by the workers; see :class:`lbproxy.sharing.contracts.Shared`.
 
-    ``servers``: the board of servers and queues, whose ``places`` have names; ``keys``: that of
-    keys.  ``wakers``: an eventfd for each worker.  ``cells``: the tables of limits, by their
-    ``extra``.  ``folder``: see Shared.  The boards stay their owner's.
+    ``servers``: board of servers and queues, whose ``places`` have names. ``keys``: board of keys.
+    ``wakers``: an eventfd for each worker. ``cells``: the tables of limits, by their ``extra``.
+    ``folder``: see Shared. The boards belong to their creator.
     """
 
     def __init__(
@@ -253,7 +254,7 @@ class BoardShared:
 def exchange(
     board: Board, row: int, places: Mapping[str, int], groups: Iterable[ServerGroup]
 ) -> None:
-    """Publish what this worker holds of servers, and pass what the others hold to its groups."""
+    """Publish this worker's leases, and pass the others' leases to its groups."""
     for group in groups:
         for server in group.servers.values():
             place = places.get(place_name(server))
@@ -265,7 +266,9 @@ def exchange(
 
 
 def place_name(server: ServerState) -> str:
-    """Return the key of a server's place on the board; another address is another server."""
+    """Return the key of a server's place on the board. A server with another address gets another
+    key.
+    """
     return f"{server.backend}/{server.name}/{server.spec.target}"
 
 

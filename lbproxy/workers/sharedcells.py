@@ -1,7 +1,7 @@
 """CONTROL. The memory of :class:`~lbproxy.limits.cells.Cells` that workers share.
 
-The master creates it and passes the descriptor on; a worker that starts again finds what keys have
-used.  Only pages that are written take memory.
+The master creates it and passes the descriptor on. A worker that is restarted finds the usage of
+all keys. Only written pages take memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ __all__ = ["SharedCells"]
 
 
 class SharedCells:
-    """``fd`` belongs to the caller of :meth:`create`; :meth:`close` ends it."""
+    """Shared memory for limits. ``fd`` belongs to the caller of :meth:`create`; :meth:`close`
+    closes it.
+    """
 
     def __init__(self, fd: int, memory: mmap.mmap, extra: int) -> None:
         self.fd = fd
@@ -24,22 +26,22 @@ class SharedCells:
 
     @classmethod
     def create(cls, extra: int) -> SharedCells:
-        """New memory, all zero; its descriptor can be passed on."""
+        """Return new memory of zeros, whose descriptor can be passed on."""
         fd = os.memfd_create("lbproxy-limits", os.MFD_CLOEXEC)
         os.ftruncate(fd, cell_bytes(extra))
         return cls(fd, mmap.mmap(fd, cell_bytes(extra)), extra)
 
     @classmethod
     def map(cls, fd: int, extra: int) -> SharedCells:
-        """The memory behind a descriptor, which is closed."""
+        """Return the memory behind a descriptor, which is then closed."""
         memory = mmap.mmap(fd, cell_bytes(extra))
         os.close(fd)
         return cls(-1, memory, extra)
 
     def table(self, secret: bytes) -> Cells:
-        """The table in it.  All processes need the same ``secret``."""
+        """Return the table in the memory. All processes need the same ``secret``."""
         return Cells(memoryview(self._memory), self.extra, secret)
 
     def close(self) -> None:
-        """Close the descriptor; the memory goes with the last table."""
+        """Close the descriptor. The memory is freed with the last table."""
         os.close(self.fd)

@@ -1,4 +1,4 @@
-"""CONTROL. A folder in memory for the processes of one master: caches keep responses there."""
+"""CONTROL. A folder in memory for the processes of one master, in which caches keep responses."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LOCK: Final = "lock"
 
 
 class SharedFolder:
-    """``path`` is of this master alone.
+    """A folder in memory. ``path`` belongs to this master only.
 
-    The master holds a lock on it, which ends with the process, so that the next one can remove what
-    a killed master has left.
+    The master holds a lock on it, which ends with the process, so that a later master can remove
+    the folder of a killed one.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,10 @@ class SharedFolder:
         self._lock = -1
 
     def create(self) -> None:
-        """Create the folder, and remove those of masters that were killed.
+        """Create the folder, and remove those of killed masters.
 
-        A failure is logged: caches then store nothing."""
+        A failure is logged; caches then store nothing.
+        """
         try:
             self._remove_abandoned()
             self.path.mkdir(mode=0o700)

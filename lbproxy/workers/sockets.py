@@ -1,10 +1,10 @@
-"""CONTROL. Listening sockets of several processes: the master binds and keeps them, each worker
+"""CONTROL. Listening sockets of several processes: the master binds and keeps them, and each worker
 accepts on its own.
 
-A TCP address has one socket for each worker (``SO_REUSEPORT``): the kernel spreads connections
-evenly over them, where with one socket shared by all the first to wake takes most. The master keeps
-all of them open, so what waits in the queue of a worker that was killed waits for its successor. A
-Unix socket cannot be bound twice and is shared.
+A TCP address has one socket for each worker (``SO_REUSEPORT``). The kernel then spreads connections
+evenly; with one shared socket the first worker to wake takes most. The master keeps all sockets
+open, so that connections in the queue of a killed worker wait for its successor. A Unix socket
+cannot be bound twice and is shared.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ __all__ = ["MasterBinder", "SharedBound", "WorkerBinder"]
 
 
 class SharedBound(Bound):
-    """The sockets of one address; nothing is accepted here.
+    """The sockets of one address. No connection is accepted on them here.
 
-    ``sockets``: by slot, one for all of a Unix socket.
+    ``sockets``: by slot; a Unix socket has one for all slots.
     """
 
     def __init__(self, sockets: list[socket.socket], wanted: Address, address: Address) -> None:
@@ -76,10 +76,10 @@ class SharedBound(Bound):
 
 
 class MasterBinder(Binder):
-    """Binds for ``count`` workers and accepts nothing itself.
+    """Binds for ``count`` workers, and does not accept itself.
 
-    ``holds``: whether a worker may still listen on a TCP address, or on one that overlaps with it.
-    Such a worker shares the port and is no stranger.
+    ``holds``: returns whether a worker may still listen on a TCP address, or on an overlapping one.
+    Such a worker shares the port and is not another program.
     """
 
     shares_ports = True
@@ -98,7 +98,7 @@ class MasterBinder(Binder):
         return bound
 
     def _bind(self, request: ListenRequest) -> Bound:
-        """See Binder; fails if another program is on the port, although the workers share it."""
+        """See Binder. Fails if another program uses the port, although the workers share it."""
         address = request.address
         shared = address.kind == "unix"
         sockets: list[socket.socket] = []
@@ -126,7 +126,7 @@ class MasterBinder(Binder):
 
 
 class WorkerBinder(Binder):
-    """Listens on sockets that the master has given, by the address as it is configured."""
+    """Listens on sockets from the master, found by the configured address."""
 
     def __init__(self, inner: Binder) -> None:
         self._inner = inner
@@ -140,7 +140,7 @@ class WorkerBinder(Binder):
         self._given[address] = sock
 
     def discard(self) -> None:
-        """Close the sockets that were not asked for."""
+        """Close the unused sockets."""
         for sock in self._given.values():
             sock.close()
         self._given.clear()
@@ -150,11 +150,11 @@ class WorkerBinder(Binder):
         address = request.address
         sock = self._given.pop(address, None)
         if sock is None:
-            raise ListenError(f"cannot listen on {address}: the master gave no socket")
+            raise ListenError(f"cannot listen on {address}: the master sent no socket")
         return self._inner.adopt(sock, bound_address(address, sock), request.factory)
 
     def _take_over(self, sockets: list[socket.socket], request: ListenRequest) -> Bound:
-        """See Binder; only the master inherits sockets."""
+        """See Binder. Only the master inherits sockets."""
         raise NotImplementedError
 
     def adopt(self, sock: socket.socket, address: Address, factory: IProtocolFactory) -> Bound:

@@ -1,4 +1,4 @@
-"""CONTROL. The life of worker processes: started, watched, started again, stopped.
+"""CONTROL. The life of worker processes: start, supervision, restart and stop.
 
 1. A worker that ends is started again, after a pause that doubles each time, up to
    :data:`LONGEST_PAUSE`.
@@ -26,22 +26,22 @@ __all__ = ["STACK_SIGNAL", "SupervisedMaster", "Supervisor"]
 _log = Logger()
 
 LONGEST_PAUSE = 5.0
-"""Seconds before a worker that ended is started again, at most."""
+"""Maximum pause in seconds before a worker that ended is started again."""
 
 STARTING = 60.0
-"""Seconds beyond ``worker_timeout`` for a start or a reload, which may load a large configuration
+"""Seconds added to ``worker_timeout`` for a start or a reload, which may load a large configuration
 in one turn.
 """
 
 STACK_SIGNAL = signal.SIGUSR2
-"""Makes a worker write its stack (:mod:`faulthandler`), whatever it is doing."""
+"""The signal that makes a worker write its stack (:mod:`faulthandler`) at any time."""
 
 _GOOD = 10.0  # seconds after which a worker counts as healthy
-_GRACE = 5.0  # beyond timeout_shutdown
-_REAP = 0.02  # seconds between two looks at whether a process has ended
-_KILL_AFTER = 100  # looks
+_GRACE = 5.0  # grace period after timeout_shutdown
+_REAP = 0.02  # seconds between two checks whether a process has ended
+_KILL_AFTER = 100  # number of checks
 _STACK_TIME = 0.3  # seconds to write the stack
-_LATE = 1.0  # seconds that the master itself may be late and still judge
+_LATE = 1.0  # maximum delay of the master itself, in seconds, at which it still judges workers
 
 
 class SupervisedMaster(Protocol):
@@ -50,40 +50,40 @@ class SupervisedMaster(Protocol):
     stopping: bool
 
     def begin(self, worker: WorkerProcess, channel: Channel) -> None:
-        """A process was started: send it all that it needs."""
+        """Send everything that a started process needs."""
 
     def received(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
-        """A message came."""
+        """Handle a message of a worker."""
 
     def ended(self, worker: WorkerProcess) -> None:
-        """The process is gone: it holds nothing, and answers no more."""
+        """Handle the end of a process: release its resources and pending answers."""
 
     def report(
         self, kind: EventKind, worker: WorkerProcess, text: str, severity: EventSeverity, pid: int
     ) -> None:
-        """Log it and add it to the events."""
+        """Log a report and add it to the events."""
 
     def limits(self) -> tuple[float, float]:
-        """``timeout_shutdown`` and ``worker_timeout``, in seconds."""
+        """Return ``timeout_shutdown`` and ``worker_timeout`` in seconds."""
 
 
 class Supervisor:
-    """``workers``: by slot."""
+    """Supervises workers. ``workers``: by slot."""
 
     def __init__(self, reactor: Any, count: int, owner: SupervisedMaster) -> None:
         self.workers = [WorkerProcess(slot) for slot in range(count)]
         self._reactor = reactor
         self._owner = owner
-        self._watched = 0.0  # when the workers were looked at last
+        self._watched = 0.0  # time of the last check
 
     def start(self) -> None:
-        """Start all."""
+        """Start all workers."""
         self._watched = self._reactor.seconds()
         for worker in self.workers:
             self._start(worker)
 
     def stop(self) -> list[Deferred[None]]:
-        """Let all finish; fires as each has ended."""
+        """Stop all workers gracefully. Each Deferred fires when a worker has ended."""
         return [self._stop(worker) for worker in self.workers]
 
     @property
@@ -117,7 +117,7 @@ class Supervisor:
         self._owner.received(worker, message)
 
     def _lost(self, worker: WorkerProcess) -> None:
-        """The worker has closed its end of the channel: it has ended, or is about to."""
+        """Handle a worker that has closed its end of the channel: it has ended, or is about to."""
         worker.channel = None
         self._reap(worker, 0)
 
@@ -137,7 +137,7 @@ class Supervisor:
             worker.kill = None
         try:
             self._owner.ended(worker)
-        except Exception:  # it must be started again all the same
+        except Exception:  # it must be restarted in any case
             _log.failure("worker {slot} has ended", slot=worker.slot)
         ready = worker.ready
         worker.forget()
@@ -171,7 +171,7 @@ class Supervisor:
         return done
 
     def bid_stop(self, worker: WorkerProcess) -> None:
-        """Ask a worker to stop; kill it when it does not in time."""
+        """Ask a worker to stop, and kill it if it does not stop in time."""
         if worker.channel is not None:
             worker.channel.send({"type": "stop"})
         if worker.kill is None:
@@ -182,13 +182,13 @@ class Supervisor:
     def _kill(worker: WorkerProcess) -> None:
         worker.kill = None
         if worker.process is not None:
-            _log.warn("worker {slot} does not end, killed", slot=worker.slot)
+            _log.warn("worker {slot} does not end; killed", slot=worker.slot)
             worker.process.kill()
 
     # -- workers that hang ----------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Replace workers that hang or have ended unnoticed; called a few times a second."""
+        """Replace workers that hang or have ended unnoticed. Called a few times a second."""
         now = self._reactor.seconds()
         late, self._watched = now - self._watched, now
         for worker in self.workers:
@@ -196,15 +196,15 @@ class Supervisor:
             if channel is None or process is None:
                 continue
             if process.poll() is not None:
-                channel.close()  # a child of its own still holds the other end
+                channel.close()  # a child process of the worker still holds the other end
                 self._lost(worker)
             elif late > _LATE:
-                worker.heard = max(worker.heard, now - _LATE)  # its messages wait to be read
+                worker.heard = max(worker.heard, now - _LATE)  # its messages are waiting to be read
             elif self._overdue(worker, now) > 0 and not worker.hung:
                 self._hangs(worker, now)
 
     def _overdue(self, worker: WorkerProcess, now: float) -> float:
-        """Seconds since its report was due; negative while it is not."""
+        """Return the seconds since its report was due; negative before that."""
         if worker.channel is None:
             return -1.0
         limit = self._owner.limits()[1]
@@ -215,7 +215,7 @@ class Supervisor:
     def _hangs(self, worker: WorkerProcess, now: float) -> None:
         worker.hung = True
         _log.error(
-            "worker {slot} (pid {pid}) has not turned for {seconds:.0f} s: it is replaced",
+            "worker {slot} (pid {pid}) has not responded for {seconds:.0f} s; replacing it",
             slot=worker.slot,
             pid=worker.pid,
             seconds=now - worker.heard,

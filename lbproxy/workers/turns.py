@@ -1,6 +1,6 @@
-"""CONTROL. The regular work of a worker, and the state that it shares with other workers.
+"""CONTROL. The periodic work of a worker, and the state that it shares with other workers.
 
-Several times a second a worker publishes its leases and reads those of the others, once a second it
+Several times a second a worker publishes its leases and reads those of the others. Once a second it
 reports its counters to the master.
 """
 
@@ -23,13 +23,15 @@ from lbproxy.workers.shared import EVERY, BoardShared
 
 __all__ = ["WorkerTurns"]
 
-_REPORT_EVERY = 1.0  # seconds between two reports, which also say that we turn
+_REPORT_EVERY = 1.0  # seconds between two reports, which also show that the worker is responsive
 _HALF_MINUTE = 30.0
-_MANY = 500  # servers: with more, the board is looked at less often
+_MANY = 500  # number of servers above which the board is read less often
 
 
 class WorkerTurns:
-    """See the module.  ``balancer`` and ``shared``: None before the worker has begun."""
+    """The periodic work; see the module. ``balancer`` and ``shared``: None before the worker has
+    started.
+    """
 
     channel: Channel
     _records: Records
@@ -44,7 +46,7 @@ class WorkerTurns:
         self._calls: list[Any] = []
 
     def _start_turns(self) -> None:
-        """Begin the regular work."""
+        """Start the periodic work."""
         self._lag.start()
         self._look()
         self._count()
@@ -59,7 +61,7 @@ class WorkerTurns:
     # -- what is shared -------------------------------------------------------------------------
 
     def _join(self) -> None:
-        """Limits, queues and sticky tables are those of all workers."""
+        """Connect limits, queues and sticky tables to those of the other workers."""
         balancer, shared = self.balancer, self.shared
         assert balancer is not None and shared is not None
         for name, frontend in balancer.frontends.items():
@@ -71,7 +73,7 @@ class WorkerTurns:
         self._records.attach(balancer.frontends)
 
     def _measure(self, message: dict[str, Any]) -> None:
-        """Measure times and count offenders if the admin side or an alert reads them."""
+        """Measure times and count offenders if the admin API or an alert reads them."""
         balancer = self.balancer
         assert balancer is not None
         for frontend in balancer.frontends.values():
@@ -86,11 +88,11 @@ class WorkerTurns:
                 backend.counters.measure()
 
     def _sync(self, message: dict[str, Any]) -> None:
-        """Make the servers of the backends in ``message`` what the master has."""
+        """Update the servers of the backends in ``message`` to the master's state."""
         balancer = self.balancer
         assert balancer is not None
         if message["places"] is not None:
-            self._places.clear()  # a place of a removed server may be another's by now
+            self._places.clear()  # the place of a removed server may belong to another one now
             self._places.update(message["places"])
         parse = partial(parse_server_line, config=balancer.config)
         for name, servers in message["state"].items():
@@ -113,7 +115,7 @@ class WorkerTurns:
         self._sticky.publish()
 
     def _woken(self) -> None:
-        """Another worker has made room for a waiter of ours."""
+        """Serve a waiter of ours, because another worker has made room."""
         if self.balancer is None or self.shared is None:
             return
         waiting = [one for one in self.balancer.backends.values() if len(one.queue)]

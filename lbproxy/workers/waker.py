@@ -1,4 +1,4 @@
-"""CONTROL. Woken by other workers, through an eventfd."""
+"""CONTROL. Wake-up by other workers through an eventfd."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Waker"]
 
 @implementer(IReadDescriptor)
 class Waker:
-    """``woken()`` is called after another process has written to ``fd``, once for several writes.
+    """Calls ``woken()`` after another process has written to ``fd``, once for several writes.
 
-    The descriptor stays its owner's.
+    The descriptor belongs to its creator.
     """
 
     def __init__(self, reactor: Any, fd: int, woken: Callable[[], None]) -> None:
@@ -42,9 +42,9 @@ class Waker:
             self._woken()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor gives up on it: the regular look finds waiters soon."""
+        """Ignore the loss of the descriptor: the periodic work finds waiters soon."""
         self.stop()
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._reactor.removeReader(self)

@@ -1,8 +1,8 @@
 """CONTROL. A worker process: a load balancer that the master controls.
 
 :mod:`lbproxy.workers.process` starts it as ``python -m lbproxy.workers``. It accepts, balances and
-logs. Checks, the admin side and file watching belong to the master. A worker ends gracefully if the
-master requests it or is gone.
+logs. The master runs checks, the admin API and file watching. A worker ends gracefully if the
+master requests it or has died.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _log = Logger()
 
 
 def worker_config(config: Config, workers: int, secret: str = "") -> Config:
-    """Return what one of ``workers`` serves of ``config`` (:mod:`lbproxy.config.share`).
+    """Return the part of ``config`` that one of ``workers`` serves (:mod:`lbproxy.config.share`).
 
-    ``secret``: for a configuration that has none; workers that made up their own would not know one
-    another's cookies.
+    ``secret``: used for a configuration without one, because workers with different secrets would
+    not accept one another's cookies.
     """
     part = share_of(config, workers)
     if part.settings.secret or not secret:
@@ -57,11 +57,11 @@ def worker_config(config: Config, workers: int, secret: str = "") -> Config:
 
 
 class RefusedError(Exception):
-    """A configuration that the master serves cannot be served here."""
+    """A configuration that the master accepted fails in this worker."""
 
 
 class Worker(WorkerTurns):
-    """``sock``: our end of the channel.  ``ended`` is called when all is over."""
+    """The worker's side. ``sock``: our end of the channel. ``ended`` is called at the end."""
 
     def __init__(self, reactor: Any, sock: socket.socket, ended: Callable[[], None]) -> None:
         super().__init__(reactor)
@@ -94,25 +94,25 @@ class Worker(WorkerTurns):
                 os.close(fd)
 
     def _on_socket(self, message: dict[str, Any], fds: list[int]) -> None:
-        """A listening socket, for the configuration that follows."""
+        """Receive a listening socket for the configuration that follows."""
         sock = socket.socket(fileno=fds[0])
         fds.pop(0)
         self._sockets.append((Address(**message["address"]), sock))
 
     def _on_wakers(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Receive the wakers of all workers, in the order of their slots; perhaps in several
+        """Receive the wakers of all workers, in the order of their slots, possibly in several
         messages.
         """
         self._wakers += fds
         fds.clear()
 
     def _on_cells(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Receive the tables of limits; before the message ``begin``."""
+        """Receive the tables of limits, before the message ``begin``."""
         for extra in message["extras"]:
             self._cells[extra] = SharedCells.map(fds.pop(0), extra)
 
     def _on_begin(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Receive the slot and what to serve.
+        """Receive the slot and the configuration.
 
         Any error is reported to the master, and the worker ends.
         """
@@ -166,9 +166,9 @@ class Worker(WorkerTurns):
         self.channel.send({"type": "ready"})
 
     def _on_reload(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Another configuration, which the master has accepted.
+        """Receive another configuration, which the master has accepted.
 
-        If it fails here, the master has us start again.
+        If it fails here, the master restarts this worker.
         """
         try:
             self._reload(message)
@@ -201,7 +201,7 @@ class Worker(WorkerTurns):
         self.channel.send({"type": "failed", "why": why})
 
     def _on_state(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Servers as the master has them."""
+        """Receive the state of servers from the master."""
         if self.balancer is not None:
             self._sync(message)
 
@@ -214,11 +214,11 @@ class Worker(WorkerTurns):
             self.channel.send({"type": "answer", "number": message["number"], "answer": answer})
 
     def _on_publish(self, message: dict[str, Any], fds: list[int]) -> None:
-        """A message of :attr:`replicated`."""
+        """Receive a message for :attr:`replicated`."""
         self.replicated.received(message["topic"], message["message"])
 
     def _on_answer(self, message: dict[str, Any], fds: list[int]) -> None:
-        """The answer to a call of :attr:`replicated`."""
+        """Receive the answer to a call of :attr:`replicated`."""
         self.replicated.answered(message["number"], message["answer"])
 
     def _on_follow(self, message: dict[str, Any], fds: list[int]) -> None:
@@ -227,12 +227,14 @@ class Worker(WorkerTurns):
             self._records.want(message["frontends"], self.balancer.frontends)
 
     def _on_stop(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Finish what runs, and end."""
+        """Finish the running sessions, and end."""
         self.stop()
 
     def _orphaned(self) -> None:
-        """The channel is lost; perhaps found out by a line of the log, in the middle of a start."""
-        _log.warn("the master is gone: stopping")
+        """Handle the loss of the channel, which a log message may detect in the middle of a
+        start.
+        """
+        _log.warn("the master has ended: stopping")
         self.reactor.callLater(0, self.stop)
 
     # -- doing it -------------------------------------------------------------------------------
@@ -253,7 +255,7 @@ class Worker(WorkerTurns):
     # -- the end --------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Gracefully; harmless the second time."""
+        """Stop gracefully. A second call does nothing."""
         if self._stopping:
             return
         self._stopping = True
@@ -289,6 +291,8 @@ class Worker(WorkerTurns):
 
 
 def ignore_signals() -> None:
-    """Ctrl-C and hang-ups go to the whole group: what they mean is the master's to say."""
+    """Ignore Ctrl-C and hang-up signals, which go to the whole process group; the master handles
+    them.
+    """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)

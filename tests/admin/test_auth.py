@@ -49,7 +49,7 @@ def test_the_file_is_nobody_elses_business(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     path.write_text(f"read x {LONG}\n")
     path.chmod(0o644)
-    with pytest.raises(TokenError, match="everybody on this machine can read it: chmod o-rwx"):
+    with pytest.raises(TokenError, match="all users of this machine can read it: chmod o-rwx"):
         Tokens.load(str(path))
     path.chmod(0o640)
     assert Tokens.load(str(path)).identify(LONG.encode()) is not None

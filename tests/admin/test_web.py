@@ -231,8 +231,8 @@ def test_nothing_is_shared_with_other_sites(local: AdminClient) -> None:
         (b"[]", "the body is not an object"),
         (b'{"weight": -1}', "weight is less than 0"),
         (b'{"wight": 1}', "did you mean weight?"),
-        (b"{}", "nothing to change"),
-        (b"", "nothing to change"),
+        (b"{}", "no change requested"),
+        (b"", "no change requested"),
     ],
 )
 def test_a_body_that_is_wrong(local: AdminClient, body: bytes, words: str) -> None:

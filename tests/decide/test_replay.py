@@ -323,7 +323,7 @@ def test_a_log_that_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "cut.log.gz"
     path.write_bytes(gzip.compress((line() + "\n").encode() * 1000, mtime=0)[:-20])
     found = CliRunner().invoke(main, [*argv, str(path)])
-    assert found.exit_code == 2 and "damaged or cut short" in found.output
+    assert found.exit_code == 2 and "damaged or truncated" in found.output
 
 
 def test_a_line_without_end_costs_no_memory(

@@ -294,7 +294,7 @@ def test_a_worker_that_hangs_is_replaced_and_its_stack_logged(balancer, tmp_path
         assert until(lambda: set(before) - set(workers(lb)))
         lb.wait_output(" serves (pid", 3, timeout=60)
     output = lb.output()
-    assert "has not turned for" in output and "in never_ends" in output
+    assert "has not responded for" in output and "in never_ends" in output
     with Clients(web) as clients:
         clients.more(50)
     assert not clients.errors

@@ -174,7 +174,7 @@ def test_a_configuration_or_an_address_that_is_refused(scene: Scene) -> None:
     scene.begin(text=TEXT.replace("8080", "8081"))
     scene.reactor.advance(1)
     assert (
-        scene.ended == 1 and "the master gave no socket" in (scene.words() and scene.said[0])["why"]
+        scene.ended == 1 and "the master sent no socket" in (scene.words() and scene.said[0])["why"]
     )
 
 

@@ -1,7 +1,7 @@
-"""CONTROL. The admin side, one module for each part; a new one is a module and a line in
+"""CONTROL. The parts of the admin API, one module each. A new one is a module and a line in
 :data:`PARTS`.
 
-The parts of features are made of what each declares (:mod:`lbproxy.admin.parts.features`).
+The parts of features are generated from their declarations (:mod:`lbproxy.admin.parts.features`).
 """
 
 from __future__ import annotations

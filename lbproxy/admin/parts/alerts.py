@@ -1,4 +1,4 @@
-"""CONTROL. Alerts that fire now."""
+"""CONTROL. The firing alerts."""
 
 from __future__ import annotations
 

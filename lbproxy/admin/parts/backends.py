@@ -1,4 +1,4 @@
-"""CONTROL. Backends: numbers of servers, waiters and retries."""
+"""CONTROL. Backends: numbers of servers, queue and retries."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _BACKEND = object_(
         **feature_fields("backend"),
     },
 )
-_BACKEND["additionalProperties"] = SCALAR  # what other features add
+_BACKEND["additionalProperties"] = SCALAR  # fields of features
 _QUEUE = object_(
     {
         "backend": STRING,
@@ -59,7 +59,7 @@ _QUEUE = object_(
 
 
 def row(backend: Any) -> dict[str, Any]:
-    """A backend as it is shown."""
+    """Return a backend as shown in the state."""
     servers = backend.group.servers.values()
     found = backend_snapshot(backend, servers=False)
     found["balance"] = backend.spec.balance.name

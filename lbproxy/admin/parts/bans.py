@@ -1,4 +1,4 @@
-"""CONTROL. Bans of client addresses: what holds, why, and changes."""
+"""CONTROL. Bans of client addresses: list, reasons, and changes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _BOOK = object_(
     }
 )
 _ADDRESS = string("an IPv4 address, an IPv6 address or its /64", 60)
-_NAME = string("the [ban NAME]; may be left out if there is only one", 200)
+_NAME = string("the [ban NAME]; optional if only one exists", 200)
 
 
 def _features(admin: AdminView) -> list[Banning]:
@@ -69,7 +69,7 @@ def _book(call: APICall, name: str) -> BanBook:
         return found
     if len(books) != 1:
         known = f"one of {', '.join(books)}" if books else "no frontend has 'bans'"
-        raise APIError(400, f"name the ban: {known}")
+        raise APIError(400, f"select the ban: {known}")
     return next(iter(books.values()))
 
 
@@ -80,12 +80,12 @@ def _shown(admin: AdminView, ban: Ban) -> dict[str, Any]:
 
 
 def _facts(admin: AdminView) -> dict[str, dict[str, Any]]:
-    """Each ban in use, with its counters."""
+    """Return each ban in use, with its counters."""
     found: dict[str, dict[str, Any]] = {}
     for feature in _features(admin):
         for name, tally in feature.totals().items():
             if name in found:
-                continue  # its counts are those of the section, whatever frontend saw them
+                continue  # the counts belong to the section, shared by all frontends
             book = feature.books[name]
             kind = book.spec.action.kind
             action = f"drop ({drop_words()})" if kind == "drop" else kind
@@ -132,7 +132,7 @@ def _import(call: APICall) -> Any:
     for number, record in enumerate(call.body["bans"], 1):
         one = from_record(record)
         if one is None:
-            raise APIError(400, f"entry {number} is no ban as GET /api/v1/bans shows it")
+            raise APIError(400, f"entry {number} is not a ban in the form of GET /api/v1/bans")
         find(books, one.rule, "ban")
         by_name.setdefault(one.rule, []).append(one)
     count = sum(books[name].enter(bans) for name, bans in by_name.items())
@@ -179,7 +179,7 @@ PART = Part(
             "GET",
             "/api/v1/bans/why",
             Role.READ,
-            "Whether an address is banned, since when and why, and what counts against it",
+            "Whether an address is banned, with time and reason, and the offences that count",
             _why,
             object_(
                 {
@@ -213,7 +213,7 @@ PART = Part(
                 {"address": _ADDRESS},
                 {
                     "ban": _NAME,
-                    "seconds": integer("how long; without it as the section says", 1, _SECONDS),
+                    "seconds": integer("duration; default: that of the section", 1, _SECONDS),
                     "reason": string("for people", 200),
                 },
             ),
@@ -222,7 +222,7 @@ PART = Part(
             "POST",
             "/api/v1/bans/remove",
             Role.WRITE,
-            "End the ban of an address, and forget its history",
+            "End the ban of an address, and delete its history",
             _remove,
             object_({"removed": array(STRING)}),
             body=object_({"address": _ADDRESS}, {"ban": _NAME}),
@@ -231,7 +231,7 @@ PART = Part(
             "POST",
             "/api/v1/bans/import",
             Role.WRITE,
-            "Enter bans as GET /api/v1/bans has shown them",
+            "Add bans in the form of GET /api/v1/bans",
             _import,
             object_({"entered": COUNT}),
             body=object_({"bans": array(_RECORD)}),

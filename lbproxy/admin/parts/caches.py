@@ -1,4 +1,4 @@
-"""CONTROL. Caches: what they hold, what they did, and purges."""
+"""CONTROL. Caches: content, counters and purges."""
 
 from __future__ import annotations
 
@@ -163,11 +163,11 @@ async def _purge(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     given = {kind: call.query[kind] for kind in KINDS if call.query.get(kind)}
     if len(given) != 1 or "group" in given:
-        raise APIError(400, "name one of url, prefix, host, tag and all")
+        raise APIError(400, "specify one of url, prefix, host, tag and all")
     ((kind, value),) = given.items()
     text = b"" if kind == "all" else str(value).encode("utf-8")
     if kind in ("url", "prefix") and b"://" not in text:
-        raise APIError(400, f"{kind} is a whole URL, such as https://www.example.com/a")
+        raise APIError(400, f"{kind} must be a complete URL, such as https://www.example.com/a")
     soft = bool(call.query.get("soft"))
     try:
         count = await cache.purge(Purge(kind, text), soft)
@@ -226,7 +226,7 @@ PART = Part(
             "Stored responses",
             _entries,
             page(_ENTRY),
-            query={"url": string("only of this URL"), **PAGE},
+            query={"url": string("only for this URL"), **PAGE},
         ),
         APIRoute(
             "GET",
@@ -241,7 +241,7 @@ PART = Part(
             "POST",
             "/api/v1/caches/{cache}/why",
             Role.READ,
-            "What the cache would do with a request, and by which rule",
+            "Decision of the cache about a request, and the rule that makes it",
             _why,
             object_(
                 {
@@ -260,12 +260,12 @@ PART = Part(
             "POST",
             "/api/v1/caches/{cache}/purge",
             Role.WRITE,
-            "Remove responses, or make them stale; of url, prefix, host, tag and all, name one",
+            "Remove responses or make them stale; specify one of url, prefix, host, tag and all",
             _purge,
             object_({"purged": COUNT}),
             query={
-                "url": string("a whole URL; all variants go", 16_384),
-                "prefix": string("the beginning of a URL, from its scheme on", 16_384),
+                "url": string("a complete URL; all its variants are removed", 16_384),
+                "prefix": string("the beginning of a URL, including its scheme", 16_384),
                 "host": string("a host, with its port unless it is the default"),
                 "tag": string("a tag of Surrogate-Key, Cache-Tag or xkey"),
                 "all": {"type": "boolean", "description": "everything"},

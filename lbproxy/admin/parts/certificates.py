@@ -1,4 +1,4 @@
-"""CONTROL. Certificates that listeners serve: for which names, and until when."""
+"""CONTROL. Certificates that listeners serve: names and expiry."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CERTIFICATE = object_(
 
 
 def _pairs(admin: AdminView) -> list[Any]:
-    """Each file once, however many listeners serve it."""
+    """Return each file once, even if several listeners serve it."""
     return list({pair.source: pair for pair in admin.balancer.key_pairs()}.values())
 
 
@@ -55,7 +55,7 @@ PART = Part(
             "GET",
             "/api/v1/certificates",
             Role.READ,
-            "Certificates in use, the first to expire first",
+            "Certificates in use, the earliest expiry first",
             _list,
             page(_CERTIFICATE),
             query=PAGE,

@@ -17,7 +17,7 @@ _STATE = object_(
     {
         "frontend": STRING,
         "configured": STRING,
-        "setting": enum("what an operator has set", *SETTINGS),
+        "setting": enum("state set by an operator", *SETTINGS),
         "attack": BOOLEAN,
         "active": BOOLEAN,
     }
@@ -59,7 +59,7 @@ PART = Part(
             "GET",
             "/api/v1/challenge",
             Role.READ,
-            "Whether the frontends check browsers now, and why",
+            "Whether the frontends challenge browsers now, and why",
             _every,
             array(_STATE),
         ),
@@ -72,7 +72,7 @@ PART = Part(
             array(_STATE),
             body=object_(
                 {"setting": enum("``auto``: as configured", *SETTINGS)},
-                {"frontend": string("only this one", 200)},
+                {"frontend": string("only this frontend", 200)},
             ),
         ),
     ),

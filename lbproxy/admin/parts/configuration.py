@@ -19,7 +19,7 @@ def _config(call: APICall) -> Any:
 
 
 def _others() -> dict[str, Schema]:
-    """The sections of features."""
+    """Return the schemas of the sections of features."""
     declare_keys()
     return {one.plural: mapping(ANY) for one in SECTIONS.values() if not one.field and one.plural}
 

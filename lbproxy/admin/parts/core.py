@@ -1,6 +1,6 @@
 """CONTROL. The parts of the admin API that belong to no feature.
 
-The state of all parts, its stream, the API's description, the panels.
+These are the state of all parts, its stream, the API's description, and the panels.
 """
 
 from __future__ import annotations

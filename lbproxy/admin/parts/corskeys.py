@@ -1,4 +1,4 @@
-"""CONTROL. API keys of CORS proxies: who has them, what they have used, adding and revoking."""
+"""CONTROL. API keys of CORS proxies: owners, usage, addition and revocation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lbproxy.proxy.features.corsproxy.keyedit import edit_keys, key_words, made_
 __all__ = ["PART"]
 
 _NAMED = 100
-"""Keys of a frontend that the state and the metrics have: the first ones of the file."""
+"""Maximum number of keys of a frontend in the state and the metrics: the first ones of the file."""
 
 _COUNTS = ("requests", "cached", "refused", "failed", "bytes_in", "bytes_out")
 _USAGE = {
@@ -34,13 +34,13 @@ _ORIGIN = object_(_USAGE)
 _ADD = object_(
     {"name": string("letters, digits, ._@-", 64)},
     {
-        "origins": array(string("an origin of pages", 300)),
+        "origins": array(string("an origin of web pages", 300)),
         "targets": array(string("HOST[:PORT][/PATH*]", 1000)),
         "methods": array(string("a method", 32)),
         "referrers": array(string("HOST[:PORT][/PATH*]", 1000)),
         "requests": string("quota, such as 1000/1h", 40),
         "bytes": string("quota, such as 1g/1d", 40),
-        "concurrent": integer("calls at once", 0, 1_000_000),
+        "concurrent": integer("concurrent calls", 0, 1_000_000),
         "expires": string("duration, such as 30d", 40),
     },
 )
@@ -63,7 +63,7 @@ def _with_keys(call: APICall) -> CorsProxy:
 
 
 def _records(feature: CorsProxy) -> tuple[KeyRecord, ...]:
-    """The keys in the order of the file."""
+    """Return the keys in the order of the file."""
     if feature.file is None:
         return ()
     feature.file.look()
@@ -84,7 +84,7 @@ def _origins(call: APICall) -> Any:
     find(call.balancer.frontends, name, "frontend")
     feature = _features(call.admin).get(name)
     if feature is None:
-        raise APIError(409, f"frontend {name!r} is no CORS proxy")
+        raise APIError(409, f"frontend {name!r} is not a CORS proxy")
     return paged(call, list(feature.origins), feature.usage_of_origin)
 
 
@@ -103,7 +103,7 @@ def _state(admin: AdminView) -> Iterator[tuple[str, Any]]:
 
 
 async def _edit(call: APICall, change: Callable[[KeyRing], KeyRing]) -> CorsProxy:
-    """Change the file of keys, in a thread."""
+    """Change the file of keys in a thread."""
     feature = _with_keys(call)
     assert feature.file is not None
     reactor = call.admin.reactor
@@ -137,7 +137,7 @@ async def _revoke(call: APICall) -> Any:
         try:
             return ring.revoked(name)
         except KeyError:
-            raise ValueError(f"there is no key {name!r} any more") from None
+            raise ValueError(f"key {name!r} no longer exists") from None
 
     await _edit(call, change)
     call.changes.append(f"key {name} of {call.path['proxy']} revoked")
@@ -200,7 +200,7 @@ PART = Part(
             "POST",
             "/api/v1/frontends/{proxy}/keys",
             Role.WRITE,
-            "Add an API key to the file; only this answer has the key",
+            "Add an API key to the file; only this response contains the key",
             _add,
             object_({"key": STRING, "rules": array(STRING), **_USAGE}),
             body=_ADD,
@@ -217,7 +217,7 @@ PART = Part(
             "GET",
             "/api/v1/frontends/{proxy}/origins",
             Role.READ,
-            "The listed origins of a CORS proxy, and what they have used of their quotas",
+            "The listed origins of a CORS proxy, with their quotas and usage",
             _origins,
             page(_ORIGIN),
             query=PAGE,

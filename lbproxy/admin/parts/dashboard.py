@@ -1,7 +1,6 @@
-"""CONTROL. The dashboard: a page, its scripts and styles, as they are on disk.
+"""CONTROL. The dashboard: a page with its scripts and styles, as stored on disk.
 
-The page has no data in it, so it needs no token; what it shows comes from the API, which asks for
-one.
+The page contains no data and needs no token. Its data comes from the API, which requires one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""CONTROL. Drift: what operators changed while lbproxy runs, and so differs from the
-configuration.
-"""
+"""CONTROL. Drift: changes by operators at run time, which differ from the configuration."""
 
 from __future__ import annotations
 
@@ -72,12 +70,12 @@ PART = Part(
             "DELETE",
             "/api/v1/drift",
             Role.WRITE,
-            "Undo run-time changes: servers are as configured again",
+            "Undo run-time changes; servers return to the configuration",
             _reset,
             object_({"undone": array(_DRIFT)}),
             query={
-                "backend": string("only of this backend"),
-                "server": string("only of this server of the backend"),
+                "backend": string("only for this backend"),
+                "server": string("only for this server of the backend"),
             },
         ),
     ),

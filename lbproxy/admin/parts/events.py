@@ -1,5 +1,5 @@
-"""CONTROL. Events: what happened to servers, listeners, certificates, and by whom; the last ones,
-or as they come.
+"""CONTROL. Events of servers, listeners, certificates and operators: the last ones, or as a
+stream.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _follow(call: APICall) -> Any:
 
 _QUERY = {
     "since": integer("only events after this number", 0, 2**53, 0),
-    "limit": integer("most past events", 1, 1000, 100),
+    "limit": integer("maximum number of past events", 1, 1000, 100),
 }
 
 PART = Part(

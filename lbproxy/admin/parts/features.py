@@ -1,5 +1,5 @@
-"""CONTROL. The features of backends on the admin side: routes, state, panels and metrics made of
-what each declares.
+"""CONTROL. The features of backends in the admin API: routes, state, panels and metrics from their
+declarations.
 
 The declarations are :class:`lbproxy.proxy.adminpart.AdminPart` and the fields of
 :attr:`lbproxy.proxy.feature.Feature.Counters`.
@@ -39,7 +39,7 @@ _WORDS = {"string": STRING, "count": COUNT, "number": NUMBER, "boolean": BOOLEAN
 
 
 def schema_of(kind: Any) -> Schema:
-    """The JSON Schema of a kind of value."""
+    """Return the JSON Schema of a kind of value."""
     if isinstance(kind, str):
         return _WORDS[kind]
     if isinstance(kind, Many):
@@ -63,7 +63,7 @@ def feature_fields(owner: str) -> dict[str, Schema]:
 
 
 def part_of(kind: Kind) -> Part:
-    """The part of the admin side that a feature declares."""
+    """Return the part of the admin API that a feature declares."""
     part = kind.part
     assert part is not None
     panel = Panel(part.title, part.state, part.columns)
@@ -138,7 +138,7 @@ def _route(kind: Kind, operation: Operation) -> APIRoute:
 
 
 def _change(owner: str, operation: Operation, query: Mapping[str, Any], answer: Any) -> str:
-    """Describe what an operation did: its arguments, and the numbers of its answer."""
+    """Describe the effect of an operation: its arguments, and the numbers in its response."""
     words = [f"{name}={value}" for name, value in query.items()]
     counts = [f"{value} {name}" for name, value in answer.items() if isinstance(value, int)]
     return f"{' '.join([owner, operation.path, *words])}: {', '.join(counts) or 'done'}"
@@ -154,7 +154,7 @@ def _parameter(argument: Argument) -> Schema:
 
 
 def feature_families(admin: AdminView) -> Iterator[Family]:
-    """The counters of features that have a help text."""
+    """Yield the counters of features that have a help text."""
     for kind in all_features():
         if kind.Counters is None:
             continue

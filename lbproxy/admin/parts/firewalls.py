@@ -1,4 +1,4 @@
-"""CONTROL. Firewalls: what they refused, by class of rule."""
+"""CONTROL. Firewalls: their refusals by class of rule."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIREWALL = object_({"name": STRING, "mode": STRING, **dict.fromkeys(_COUNTS, CO
 
 
 def _firewalls(admin: AdminView) -> dict[str, dict[str, Any]]:
-    """The sums over all routes of each firewall, by its name."""
+    """Return the sums over all routes of each firewall, by its name."""
     found: dict[str, dict[str, Any]] = {}
     for one in Waf.among(admin.balancer.routes).values():
         row = one.snapshot()
@@ -57,12 +57,12 @@ def _metrics(admin: AdminView) -> Iterator[Family]:
 
 
 _HELP = {
-    "requests": "Requests judged by the firewall.",
+    "requests": "Requests inspected by the firewall.",
     "blocked": "Requests refused by the firewall.",
     "detected": "Requests that mode block would have refused.",
-    "broken": "Bodies that are not what their head says, or that cannot be decoded.",
+    "broken": "Bodies that do not match their head, or cannot be decoded.",
     "over_limit": "Bodies longer than body_limit.",
-    "unjudged": "Requests and responses for which the processes of 'rules' gave no verdict.",
+    "unjudged": "Requests and responses for which the processes of 'rules' returned no verdict.",
 }
 
 PART = Part(

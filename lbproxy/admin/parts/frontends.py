@@ -1,4 +1,4 @@
-"""CONTROL. Frontends: their listeners, their traffic, their routes."""
+"""CONTROL. Frontends: their listeners, traffic and routes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _FRONTEND = object_(
     },
     {"request_seconds": HISTOGRAM, **feature_fields("frontend")},
 )
-_FRONTEND["additionalProperties"] = SCALAR  # what other features add
+_FRONTEND["additionalProperties"] = SCALAR  # fields of features
 _ROUTE = object_(
     {
         "frontend": STRING,
@@ -60,11 +60,11 @@ _ROUTE = object_(
     },
     feature_fields("route"),
 )
-_ROUTE["additionalProperties"] = SCALAR  # what other features add
+_ROUTE["additionalProperties"] = SCALAR  # fields of features
 
 
 def row(balancer: Any, frontend: Any) -> dict[str, Any]:
-    """A frontend as it is shown."""
+    """Return a frontend as shown in the state."""
     found = frontend_snapshot(frontend)
     found["maxconn"] = frontend.spec.maxconn
     found["listen"] = [
@@ -140,7 +140,7 @@ PART = Part(
             "GET",
             "/api/v1/routes",
             Role.READ,
-            "The routes of all frontends, in the order in which they are tried",
+            "The routes of all frontends, in the order of evaluation",
             _routes,
             page(_ROUTE),
             query=PAGE,

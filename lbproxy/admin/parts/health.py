@@ -1,8 +1,8 @@
-"""CONTROL. ``/healthz`` and ``/readyz``: what orchestrators and balancers in front of lbproxy ask.
+"""CONTROL. ``/healthz`` and ``/readyz`` for orchestrators and for balancers in front of lbproxy.
 
-``/healthz`` answers as long as the reactor turns.  ``/readyz`` fails before lbproxy serves traffic
-and from the moment it stops.  The health of servers affects neither: a backend without servers is
-no reason to restart lbproxy or to send its other traffic elsewhere.
+``/healthz`` answers as long as the reactor runs. ``/readyz`` fails before lbproxy serves traffic,
+and again from the start of a shutdown. Neither depends on the health of servers: a backend without
+servers is no reason to restart lbproxy or to send its other traffic elsewhere.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PART = Part(
             "GET",
             "/readyz",
             Role.READ,
-            "200 while traffic is served; 503 before, and from the beginning of a shutdown",
+            "200 while traffic is served; 503 before, and from the start of a shutdown",
             _ready,
             _STATUS,
             public="health",

@@ -1,4 +1,4 @@
-"""CONTROL. Lists of addresses: their size and state, questions and changes."""
+"""CONTROL. Lists of addresses: size, state, look-ups and changes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from lbproxy.proxy.features.listing.source import ListSource
 __all__ = ["PART"]
 
 _LAST = 100
-"""Additions and removals of a list that the state and the answer to a change have: the last ones.
-There may be 100,000 of each, which take 40 ms."""
+"""Maximum number of additions and removals of a list in the state and in the response to a change:
+the last ones. A list may have 100,000 of each, which take 40 ms.
+"""
 
 _SLICE = 1000
-"""Additions or removals that are written in one turn of the reactor."""
+"""Maximum number of additions or removals written in one turn of the reactor."""
 
 _FIELDS = {
     "name": STRING,
@@ -67,7 +68,7 @@ def _every(call: APICall) -> Any:
 
 
 def _texts(sources: list[ListSource]) -> Iterator[bytes]:
-    """The lists with all changes as JSON, in slices."""
+    """Yield the lists with all changes as JSON, in slices."""
     before = b"["
     for one in sources:
         edits = {"added": list(one.list.added), "removed": list(one.list.removed)}
@@ -132,7 +133,7 @@ PART = Part(
             query=_ADDRESS,
         ),
         _route("add", "Add an address, a prefix or a range"),
-        _route("remove", "Take an address, a prefix or a range out"),
+        _route("remove", "Remove an address, a prefix or a range"),
     ),
     state=_state,
     schema=mapping(object_(_FIELDS)),

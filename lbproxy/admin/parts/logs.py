@@ -1,8 +1,8 @@
-"""CONTROL. The access log as a stream for viewers. Nothing is kept, and without viewers it costs
-nothing.
+"""CONTROL. The access log as a stream for viewers. Nothing is stored, and it costs nothing without
+viewers.
 
-Records go to followers as JSON, whatever format ``access_log`` has, or if it is off. At most
-:data:`lbproxy.observe.follow.RATE` a second are sent; the others are counted.
+Records are sent to followers as JSON, regardless of the format of ``access_log``, and even if it is
+off. At most :data:`lbproxy.observe.follow.RATE` per second are sent; the others are counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EVERY = 1.0
 class Tail:
     """A viewer of ``frontend``, or of all frontends if it is "".
 
-    ``errors``: only what did not go well.
+    ``errors``: show only failures.
     """
 
     def __init__(self, admin: AdminView, follower: Follower, frontend: str, errors: bool) -> None:
@@ -38,7 +38,7 @@ class Tail:
         self._tick()
 
     def _tick(self) -> None:
-        """A new second; and a reload may have made new frontends."""
+        """Start a new second, and follow frontends that a reload has created."""
         self._call = self._admin.reactor.callLater(EVERY, self._tick)
         missed = self._lines.turn()
         if missed:
@@ -48,9 +48,9 @@ class Tail:
                 frontend.followers = (*frontend.followers, self.told)
 
     def told(self, record: Any) -> None:
-        """A request or session is over.  Never raises."""
+        """Handle the record of a finished request or session. Never raises."""
         if self._call is None:
-            return  # a connection of before a reload
+            return  # a connection from before a reload
         if self._errors and self._lines.fine(record):
             return
         line = self._lines.line(record)
@@ -88,7 +88,7 @@ PART = Part(
             "omitted records",
             _follow,
             query={
-                "frontend": string("only of this frontend"),
+                "frontend": string("only for this frontend"),
                 "errors": {**BOOLEAN, "default": False, "description": "only failures"},
             },
             produces="text/event-stream",

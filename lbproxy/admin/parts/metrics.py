@@ -1,5 +1,5 @@
-"""CONTROL. ``/metrics``: the metric families of all parts; and those of frontends, backends and
-servers.
+"""CONTROL. ``/metrics``: the metric families of all parts, including those of frontends, backends
+and servers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SERVER = ("backend", "server")
 
 
 def families(admin: AdminView) -> Iterator[Family]:
-    """Every metric of every part."""
+    """Yield the metrics of all parts."""
     for part in admin.parts:
         if part.metrics is not None:
             yield from part.metrics(admin)

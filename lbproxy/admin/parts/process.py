@@ -1,4 +1,4 @@
-"""CONTROL. The process: version, uptime, connections in all, memory and processor time."""
+"""CONTROL. The process: version, uptime, connections, memory and CPU time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes() -> int:
-    """Memory of the process that is in RAM; 0 where the system does not say."""
+    """Return the resident memory of the process in bytes; 0 if the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
     except (OSError, IndexError, ValueError):
@@ -42,7 +42,7 @@ def resident_bytes() -> int:
 
 
 def descriptors() -> int:
-    """Open descriptors; 0 where the system does not say."""
+    """Return the number of open descriptors; 0 if the system does not report it."""
     try:
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     except OSError:

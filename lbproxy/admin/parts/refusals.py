@@ -1,4 +1,4 @@
-"""CONTROL. Requests that were refused, to find out why."""
+"""CONTROL. The last refusals with their reasons."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _one(call: APICall) -> Any:
     for one in _newest_first(call.admin):
         if one["request_id"] == wanted:
             return one
-    raise APIError(404, f"no request {wanted[:100]!r} among the last refusals")
+    raise APIError(404, f"request {wanted[:100]!r} is not among the last refusals")
 
 
 PART = Part(
@@ -58,13 +58,13 @@ PART = Part(
             "The last requests, sessions and connections that were refused, the newest first",
             _list,
             page(_REFUSAL),
-            query={"client": string("only of this address"), **PAGE},
+            query={"client": string("only for this address"), **PAGE},
         ),
         APIRoute(
             "GET",
             "/api/v1/refusals/{id}",
             Role.READ,
-            "One of them",
+            "One refusal",
             _one,
             _REFUSAL,
         ),

@@ -1,4 +1,4 @@
-"""CONTROL. Reading the configuration again."""
+"""CONTROL. Reload of the configuration."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ PART = Part(
             "POST",
             "/api/v1/reload",
             Role.WRITE,
-            "Read and apply the configuration file again; if it is wrong, `ok` is false and "
+            "Read and apply the configuration file again; if it is invalid, `ok` is false and "
             "nothing changes",
             _reload,
             _REPORT,
-            query={"dry_run": {"type": "boolean", "description": "only report what would change"}},
+            query={"dry_run": {"type": "boolean", "description": "only report the changes"}},
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""CONTROL. Servers: what they do, and what operators change while lbproxy runs."""
+"""CONTROL. Servers: their state, and run-time changes by operators."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ from lbproxy.observe.snapshot import server_snapshot
 __all__ = ["IN_STATE", "PART"]
 
 IN_STATE = 1000
-"""Servers of one backend in the state; those of a larger one are read in pages."""
+"""Maximum number of servers of one backend in the state. Those of a larger one are read in
+pages.
+"""
 
 _log = Logger()
 
@@ -44,8 +46,8 @@ _SERVER = object_(
     {
         "name": STRING,
         "backend": STRING,
-        "state": enum("what traffic sees", *_STATES),
-        "admin": enum("what operators want", *(state.value for state in AdminState)),
+        "state": enum("state for traffic", *_STATES),
+        "admin": enum("state set by the operator", *(state.value for state in AdminState)),
         "healthy": BOOLEAN,
         "note": STRING,
         "weight": COUNT,
@@ -73,14 +75,16 @@ _SERVER = object_(
     },
     {"since_s": NUMBER},
 )
-_SERVER["additionalProperties"] = SCALAR  # what other features add
+_SERVER["additionalProperties"] = SCALAR  # fields of features
 _CHANGE = object_(
     {},
     {
         "weight": integer("share of the traffic; 0: no new traffic", 0, 1_000_000),
-        "maxconn": integer("most concurrent requests or connections; 0: no limit", 0, 10_000_000),
+        "maxconn": integer(
+            "maximum number of concurrent requests or connections; 0: no limit", 0, 10_000_000
+        ),
         "admin": enum(
-            "ready: health decides; drain: what runs may finish; maint: no checks either",
+            "ready: health decides; drain: running work may finish; maint: no checks either",
             *(state.value for state in AdminState),
         ),
     },
@@ -100,12 +104,12 @@ _DRAIN = object_(
     }
 )
 _WAIT = object_(
-    {}, {"timeout_s": integer("longest wait in seconds", 0, 86_400)}, doc="maximum wait in seconds"
+    {}, {"timeout_s": integer("maximum wait in seconds", 0, 86_400)}, doc="maximum wait in seconds"
 )
 
 
 def row(backend: Any, server: Any) -> dict[str, Any]:
-    """A server as it is shown, but for how long it has been so."""
+    """Return a server as shown in the state, except for the time in its state."""
     found = server_snapshot(server)
     found["backend"] = backend.name
     found["admin"] = server.admin.value
@@ -130,7 +134,7 @@ def _state(admin: AdminView) -> Iterator[tuple[str, Any]]:
 
 
 def _pick(call: APICall) -> tuple[Any, Any]:
-    """The backend and the server that the path names."""
+    """Return the backend and the server in the path."""
     backend = find(call.balancer.backends, call.path["backend"], "backend")
     name = call.path["server"]
     server = backend.group.servers.get(name)
@@ -165,7 +169,7 @@ def _change(call: APICall) -> Any:
     backend, server = _pick(call)
     balancer, body, where = call.balancer, call.body, (backend.name, server.name)
     if not body:
-        raise APIError(400, "nothing to change: give weight, maxconn or admin")
+        raise APIError(400, "no change requested: set weight, maxconn or admin")
     before = _settings(server)
     if "weight" in body:
         balancer.set_weight(*where, body["weight"])
@@ -188,9 +192,7 @@ def _change(call: APICall) -> Any:
 
 
 def _settings(server: Any) -> dict[str, Any]:
-    """Return the settings that :func:`_change` can change, by the words that an event
-    begins with.
-    """
+    """Return the settings that :func:`_change` can change, by their words in events."""
     return {
         "weight ": server.full_weight,
         "maxconn ": server.maxconn,
@@ -214,7 +216,9 @@ def _add(call: APICall) -> Any:
 
 
 def _added(balancer: Any, backend: str, line: str, names_file: bool) -> Any:
-    """Add a server. If its line names a file, no error shows whether the file exists."""
+    """Add a server. If its line contains a file name, the error does not reveal whether the file
+    exists.
+    """
     try:
         return balancer.add_server(backend, line)
     except ConfigErrors as errors:
@@ -228,7 +232,7 @@ def _remove(call: APICall) -> Any:
     backend, server = _pick(call)
     if len(backend.group.servers) == 1:
         raise APIError(
-            409, f"{backend.name}/{server.name} is the backend's last server; put it in maint"
+            409, f"{backend.name}/{server.name} is the backend's last server; set it to maint"
         )
     call.balancer.remove_server(backend.name, server.name)
     left = server.session_count
@@ -279,7 +283,7 @@ PART = Part(
             _list,
             page(_SERVER),
             query={
-                "backend": string("only of this backend"),
+                "backend": string("only for this backend"),
                 "state": enum("only in this state", *_STATES),
                 **PAGE,
             },
@@ -311,7 +315,9 @@ PART = Part(
             _kill,
             object_({"killed": COUNT}),
         ),
-        APIRoute("GET", _ONE + "/drain", Role.READ, "What still runs on a server", _drain, _DRAIN),
+        APIRoute(
+            "GET", _ONE + "/drain", Role.READ, "Sessions that still run on a server", _drain, _DRAIN
+        ),
         APIRoute(
             "POST",
             _ONE + "/drain/wait",

@@ -1,6 +1,6 @@
-"""CONTROL. Sessions:
+"""CONTROL. Sessions.
 
-TCP sessions, tunnels and requests that run on a server now; and ending one of them.
+TCP sessions, tunnels and requests that run on a server, and an operation to end one of them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ async def _list(call: APICall) -> Any:
 
 async def _kill(call: APICall) -> Any:
     if not await call.balancer.end_session(call.path["id"]):
-        raise APIError(404, "there is no such session; it may be over")
+        raise APIError(404, "no such session; it may have ended")
     call.changes.append(f"session {call.path['id'][:100]} ended")
     return {"killed": 1}
 
@@ -71,11 +71,11 @@ PART = Part(
             _list,
             object_({"items": array(_SESSION), "more": {"type": "boolean"}}),
             query={
-                "backend": string("only of this backend"),
-                "server": string("only of this server of the backend"),
-                "frontend": string("only of this frontend"),
-                "client": string("only of this client address"),
-                "limit": integer("most items in the answer", 1, 1000, 100),
+                "backend": string("only for this backend"),
+                "server": string("only for this server of the backend"),
+                "frontend": string("only for this frontend"),
+                "client": string("only for this client address"),
+                "limit": integer("maximum number of items in the response", 1, 1000, 100),
             },
         ),
         APIRoute(

@@ -1,4 +1,4 @@
-"""CONTROL. The shared store: whether it answers, and what was exchanged through it."""
+"""CONTROL. The shared store: its state, and the amount of data exchanged."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _COUNTERS = (
     ("failures", "failures", "Commands that failed, or had no reply in time."),
     ("connects", "connects", "Connections made to the shared store."),
     ("command_seconds", "seconds", "Time that answered commands took, in seconds."),
-    ("keys", "keys_sent", "Keys of limits, tracks and bans whose use went to other nodes."),
+    ("keys", "keys_sent", "Keys of limits, tracks and bans whose use was sent to other nodes."),
     (
         "keys_lost",
         "keys_lost",
-        "Keys whose use other nodes do not learn: the store was down, or there were too many.",
+        "Keys whose use was not sent to other nodes: the store was down, or too many waited.",
     ),
     ("messages", "messages", "Messages about bans and lists read from the shared store."),
 )
@@ -74,7 +74,7 @@ PART = Part(
             "GET",
             "/api/v1/shared",
             Role.READ,
-            "The store that nodes share, and what was exchanged; empty without [shared]",
+            "The store that nodes share, with its counters; empty without [shared]",
             _show,
             _SCHEMA,
         ),

@@ -1,4 +1,4 @@
-"""CONTROL. Tracks: what they have counted, by key, and changes."""
+"""CONTROL. Tracks: their counts by key, and changes."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def _tracks(admin: AdminView) -> dict[str, Track]:
 
 
 def _named(admin: AdminView, name: str) -> set[str]:
-    """The keys that are known by name: up to 1,000 of each process."""
+    """Return the keys whose names are stored: up to 1,000 of each process."""
     return {key for one in _features(admin) if name in one.tracks for key in one.known_keys(name)}
 
 
 def _known(admin: AdminView, name: str) -> set[str]:
-    """The keys that are known by name and have a count."""
+    """Return the keys whose names are stored and whose count is not zero."""
     track = _tracks(admin)[name]
     return {key for key in _named(admin, name) if track.count(key)}
 
 
 async def _counts(admin: AdminView, name: str) -> dict[str, float]:
-    """The counts of the keys that are known by name, read in slices."""
+    """Return the counts of the keys whose names are stored. Reads them in slices."""
     track, found = _tracks(admin)[name], {}
 
     def steps() -> Iterator[None]:
@@ -92,7 +92,7 @@ def _row(track: Track, key: str) -> dict[str, Any]:
 
 
 async def _rows(call: APICall) -> Any:
-    """The keys with the highest counts first, or the one that is asked for."""
+    """Return the keys with the highest counts first, or the requested one."""
     track = _one(call)
     if call.query.get("key"):
         keys = [track.written(call.query["key"])]
@@ -134,7 +134,7 @@ PART = Part(
             "GET",
             "/api/v1/tracks/{track}",
             Role.READ,
-            "The keys of a track that were counted last, the highest count first",
+            "The most recently counted keys of a track, the highest count first",
             _rows,
             page(_ROW),
             query={"key": string("only this key: an address, or the text of the key"), **PAGE},
@@ -143,7 +143,7 @@ PART = Part(
             "POST",
             "/api/v1/tracks/{track}/set",
             Role.WRITE,
-            "Set the count of a key, for the window from now on; 0 forgets it",
+            "Set the count of a key, for a window that starts now; 0 deletes it",
             _set,
             _ROW,
             body=object_({"key": _KEY, "count": integer("the count", 0, _MOST)}),
@@ -152,7 +152,7 @@ PART = Part(
             "POST",
             "/api/v1/tracks/{track}/clear",
             Role.WRITE,
-            "Forget the counts of all keys that are shown",
+            "Delete the counts of all shown keys",
             _clear,
             object_({"cleared": COUNT}),
         ),
