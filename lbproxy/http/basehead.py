@@ -1,12 +1,12 @@
 """PURE. The common part of the heads of requests and responses: lines, and a list of edits.
 
-A head that came in is :class:`~lbproxy.http.scan.Lines`, which never change, and edits over them:
-known names and single lines that are left out, and lines that are added behind. Heads made from it
+A received head consists of :class:`~lbproxy.http.scan.Lines`, which never change, and edits: known
+names and single lines that are left out, and lines that are added at the end. Heads derived from it
 for the other side share the lines. Callers do not see this: ``headers``, ``header()`` and the other
 methods read the result.
 
-``headers`` is a real list, for filters. Its user may change and keep it, so from then on the list
-is authoritative, and the head is written from it. The methods do not need it.
+``headers`` is a real list, for filters. Its user may change and keep it, so that from then on the
+list is authoritative, and the head is written from it. The methods do not need it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from lbproxy.http.scan import MASK, ROW, Lines, lines_of
 
 __all__ = ["Head", "Headers", "Ours", "every_value"]
 
-_MOST_GONE: Final = 62  # a line behind this one is not left out by its bit
-_FEW: Final = 8  # names that are looked for one by one; more are removed in one pass
+_MOST_GONE: Final = 62  # the bit set covers only lines up to this index
+_FEW: Final = 8  # maximum number of names that are removed one by one; more are removed in one pass
 
 
 class Ours:
@@ -47,10 +47,10 @@ class Ours:
 class Head:
     """Header access shared by requests and responses.
 
-    For the writers and the forwarder: ``lines``, less the known names in ``without`` (a set of
-    bits) and the lines in ``gone`` (by index); ``host_line`` stands for the value of the Host line,
-    or for a first Host line where there is none; then the lines ``before``, ``ours`` and ``added``.
-    All of it counts only while ``listed`` is false.
+    For the writers and the forwarder: ``lines``, without the known names in ``without`` (a set of
+    bits) and the lines in ``gone`` (by index). ``host_line`` replaces the value of the Host line,
+    or adds a first Host line if none exists. Then follow the lines ``before``, ``ours`` and
+    ``added``. All of this applies only while ``listed`` is false.
     """
 
     __slots__ = (
@@ -78,7 +78,7 @@ class Head:
 
     @property
     def headers(self) -> Headers:
-        """The lines as (name, value), to read and to change."""
+        """The lines as (name, value) pairs, to read and to change."""
         found = self._list
         if found is None:
             found = self._list = self.pairs()
@@ -114,9 +114,9 @@ class Head:
         return out
 
     def settled(self) -> Head:
-        """Return this head, or one with lines made of its list.
+        """Return this head, or one with lines created from its list.
 
-        ValueError or TypeError for what cannot be written.
+        Raises ValueError or TypeError for lines that cannot be written.
         """
         return self if self._list is None else Head(None, lines_of(self._list))
 
@@ -131,7 +131,7 @@ class Head:
         return self.every(field_name(name))
 
     def first(self, name: FieldName) -> bytes | None:
-        """As :meth:`header`, for a name that is prepared."""
+        """Return the first value of a prepared name; see :meth:`header`."""
         if self._list is not None:
             return first_value(self._list, name)
         if name.number == HOST and self.host_line is not None:
@@ -148,8 +148,8 @@ class Head:
         """Return the position of the first value of ``name`` in ``lines.raw``: its start, and its
         end in the upper 32 bits.
 
-        ``name``: ``single``. -1: no such line. -2: the head has edits, or another host than its
-        line; call :meth:`first`.
+        ``name`` must be ``single``. The result is -1 without such a line. It is -2 if the head has
+        edits, or a host that differs from its line; call :meth:`first` then.
         """
         if self._list is not None or self.added is not None:
             return -2
@@ -163,7 +163,7 @@ class Head:
         return read_i64_le(lines.table, lines.find_number(name.number) * ROW + 8)
 
     def every(self, name: FieldName) -> list[bytes]:
-        """As :meth:`header_values`, for a name that is prepared."""
+        """Return all values of a prepared name; see :meth:`header_values`."""
         if self._list is not None:
             return every_value(self._list, name)
         found: list[bytes] = []
@@ -195,7 +195,7 @@ class Head:
             self.added.append((name, value))
 
     def remove_header(self, name: bytes) -> None:
-        """Remove every line of ``name``; no error if there is none."""
+        """Remove every line of ``name``, if any."""
         self.remove(field_name(name))
 
     def remove_headers(self, names: frozenset[bytes]) -> None:
@@ -210,7 +210,7 @@ class Head:
             self._list = [pair for pair in self.pairs() if pair[0].lower() not in names]
 
     def remove(self, name: FieldName) -> None:
-        """As :meth:`remove_header`, for a name that is prepared."""
+        """Remove every line of a prepared name; see :meth:`remove_header`."""
         if self._list is not None:
             self._list = less(self._list, name)
             return
@@ -239,7 +239,7 @@ class Head:
 
     @property
     def present(self) -> i64:
-        """The set of known names in ``lines`` that are not left out."""
+        """Return the set of known names in ``lines`` that are not left out."""
         return self.lines.present & ~self.without
 
     def drop(self, numbers: i64) -> None:
@@ -255,7 +255,9 @@ class Head:
 
     @property
     def untouched_lines(self) -> bool:
-        """True if the head is ``lines`` less what is left out: nothing is added or listed."""
+        """True if the head is ``lines`` without the lines left out, and nothing is added or
+        listed.
+        """
         return (
             self._list is None
             and self.before is None
@@ -301,8 +303,8 @@ class Head:
     # -- the wire -------------------------------------------------------------------------------
 
     def copy_lines(self, writer: BytesWriter, without: i64) -> None:
-        """Write those of ``lines`` that are not left out, and whose names are not in ``without``,
-        as they came.
+        """Copy the lines of ``lines`` that are not left out and whose names are not in ``without``,
+        unchanged.
         """
         lines = self.lines
         raw = lines.raw
@@ -310,7 +312,7 @@ class Head:
         without |= self.without
         gone: i64 = self.gone
         end: i64 = lines.count * ROW
-        run: i64 = -1  # where the run of lines to copy began
+        run: i64 = -1  # start of the run of lines to copy
         at: i64 = 0
         while at < end:
             word = read_i64_le(table, at)

@@ -1,6 +1,6 @@
-"""PURE. The bytes of HTTP/1 text: classes of characters, where texts end, digits.
+"""PURE. The bytes of HTTP/1 text: character classes, ends of texts, digits.
 
-Used by the scan of field lines (:mod:`lbproxy.http.scan`), the parsers, the writers and the log.
+The scan of field lines (:mod:`lbproxy.http.scan`), the parsers, the writers and the log use it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = [
     "text_end",
 ]
 
-# one table, three questions: 1 part of a token, 2 an underscore, 4 part of a value, 8 of a target
+# one table of flags: 1 in a token, 2 an underscore, 4 in a value, 8 in a target
 TOKEN: Final = 1
 UNDERSCORE: Final = 2
 VALUE: Final = 4
@@ -48,7 +48,7 @@ TEXT: Final[bytes] = _kinds()
 
 
 def lowest(marks: i64) -> i64:
-    """Return which byte of a word is the lowest with a mark; at least one has one."""
+    """Return the index of the lowest marked byte in a word. At least one byte must be marked."""
     at: i64 = 0
     if marks & 0xFFFFFFFF == 0:
         at = 4
@@ -60,7 +60,9 @@ def lowest(marks: i64) -> i64:
 
 
 def find_char(raw: bytes, at: i64, end: i64, char: i64) -> i64:
-    """Return where ``char`` (below 64) first occurs in ``raw`` from ``at`` on, or ``end``."""
+    """Return the position of the first ``char`` (below 64) in ``raw`` from ``at`` on, or
+    ``end``.
+    """
     wide: i64 = end - 8
     ones: i64 = 0x0101010101010101
     halves: i64 = 0x3F3F3F3F3F3F3F3F
@@ -79,7 +81,7 @@ def find_char(raw: bytes, at: i64, end: i64, char: i64) -> i64:
 
 
 def target_end(data: bytes, at: i64) -> i64:
-    """Return the end of the bytes from ``at`` on that are valid in a target: VCHAR but ``#``."""
+    """Return the end of the bytes from ``at`` on that are valid in a target: VCHAR except ``#``."""
     kinds: bytes = TEXT
     size: i64 = len(data)
     wide: i64 = size - 8
@@ -107,9 +109,9 @@ def target_end(data: bytes, at: i64) -> i64:
 
 
 def text_end(value: bytes, at: i64) -> i64:
-    """Return the end of the bytes from ``at`` on that a field value may hold:
+    """Return the end of the bytes from ``at`` on that are valid in a field value.
 
-    HTAB, SP, VCHAR, obs-text.
+    These are HTAB, SP, VCHAR and obs-text.
     """
     kinds: bytes = TEXT
     size: i64 = len(value)
@@ -136,7 +138,7 @@ WHOLE: Final[list[bytes]] = [b"%d" % number for number in range(1000)]
 
 
 def add_number(writer: BytesWriter, number: i64) -> None:
-    """Write a number in decimal digits.  ValueError for a negative one."""
+    """Write a number in decimal digits. Raises ValueError for a negative one."""
     if number < 1000:
         if number < 0:
             raise ValueError("negative number")

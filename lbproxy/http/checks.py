@@ -1,7 +1,7 @@
-"""PURE. The tests of conditions that routes ask most: native classes that look into the head where
-it lies.
+"""PURE. The most frequent tests of routes' conditions: native classes that read the head in place.
 
-Made by :mod:`lbproxy.http.condition`, called by :mod:`lbproxy.http.route` for each request.
+:mod:`lbproxy.http.condition` creates them, and :mod:`lbproxy.http.route` calls them for each
+request.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ __all__ = [
 
 
 class Patterns:
-    """Whether a value matches one of several patterns: exact texts and prefixes are compared,
-    others called.
+    """Several patterns for one value. Exact texts and prefixes are compared, other patterns are
+    called.
     """
 
     __slots__ = ("_exact", "_others", "_starts")
@@ -56,7 +56,9 @@ class Patterns:
 
 
 def text_patterns(patterns: Sequence[str]) -> Patterns:
-    """Patterns as :func:`~lbproxy.http.pattern.text_matcher` reads them.  ValueError as there."""
+    """Return the patterns as :func:`~lbproxy.http.pattern.text_matcher` reads them. Raises
+    ValueError like it.
+    """
     exact: list[bytes] = []
     starts: list[bytes] = []
     others: list[Matcher] = []
@@ -77,7 +79,9 @@ class Check:
     __slots__ = ()
 
     def passes(self, context: Any, request: RequestHead | None, path: bytes) -> bool:
-        """Return whether it holds.  ``request`` is ``context.request``; ``path`` is normalised."""
+        """Return whether the condition holds. ``request`` is ``context.request``; ``path`` is
+        normalised.
+        """
         raise NotImplementedError
 
     def __call__(self, context: Any, path: bytes) -> bool:
@@ -86,7 +90,7 @@ class Check:
 
 
 class Called(Check):
-    """Any other test."""
+    """Any other test, which is called."""
 
     __slots__ = ("_test",)
 
@@ -99,7 +103,7 @@ class Called(Check):
 
 
 class Not(Check):
-    """A test that must not hold."""
+    """The negation of a test."""
 
     __slots__ = ("_check",)
 
@@ -112,7 +116,7 @@ class Not(Check):
 
 
 class HostCheck(Check):
-    """``host NAME...``."""
+    """The condition ``host NAME...``."""
 
     __slots__ = ("_match",)
 
@@ -125,7 +129,7 @@ class HostCheck(Check):
 
 
 class PathCheck(Check):
-    """``path PATTERN...``."""
+    """The condition ``path PATTERN...``."""
 
     __slots__ = ("_patterns",)
 
@@ -138,7 +142,7 @@ class PathCheck(Check):
 
 
 class MethodCheck(Check):
-    """``method METHOD...``."""
+    """The condition ``method METHOD...``."""
 
     __slots__ = ("_methods",)
 
@@ -151,7 +155,9 @@ class MethodCheck(Check):
 
 
 class HeaderCheck(Check):
-    """``header NAME [PATTERN...]``: one of the values matches; without patterns: there is one."""
+    """The condition ``header NAME [PATTERN...]``: one of the values matches, or the header
+    exists.
+    """
 
     __slots__ = ("_name", "_patterns")
 
@@ -178,8 +184,8 @@ class HeaderCheck(Check):
 
 
 class CookieCheck(Check):
-    """``cookie NAME [PATTERN...]``: the first cookie of this name matches; without patterns: there
-    is one.
+    """The condition ``cookie NAME [PATTERN...]``: the first cookie of this name matches, or
+    exists.
     """
 
     __slots__ = ("_name", "_patterns")
@@ -199,8 +205,8 @@ class CookieCheck(Check):
 
 
 class QueryCheck(Check):
-    """``query NAME [PATTERN...]``: the first parameter of this name matches; without patterns:
-    there is one.
+    """The condition ``query NAME [PATTERN...]``: the first parameter of this name matches, or
+    exists.
     """
 
     __slots__ = ("_name", "_patterns")

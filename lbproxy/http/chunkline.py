@@ -1,4 +1,4 @@
-"""PURE. The line that begins a chunk (RFC 9112 §7.1): its size; extensions are skipped."""
+"""PURE. The line that begins a chunk (RFC 9112 §7.1). Returns its size and skips extensions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lbproxy.http.syntax import is_token
 __all__ = ["HEX_DIGITS", "HEX_VALUES", "NO_HEX", "SMALL", "small_chunk", "without_extensions"]
 
 HEX_DIGITS: Final = b"0123456789abcdefABCDEF"
-SMALL: Final = 256  # bytes; chunks below are copied together, without an object for each
+SMALL: Final = 256  # bytes; smaller chunks are copied together, without an object for each
 NO_HEX: Final = 255
 HEX_VALUES: Final[bytes] = bytes(
     int(chr(byte), 16) if byte in HEX_DIGITS else NO_HEX for byte in range(256)
@@ -20,8 +20,8 @@ _TOKEN_BYTES: Final[bytes] = bytes(is_token(bytes((byte,))) for byte in range(25
 
 
 def small_chunk(data: bytes, at: i64) -> i64:
-    """Return the size of the small chunk at ``at``, plus 256 times the start of its data; 0 if
-    there is none that is whole and has no extension.
+    """Return the size of the small chunk at ``at``, plus 256 times the start of its data. Return 0
+    unless a complete chunk without extensions is there.
     """
     end: i64 = len(data)
     size: i64 = 0
@@ -43,8 +43,8 @@ def small_chunk(data: bytes, at: i64) -> i64:
 
 
 def without_extensions(line: bytes) -> i64:
-    """Return the number of digits that begin a chunk-size line with extensions (RFC 9112 §7.1.1),
-    0 if it does not follow the grammar.
+    """Return the number of digits at the start of a chunk-size line with extensions (RFC 9112
+    §7.1.1), 0 if it violates the grammar.
     """
     end: i64 = len(line)
     bare: i64 = 0
@@ -71,21 +71,21 @@ def without_extensions(line: bytes) -> i64:
 
 
 def _blanks(line: bytes, at: i64) -> i64:
-    """Return the position behind blanks."""
+    """Return the position after blanks."""
     while at < len(line) and (line[at] == 32 or line[at] == 9):
         at += 1
     return at
 
 
 def _token(line: bytes, at: i64) -> i64:
-    """Return the position behind the bytes of a token."""
+    """Return the position after a token."""
     while at < len(line) and _TOKEN_BYTES[line[at]]:
         at += 1
     return at
 
 
 def _quoted(line: bytes, at: i64) -> i64:
-    """Return the position behind a quoted string (RFC 9110 §5.6.4), -1 if there is none."""
+    """Return the position after a quoted string (RFC 9110 §5.6.4), -1 if none is there."""
     end: i64 = len(line)
     if at == end or line[at] != 34:
         return -1

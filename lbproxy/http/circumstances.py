@@ -1,4 +1,4 @@
-"""PURE. Conditions about what surrounds a request: scheme, port, time, and the status of the
+"""PURE. Conditions about properties outside the head: scheme, port, time, and the status of the
 response.
 """
 
@@ -28,7 +28,7 @@ _STATUS = re.compile(r"[1-5](?:[0-9][0-9]|xx)")
 
 
 def clock_span(text: str) -> tuple[int, int] | None:
-    """``22:00-06:00`` as minutes after midnight; None for anything else.
+    """Return ``22:00-06:00`` as minutes after midnight; None for other text.
 
     The end may be ``24:00``.
     """
@@ -40,7 +40,9 @@ def clock_span(text: str) -> tuple[int, int] | None:
 
 
 def compile_scheme(args: Sequence[str]) -> Compiled:
-    """``scheme http|https``: as the client sent the request, or as a trusted proxy says."""
+    """Compile ``scheme http|https``: the scheme of the client, or the one reported by a trusted
+    proxy.
+    """
     for arg in args:
         if arg not in ("http", "https"):
             raise ValueError(f"scheme {arg!r} is neither http nor https")
@@ -56,7 +58,7 @@ def compile_scheme(args: Sequence[str]) -> Compiled:
 
 
 def compile_port(args: Sequence[str]) -> Compiled:
-    """``port N...``: the port that the client connected to."""
+    """Compile ``port N...``: the port that the client connected to."""
     for arg in args:
         if not re.fullmatch(r"[0-9]{1,5}", arg) or not 1 <= int(arg) <= 65535:
             raise ValueError(f"port {arg!r} is not a port; it must be 1 to 65535")
@@ -68,11 +70,11 @@ def compile_port(args: Sequence[str]) -> Compiled:
 
 
 def _began(context: RouteContext) -> float:
-    """Return the Unix time at which the traffic began.
+    """Return the Unix time at which the traffic started.
 
-    While traffic runs, ``started`` is a moment of a monotonic clock, which counts from the start of
-    the machine, and ``epoch`` of the frontend's wheel is the difference. Records and dry runs have
-    Unix time.
+    While traffic runs, ``started`` is a moment of the monotonic clock, which counts from the boot
+    of the machine, and ``epoch`` of the frontend's wheel is the difference. Records and dry runs
+    have Unix time.
     """
     frontend = getattr(context, "frontend", None)
     epoch: float = 0.0 if frontend is None else frontend.wheel.epoch
@@ -80,7 +82,7 @@ def _began(context: RouteContext) -> float:
 
 
 def _spans_and_days(args: Sequence[str]) -> tuple[list[tuple[int, int]], frozenset[int]]:
-    """The spans in minutes, and the days; all days if none is named."""
+    """Return the spans in minutes, and the days; all days if none is named."""
     spans: list[tuple[int, int]] = []
     days: set[int] = set()
     for arg in args:
@@ -98,7 +100,9 @@ def _spans_and_days(args: Sequence[str]) -> tuple[list[tuple[int, int]], frozens
 
 
 def week_minutes(args: Sequence[str]) -> frozenset[int]:
-    """The minutes of a week, from Monday at midnight, in which ``time`` with ``args`` holds."""
+    """Return the minutes of a week, from Monday at midnight, in which ``time`` with ``args``
+    holds.
+    """
     spans, on = _spans_and_days(args)
     found: set[int] = set()
     for day in on:
@@ -109,7 +113,7 @@ def week_minutes(args: Sequence[str]) -> frozenset[int]:
 
 
 def compile_time(args: Sequence[str]) -> Compiled:
-    """``time SPAN|DAY...``: in one of the spans and on one of the days, in local time.
+    """Compile ``time SPAN|DAY...``: in one of the spans and on one of the days, in local time.
 
     A span that passes midnight belongs to the day on which it begins.
     """
@@ -135,7 +139,7 @@ def compile_time(args: Sequence[str]) -> Compiled:
 
 
 def compile_status(args: Sequence[str]) -> Compiled:
-    """``status 404 5xx``: of the response."""
+    """Compile ``status 404 5xx``: the status of the response."""
     wanted: set[int] = set()
     for arg in args:
         if not _STATUS.fullmatch(arg):

@@ -1,6 +1,6 @@
-"""PURE. Two answers to the same request, and in what they differ.
+"""PURE. The differences between two responses to the same request.
 
-Called by :mod:`lbproxy.proxy.features.mirror`.
+:mod:`lbproxy.proxy.features.mirror` calls it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from lbproxy.http.message import Headers
 
 __all__ = ["BodyNote", "ComparedAnswer", "Comparison", "differences"]
 
-# framing and this hop's own fields; the body is compared as such
+# framing and hop-by-hop fields; the body is compared separately
 _NEVER = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"content-length", b"via"})
-_SHOWN = 60  # characters of a value in words
+_SHOWN = 60  # maximum length of a value in a description
 
 
 class BodyNote:
-    """A body that goes by: its digest and size, and its first ``keep`` bytes."""
+    """The digest and size of a body that passes by, and its first ``keep`` bytes."""
 
     __slots__ = ("_hash", "_keep", "_kept", "_left", "size")
 
@@ -31,7 +31,7 @@ class BodyNote:
         self.size = 0
 
     def add(self, data: bytes) -> None:
-        """The next bytes."""
+        """Process the next bytes."""
         self._hash.update(data)
         self.size += len(data)
         if self._left > 0:
@@ -40,21 +40,22 @@ class BodyNote:
 
     @property
     def digest(self) -> bytes:
-        """16 bytes."""
+        """Return the digest of 16 bytes."""
         return self._hash.digest()
 
     @property
     def start(self) -> bytes:
-        """The bytes kept."""
+        """Return the stored first bytes."""
         return b"".join(self._kept)
 
 
 @define(eq=False)
 class ComparedAnswer:
-    """``status``, ``headers`` as a client would get them, ``seconds`` until the head came.
+    """One response. ``status``, ``headers``: as a client gets them. ``seconds``: until the head
+    arrived.
 
-    ``body``: its first bytes, at most the mirror's ``body``; empty unless a predicate is asked.
-    ``size`` and ``digest`` are of the whole body.
+    ``body``: its first bytes, at most the mirror's ``body``; empty unless a predicate is used.
+    ``size`` and ``digest`` are those of the whole body.
     """
 
     status: int

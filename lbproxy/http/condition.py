@@ -1,8 +1,8 @@
 """PURE. The conditions of routes: their verbs, their checks for the configuration, and their
 compiled tests.
 
-:func:`check_condition` is called by :mod:`lbproxy.config.build`, :func:`compile_condition` by
-:mod:`lbproxy.http.route`.
+:mod:`lbproxy.config.build` calls :func:`check_condition`, and :mod:`lbproxy.http.route` calls
+:func:`compile_condition`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Verb:
 class Condition:
     """A compiled condition.
 
-    ``holds`` has the negation applied; ``shown`` is the value it looked at, for people.
+    ``holds`` includes the negation. ``shown`` is the value that is tested, for people.
     """
 
     verb: str
@@ -132,7 +132,7 @@ def _method(args: Sequence[str]) -> Compiled:
 
 
 def _named(args: Sequence[str]) -> tuple[bytes, Patterns | None]:
-    """The name of a value, and what it has to match; None: it has to be there."""
+    """Return the name of a value, and its patterns; None if it only has to exist."""
     if not _TOKEN.match(args[0]):
         raise ValueError(f"{args[0]!r} is not a valid name")
     return args[0].encode("ascii"), text_patterns(args[1:]) if args[1:] else None
@@ -270,11 +270,11 @@ VERBS: Mapping[str, Verb] = {
         late=True,
     ),
 }
-"""Every condition by the word it begins with; ``not`` before it negates it."""
+"""Every condition by its first word. A preceding ``not`` negates it."""
 
 
 def check_condition(verb: str, args: Sequence[str], mode: str, *, response: bool = False) -> None:
-    """Raise ValueError with what is wrong with a condition in ``mode`` (``tcp`` or ``http``).
+    """Raise ValueError if a condition is invalid in ``mode`` (``tcp`` or ``http``).
 
     ``response``: conditions about the response are allowed.
     """
@@ -285,7 +285,7 @@ def check_condition(verb: str, args: Sequence[str], mode: str, *, response: bool
         raise ValueError(f"unknown condition {verb!r}: {hint}")
     if mode not in known.modes:
         allowed = ", ".join(name for name, one in VERBS.items() if mode in one.modes)
-        raise ValueError(f"{verb!r} needs mode = http; in tcp mode there are {allowed}")
+        raise ValueError(f"{verb!r} needs mode = http; conditions in tcp mode: {allowed}")
     if known.late and not response:
         raise ValueError(f"{verb!r} is about the response; only filters can use it")
     if len(args) < known.least:
@@ -296,7 +296,7 @@ def check_condition(verb: str, args: Sequence[str], mode: str, *, response: bool
 def compile_condition(
     verb: str, args: Sequence[str], negated: bool, *, response: bool = False
 ) -> Condition:
-    """The compiled condition; ValueError as from :func:`check_condition`."""
+    """Return the compiled condition. Raises ValueError like :func:`check_condition`."""
     check_condition(verb, args, "http", response=response)
     test, shown = VERBS[verb].compile(args)
     return Condition(verb, tuple(args), negated, _negate(test) if negated else test, shown)

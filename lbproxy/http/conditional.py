@@ -1,4 +1,4 @@
-"""PURE. Filters with ``if`` and conditions behind them, in the words of routes."""
+"""PURE. Filters with ``if`` and conditions in the words of routes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Conditional", "Conditions", "make_filter"]
 
 
 def make_filter(plugin: PluginSpec, env: Env) -> Any:
-    """The filter of a line of ``filters``.  Raises what its class raises."""
+    """Return the filter of a line of ``filters``. Raises the exceptions of its class."""
     inner = plugin.cls(plugin.options, env)
     return Conditional(inner, plugin, env) if plugin.conditions else inner
 
@@ -35,7 +35,7 @@ class Conditions:
     def hold(self, context: Any) -> bool:
         """Return whether all of them hold.
 
-        Raises :class:`ProxyError` BAD_REQUEST where one asks for the path and the request's is
+        Raises :class:`ProxyError` BAD_REQUEST if a condition needs the path and the request's is
         ambiguous.
         """
         path: bytes | None = b""
@@ -47,11 +47,11 @@ class Conditions:
 
 
 class Conditional(Filter):
-    """A filter that takes part where its conditions hold.
+    """A filter that runs only if its conditions hold.
 
-    Conditions about the request are tested once, when the filter's turn comes in its first phase,
-    or in ``request`` if it has none so early, and hold for the whole request: what later filters do
-    to the path does not matter. Conditions about the response are tested when it is there.
+    Conditions about the request are tested once, in the filter's first phase, or in ``request`` if
+    that is earlier, and the result applies to the whole request: later changes of the path by
+    filters do not matter. Conditions about the response are tested when it has arrived.
     """
 
     def __init__(self, inner: Any, plugin: PluginSpec, env: Env) -> None:
@@ -67,7 +67,7 @@ class Conditional(Filter):
         self._note = f"if {id(self)}"
 
     def phases(self) -> Iterable[str]:
-        """The phases of the filter, and ``request`` to test conditions about it in time."""
+        """Return the phases of the filter, and ``request`` to test conditions about it in time."""
         decided = {"early", "request", "server_request"} & set(self._own)
         if decided or not self._early.conditions:
             return self._own
@@ -75,7 +75,7 @@ class Conditional(Filter):
 
     def _holds(self, traffic: AnyTraffic) -> bool:
         if traffic.request is None:
-            return self._early.hold(traffic)  # nothing about a connection changes
+            return self._early.hold(traffic)  # properties of a connection do not change
         noted = traffic.vars
         if noted is None:
             noted = traffic.vars = {}

@@ -1,6 +1,4 @@
-"""PURE. The input of conditions: an HTTP exchange or a TCP session, as routes and filters
-see it.
-"""
+"""PURE. The input of conditions: the interface of an HTTP exchange or a TCP session."""
 
 from __future__ import annotations
 
@@ -81,4 +79,4 @@ Test = Callable[[RouteContext, bytes], bool]
 """A compiled condition, called with the context and the normalised path."""
 
 Compiled = tuple[Test, Callable[[RouteContext, bytes], str]]
-"""A test, and the value that it looks at, for people."""
+"""A test, and the tested value, for people."""

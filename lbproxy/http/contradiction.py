@@ -1,8 +1,8 @@
-"""PURE. Conditions of one line that exclude each other, so that the line never matches.
+"""PURE. Finds conditions of one line that exclude each other, so that the line never matches.
 
-All conditions of a line must hold.  ``path /a/* path /b/*`` is therefore a mistake for
-``path /a/* /b/*``, and :mod:`lbproxy.config.conditions` reports it.  Undecidable combinations (two
-regular expressions, lists of addresses) count as possible.
+All conditions of a line must hold. ``path /a/* path /b/*`` is therefore a mistake for ``path /a/*
+/b/*``, and :mod:`lbproxy.config.conditions` reports it. Undecidable combinations (two regular
+expressions, lists of addresses) count as possible.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = ["excluded"]
 class _Texts:
     """The values that one pattern matches.
 
-    ``exact``: the only one.  Otherwise all of them begin with ``start`` and end with ``end``, and
-    if ``complete``, every such text matches.
+    ``exact``: the only value. Otherwise all values begin with ``start`` and end with ``end``; if
+    ``complete``, every such text matches.
     """
 
     exact: bytes | None = None
@@ -58,7 +58,7 @@ class _Texts:
         )
 
     def covers(self, other: _Texts) -> bool:
-        """Return whether all that matches ``other`` matches this."""
+        """Return whether this matches everything that ``other`` matches."""
         if other.exact is not None:
             return self.matches(other.exact)
         if not self.complete:
@@ -85,7 +85,7 @@ class _Members:
 
 @frozen
 class _Network:
-    """Addresses."""
+    """A network of addresses."""
 
     network: Any
 
@@ -142,7 +142,7 @@ def _paths(args: Sequence[str]) -> list[_Values]:
 
 
 def _values(args: Sequence[str]) -> list[_Values]:
-    """The values behind the name of a header, a cookie or a parameter."""
+    """Return the patterns after the name of a header, a cookie or a parameter."""
     if not args[1:]:
         return [_ANYTHING]
     found: list[_Values] = []
@@ -161,7 +161,9 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 def _networks(args: Sequence[str]) -> list[_Values]:
-    """The networks; none if the condition also has lists, countries or autonomous systems."""
+    """Return the networks; none if the condition also has lists, countries or autonomous
+    systems.
+    """
     try:
         return [_Network(_plain(ip_network(arg))) for arg in args]
     except ValueError:
@@ -196,10 +198,12 @@ _READ: dict[str, Callable[[Sequence[str]], list[_Values]]] = {
     "cookie": _values,
     "query": _values,
 }
-"""The alternatives of each verb; none for what cannot be decided, as for a verb that is absent."""
+"""The alternatives of each verb. A verb that cannot be decided has no alternatives or is absent."""
 
 _SEVERAL = frozenset({"alpn", "header"})
-"""A request may have several of these, so two different ones do not exclude each other."""
+"""Properties that a request may have several times, so that two different ones do not exclude each
+other.
+"""
 
 
 def excluded(conditions: Sequence[Condition]) -> tuple[Condition, Condition] | None:
@@ -214,7 +218,7 @@ def excluded(conditions: Sequence[Condition]) -> tuple[Condition, Condition] | N
 
 
 def _subject(condition: Condition) -> tuple[str, str]:
-    """Return the part of the traffic that a condition looks at."""
+    """Return the property of the traffic that a condition tests."""
     verb, args, _ = condition
     if verb == "header":
         return verb, args[0].lower()
@@ -231,7 +235,7 @@ def _exclude(one: Condition, two: Condition) -> bool:
     held, other = read(one[1]), read(two[1])
     if not held or not other:
         return False
-    if two[2]:  # the negated one takes away all that the other allows
+    if two[2]:  # the negated one excludes everything that the other allows
         return all(any(_covers(whole, part) for whole in other) for part in held)
     if verb in _SEVERAL:
         return False

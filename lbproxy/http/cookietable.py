@@ -49,7 +49,7 @@ def cookie_rows(lines: Lines) -> bytes:
 
 
 def line_without(lines: Lines, row: i64) -> bytes:
-    """Return the value of the only Cookie line without one pair; empty if it held nothing else.
+    """Return the value of the only Cookie line without one pair; empty if the line had no other.
 
     ``row``: the pair's place in the table. Other pairs stay byte for byte as they were.
     """
@@ -69,7 +69,7 @@ def line_without(lines: Lines, row: i64) -> bytes:
     if at == start:
         at = start = stop = _past_blanks(raw, stop, end)
     else:
-        start -= 1  # the semicolon before the pair
+        start -= 1  # the semicolon that precedes the pair
     while end > stop and _is_blank(raw[end - 1]):
         end -= 1
     if stop < end:

@@ -1,4 +1,4 @@
-"""PURE. Heads for the other side, derived from a head and sharing its lines."""
+"""PURE. Heads for the other side, derived from a received head and sharing its lines."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ PROTECTED: Final = frozenset(
     b"forwarded x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-real-ip "
     b"strict-transport-security content-security-policy".split()
 )
-"""Fields that Connection cannot remove: they are for every recipient, or control access (RFC 9110
-§7.6.1).
+"""Fields that Connection cannot remove, because they are for every recipient or control access (RFC
+9110 §7.6.1).
 """
 
 X_LINES: Final = (
@@ -73,7 +73,8 @@ def host_as_sent(head: RequestHead) -> bytes:
 
 
 def with_added(head: Head, special: i64) -> Head:
-    """Return ``head``, or a copy in lines alone if its list or added lines have names that matter.
+    """Return ``head``, or a copy that consists only of lines if its list or added lines have
+    special names.
 
     ``special``: the set of known names that are left out.
     """
@@ -92,14 +93,16 @@ def remove_nominated(head: Head, nominated: Iterable[bytes]) -> None:
 
 
 def without_nominated(source: Head, nominated: tuple[bytes, ...]) -> Head:
-    """Return a copy of ``source``, in lines alone, without the fields that Connection nominates."""
+    """Return a copy of ``source`` that consists only of lines, without the fields that Connection
+    nominates.
+    """
     copy = Head(None, source.lines)
     copy.without = source.without
     copy.gone = source.gone
     if source.added is not None:
         copy.added = source.added.copy()
     remove_nominated(copy, nominated)
-    return copy.settled()  # a list, if a line behind those that ``gone`` counts was removed
+    return copy.settled()  # a list, if a line after those covered by ``gone`` was removed
 
 
 def values_of(head: Head, read: i64) -> dict[bytes, bytes]:
@@ -112,7 +115,7 @@ def values_of(head: Head, read: i64) -> dict[bytes, bytes]:
 
 
 def joined(head: Head, number: int) -> bytes:
-    """Return the lines of a list as one value (RFC 9110 §5.3)."""
+    """Return the lines of a list field as one value (RFC 9110 §5.3)."""
     found = b""
     for value in head.lines.values(number):
         found = found + b", " + value if found else value
@@ -120,7 +123,7 @@ def joined(head: Head, number: int) -> bytes:
 
 
 def lines_as_sent(pairs: Headers) -> Ours:
-    """Return lines as they are sent. ValueError if they cannot be sent."""
+    """Return encoded lines. Raises ValueError if they cannot be sent."""
     writer = BytesWriter()
     te = False
     for name, value in pairs:

@@ -1,6 +1,6 @@
-"""PURE. Escapes of text that requests bring into URLs, JSON and markup.
+"""PURE. Escapes of text from requests in URLs, JSON and markup.
 
-Each function returns bytes that mean the same text at that position, and cannot end it.
+Each function returns bytes that represent the text at that position, and cannot end it.
 """
 
 from __future__ import annotations
@@ -40,37 +40,37 @@ def _percent(match: re.Match[bytes]) -> bytes:
 
 
 def url(text: bytes) -> bytes:
-    """Text that is a path, a query or both: escapes ``#`` and what no URL may contain."""
+    """Escape text that is a path, a query or both: ``#`` and bytes that are invalid in a URL."""
     return _NOT_URL.sub(_percent, text)
 
 
 def url_literal(text: bytes) -> bytes:
-    """Text of the configuration: escapes what no URL may contain."""
+    """Escape text of the configuration: bytes that are invalid in a URL."""
     return _NOT_URL_LITERAL.sub(_percent, text)
 
 
 def segment(text: bytes) -> bytes:
-    """One path segment, from plain text: escapes delimiters (RFC 3986 section 3.3) and ``%``."""
+    """Escape plain text as one path segment: delimiters (RFC 3986 section 3.3) and ``%``."""
     return _NOT_SEGMENT.sub(_percent, text)
 
 
 def encoded_segment(text: bytes) -> bytes:
-    """One path segment, from text that is percent-encoded already."""
+    """Escape percent-encoded text as one path segment."""
     return _NOT_ENCODED_SEGMENT.sub(_percent, text)
 
 
 def value(text: bytes) -> bytes:
-    """One value of a query, from plain text: escapes delimiters, ``+`` and ``%``."""
+    """Escape plain text as one value of a query: delimiters, ``+`` and ``%``."""
     return _NOT_VALUE.sub(_percent, text)
 
 
 def encoded_value(text: bytes) -> bytes:
-    """One value of a query, from text that is percent-encoded already; ``+`` is a plus sign."""
+    """Escape percent-encoded text as one value of a query. ``+`` is a plus sign."""
     return _NOT_ENCODED_VALUE.sub(_percent, text)
 
 
 def markup(text: bytes) -> bytes:
-    """Text, or a quoted attribute, of HTML or XML."""
+    """Escape text for HTML or XML, as text or within a quoted attribute."""
     return html.escape(text.decode("latin-1")).encode("latin-1")
 
 
@@ -79,7 +79,7 @@ def _unicode(match: re.Match[str]) -> str:
 
 
 def script(text: bytes) -> bytes:
-    """The inside of a string of JSON or JavaScript, whatever its quotes, also within HTML.
+    """Escape text within a string of JSON or JavaScript with any quotes, also within HTML.
 
     Bytes that are not UTF-8 become U+FFFD.
     """
@@ -87,5 +87,5 @@ def script(text: bytes) -> bytes:
 
 
 def quoted(text: bytes) -> bytes:
-    """A complete string of JSON or JavaScript."""
+    """Return a complete string of JSON or JavaScript."""
     return b'"' + script(text) + b'"'

@@ -20,16 +20,16 @@ Hook = Callable[..., Any]
 """Receives the traffic, and in phase ``failed`` also the error."""
 
 PHASES: tuple[str, ...] = ("early", "request", "server_request", "response", "failed", "finish")
-"""In the order in which traffic passes them."""
+"""Hooks in the order in which traffic passes them."""
 
 
 @implementer(IFilter)
 class Filter:
     """Base class of filters: implement phases, and configure ``filters = file.py:YourClass``.
 
-    The phases and their results are those of :class:`lbproxy.interfaces.IFilter`.  One object
-    serves every request of its frontend or backend, so what belongs to a request must not be kept
-    on ``self``.
+    The phases and their results are those of :class:`lbproxy.interfaces.IFilter`. One object serves
+    every request of its frontend or backend, so data about a request must not be stored on
+    ``self``.
 
     - ``Options``: a frozen attrs class. A ValueError of its validators or of
       ``__attrs_post_init__`` is reported with file and line.
@@ -96,11 +96,11 @@ class Phases:
         )
 
     def before(self, **hooks: Hook) -> Phases:
-        """Return these hooks with each of ``hooks`` before those of the phase it is named after."""
+        """Return these hooks with each of ``hooks`` before the other hooks of its phase."""
         return evolve(self, **{name: (one, *getattr(self, name)) for name, one in hooks.items()})
 
     def after(self, **hooks: Hook) -> Phases:
-        """Return these hooks with each of ``hooks`` after those of the phase it is named after."""
+        """Return these hooks with each of ``hooks`` after the other hooks of its phase."""
         return evolve(self, **{name: (*getattr(self, name), one) for name, one in hooks.items()})
 
     def then(self, other: Phases) -> Phases:
@@ -111,7 +111,8 @@ class Phases:
 def compile_phases(filters: Iterable[Any]) -> Phases:
     """Return the hooks of ``filters``.
 
-    A filter that does not extend :class:`Filter` has a hook for each phase it has a method for.
+    A filter that does not extend :class:`Filter` has a hook for each phase that it has a method
+    for.
     """
     hooks: Mapping[str, list[Hook]] = {phase: [] for phase in PHASES}
     for one in filters:

@@ -1,11 +1,12 @@
-"""PURE. The headers that a frontend forwards to servers and back to clients, and the client.
+"""PURE. The header fields that a frontend forwards to servers and clients, and the address of the
+client.
 
 The exchange calls :meth:`Forwarder.client` once when a request head is read, before any filter,
 then :meth:`Forwarder.server_request` for each attempt and :meth:`Forwarder.response` for each
 response head. The codec writes framing (Content-Length, Transfer-Encoding) and connection
 management (Connection, Upgrade) from the attributes of the head.
 
-The other side gets a head over the same lines (:mod:`lbproxy.http.derivedhead`): without a set of
+The other side gets a head with the same lines (:mod:`lbproxy.http.derivedhead`), without a set of
 names that is fixed when the frontend is created, and with the lines that this hop adds
 (:mod:`lbproxy.http.hoplines`).
 """
@@ -76,16 +77,16 @@ _HOP: Final = (
     | 1 << TRANSFER_ENCODING
     | 1 << UPGRADE
 )
-"""Fields between two neighbours: those of RFC 9110 §7.6.1, and Proxy-Connection."""
+"""Hop-by-hop fields: those of RFC 9110 §7.6.1, and Proxy-Connection."""
 
 _NOT_TO_SERVERS: Final = _HOP | 1 << HOST | 1 << CONTENT_LENGTH | 1 << DISGUISED
 
 
 class _LatestLines:
-    """The lines of this hop in the latest request of a client, and what they depend on.
+    """The lines that this hop added to the latest request of a client, and their inputs.
 
-    A client mostly asks for one host over and over. Comparing is cheaper than hashing all that
-    lines depend on.
+    A client mostly requests the same host repeatedly, and comparing the inputs is cheaper than
+    hashing all of them.
     """
 
     __slots__ = ("host", "local_port", "ours", "port", "scheme", "version")
@@ -137,7 +138,7 @@ class Forwarder:
             version: lines_as_sent([(b"Via", via)]) if named else None
             for version, via in self._lines.via.items()
         }
-        self._to_clients_1_1 = self._to_clients[11]  # what nearly all responses get
+        self._to_clients_1_1 = self._to_clients[11]  # the lines of nearly all responses
         self._to_servers: dict[tuple[str, int, str, int, bytes, int], Ours] = {}
         self._latest: dict[str, _LatestLines] = {}  # by client address
 
@@ -146,11 +147,11 @@ class Forwarder:
     def client(
         self, peer_ip: str, head: RequestHead, scheme: str = "", peer_port: int = 0
     ) -> tuple[str, int, str]:
-        """Return address and port of the real client, and its scheme; clean ``head``.
+        """Return address and port of the real client and its scheme, and clean ``head``.
 
-        ``peer_ip`` and ``peer_port``: the other end of the connection, or the source that a trusted
-        PROXY header names (:attr:`ConnectionInfo.client_ip`). ``scheme``: of the connection; "" for
-        that of the head. The port is 0 if a proxy has not sent one with the address.
+        ``peer_ip`` and ``peer_port``: the peer of the connection, or the source in a trusted PROXY
+        header (:attr:`ConnectionInfo.client_ip`). ``scheme``: of the connection; "" for that of the
+        head. The returned port is 0 if a proxy has not sent one with the address.
 
         Unless ``peer_ip`` is in ``trusted_proxies``, its X-Forwarded-*, Forwarded and X-Real-IP
         lines and those of ``real_ip`` are removed, in every spelling with ``_``. If it is trusted,
@@ -242,7 +243,9 @@ class Forwarder:
     def _remembered(
         self, head: RequestHead, client_ip: str, port: int, scheme: str, local_port: int
     ) -> Ours:
-        """Return the lines of this hop for a head with none of the fields that they depend on."""
+        """Return the lines of this hop for a head without the fields that they depend on, cached by
+        their other inputs.
+        """
         key = (client_ip, port, scheme, local_port, head.host, head.version)
         ours = self._to_servers.get(key)
         if ours is None:
@@ -259,12 +262,12 @@ class Forwarder:
         """Return whether Via names this proxy :data:`MAX_LOOPS` times or more; always False with
         ``via = none``.
 
-        :meth:`server_request` checks this by itself. Other callers can refuse a loop earlier.
+        :meth:`server_request` checks this itself. Other callers can refuse a loop earlier.
         """
         return self._lines.loop_detected(head)
 
     def onward_via(self, head: RequestHead) -> bytes:
-        """Return the Via of a request made by a source: that of ``head`` and this hop.
+        """Return the Via of a request made by a source: that of ``head`` plus this hop.
 
         Empty with ``via = none``.
         """

@@ -7,12 +7,12 @@ from typing import Final
 
 __all__ = ["elements"]
 
-_ELEMENT_MAX: Final = 1024  # bytes of one element
-_TRIES: Final = 128  # commas that are looked at
+_ELEMENT_MAX: Final = 1024  # maximum length of one element in bytes
+_TRIES: Final = 128  # maximum number of commas examined
 
 # possessive groups match wrongly before Python 3.11.5 (gh-106052); single characters do not
 _VALUE: Final = (
-    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z:\[\]]++"  # unquoted addresses with ports are met as well
+    rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z:\[\]]++"  # unquoted addresses with ports occur too
     rb'|"[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]*+'
     rb'(?:\\[\t \x21-\x7e\x80-\xff][\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]*+)*")'
 )
@@ -27,13 +27,13 @@ _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 def elements(value: bytes, most: int) -> list[dict[bytes, bytes]]:
     """Return the last elements of ``value``, right-most first.
 
-    An element is its parameters by lower-case name, without quotes.  At most ``most`` elements.  An
-    empty dictionary stands for what is malformed, or has a parameter twice (RFC 7239 §4), and is
-    the last one.
+    An element is returned as its parameters by lower-case name, without quotes. At most ``most``
+    elements are returned. An element that is malformed or repeats a parameter (RFC 7239 §4) is
+    returned as an empty dictionary and ends the list.
 
-    A proxy appends its element to what a client may have sent, so this reads from the right: an
-    element is the shortest text behind a comma that follows the grammar.  No comma inside a quoted
-    string begins such a text, because an odd number of quotes follows it.
+    A proxy appends its element to text from the client, so this reads from the right: an element is
+    the shortest text after a comma that matches the grammar. A comma inside a quoted string cannot
+    start such a text, because an odd number of quotes follows it.
     """
     found: list[dict[bytes, bytes]] = []
     end = len(value)
@@ -60,8 +60,8 @@ def elements(value: bytes, most: int) -> list[dict[bytes, bytes]]:
 
 
 def _parameters(text: bytes) -> dict[bytes, bytes] | None:
-    """The parameters of an element; empty if it is blank or has one of them twice, None if it is
-    none.
+    """Return the parameters of an element; empty if it is blank or repeats one, None if it is
+    malformed.
     """
     if not text.strip(b" \t"):
         return {}

@@ -14,7 +14,9 @@ _COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
 
 @frozen
 class Location:
-    """``country``: ISO 3166 code in capitals, "" if unknown; ``asn``: 0 if unknown."""
+    """The location of an address. ``country``: ISO 3166 code in capitals, "" if unknown. ``asn``: 0
+    if unknown.
+    """
 
     country: str = ""
     asn: int = 0
@@ -24,7 +26,7 @@ UNKNOWN: Final = Location()
 
 
 class GeoLookup(Protocol):
-    """The files of ``[lbproxy] geoip`` (``Frontend.geo``)."""
+    """The look-up in the files of ``[lbproxy] geoip`` (``Frontend.geo``)."""
 
     def find(self, ip: str) -> Location:
         """Return the location of an address."""
@@ -40,14 +42,14 @@ def location_of(traffic: Any) -> Location:
 
 
 def country_code(text: str) -> str:
-    """Return the code of ``country:CODE``.  ValueError."""
+    """Return the code of ``country:CODE``. Raises ValueError."""
     if not _COUNTRY.fullmatch(text):
         raise ValueError(f"country {text[:80]!r}: write a code of two letters, such as DE")
     return text.upper()
 
 
 def asn_number(text: str) -> int:
-    """Return the number of ``asn:NUMBER``.  ValueError."""
+    """Return the number of ``asn:NUMBER``. Raises ValueError."""
     number = text.upper().removeprefix("AS")
     if not number.isascii() or not number.isdigit() or not 0 < int(number[:12]) < 1 << 32:
         raise ValueError(f"asn {text[:80]!r}: write a number, such as 64500")

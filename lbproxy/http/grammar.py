@@ -1,4 +1,4 @@
-"""PURE. The methods, versions and leniencies that the HTTP/1 parsers accept beyond RFC 9112."""
+"""PURE. The methods, versions and deviations from RFC 9112 that the HTTP/1 parsers accept."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ __all__ = ["USUAL", "Grammar"]
 class Grammar:
     """Parameters of the parsers.
 
-    ``methods``: request methods that are tokens, so that nobody has to look. Any other token is a
-    method too (RFC 9110 §9.1), except those in ``refused``, which get 501. ``versions``: eight
-    bytes of a start line to 10 or
-    11.  ``blanks``: whether white space before a colon (RFC 9112 §5.1) and behind a chunk size in a
-         response is removed rather than refused.
+    ``methods``: frequent request methods, which need no further check. Any other token is a method
+    too (RFC 9110 §9.1), except those in ``refused``, which get 501. ``versions``: the eight bytes
+    of a version in a start line -> 10 or 11. ``blanks``: whether white space before a colon (RFC
+    9112 §5.1) and after a chunk size in a response is removed rather than refused.
     """
 
     __slots__ = ("blanks", "methods", "refused", "versions")
@@ -44,6 +43,6 @@ USUAL: Final = Grammar(
     blanks=True,
     refused=frozenset((b"PRI",)),
 )
-"""Any method except that of the HTTP/2 preface (RFC 9113 §11.6); a higher minor version is
+"""Any method except that of the HTTP/2 preface (RFC 9113 §11.6). A higher minor version is
 processed as HTTP/1.1 (RFC 9110 §2.5).
 """

@@ -1,25 +1,26 @@
-"""PURE. The HTTP/1 parsers: bytes in, events out; used by the client and server connections.
+"""PURE. The HTTP/1 parsers, which convert bytes to events. The client and server connections use
+them.
 
-A head is collected until its CRLFCRLF and then judged as a whole by one strict grammar, so there is
-one reading of it, however it arrived. The verdict never depends on how the input was cut into
-pieces: limits and malformed lines are decided by the earliest byte that shows them.
+A head is collected until its CRLFCRLF and then parsed as a whole by one strict grammar, so that it
+has only one interpretation. The result never depends on how the input was split: the earliest byte
+that violates a limit or the grammar decides.
 
 Division of work:
 
-- Start line and field lines are read by one scan over the raw bytes (:mod:`lbproxy.http.scan`),
-  which makes a table of offsets and refuses what the grammar does not have. What the lines mean for
-  framing is decided from that table.
-- Bodies are delimited by :mod:`lbproxy.http.h1_body`.
+- One scan over the raw bytes (:mod:`lbproxy.http.scan`) reads start line and field lines. It builds
+  a table of offsets and refuses everything outside the grammar. The framing is derived from that
+  table.
+- :mod:`lbproxy.http.h1_body` delimits bodies.
 - llhttp and h11 are oracles in the tests.
 
-Methods, versions and leniencies are parameters (:mod:`lbproxy.http.grammar`). A method that is not
-known, in lower case included, is refused with 501 (RFC 9110 §15.6.2), HTTP/1.2 and above with 505,
-anything else with 400.
+Methods, versions and deviations are parameters (:mod:`lbproxy.http.grammar`). An unknown method,
+including one in lower case, is refused with 501 (RFC 9110 §15.6.2), HTTP/1.2 and above with 505,
+everything else with 400.
 
-What is refused although RFC 9112 would let a recipient repair it: bare LF as a line end, white
-space before a colon, folded lines, a tab behind a transfer coding, several Content-Length values
-even if equal, Transfer-Encoding beside Content-Length, any coding but a single ``chunked``, user
-information in a target.
+The following is refused although RFC 9112 lets a recipient repair it: bare LF as a line end, white
+space before a colon, folded lines, a tab after a transfer coding, several Content-Length values
+even if equal, Transfer-Encoding together with Content-Length, any coding other than a single
+``chunked``, and user information in a target.
 """
 
 from __future__ import annotations

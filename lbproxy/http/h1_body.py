@@ -1,8 +1,8 @@
-"""PURE. The chunked transfer coding, read strictly (RFC 9112 §7.1); used by the parsers in ``h1``.
+"""PURE. A strict decoder of the chunked transfer coding (RFC 9112 §7.1), for the parsers in ``h1``.
 
-Every laxness here is a way to make two parsers disagree on where a message ends, so: sizes are
-plain hexadecimal digits, lines end in CRLF and nothing else, extensions follow their grammar and
-are dropped, and chunk data is followed by exactly CRLF.
+Any leniency here could make two parsers disagree about the end of a message. Sizes are therefore
+plain hexadecimal digits, lines end only in CRLF, extensions must follow their grammar and are
+dropped, and chunk data is followed by exactly CRLF.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from lbproxy.http.syntax import (
 
 __all__ = ["BadMessage", "ChunkedBody"]
 
-_LINE_MAX: Final = 256  # bytes of one chunk-size line; Node and Go are in the same range
-_EXTENSIONS_MAX: Final = 16 * 1024  # bytes of all extensions of a message: they carry no data
+# maximum length of a chunk-size line in bytes; Node and Go have similar limits
+_LINE_MAX: Final = 256
+# maximum bytes of all extensions of a message, which carry no data
+_EXTENSIONS_MAX: Final = 16 * 1024
 _SIZE_DIGITS_MAX: Final = 15  # fits in 60 bits
 
 _SIZE: Final = 0
@@ -36,9 +38,9 @@ _TRAILERS: Final = 3
 
 
 class BadMessage(Exception):
-    """Leaves the parser through the shortest way; carries the event to end with.
+    """Ends parsing. It carries the final event.
 
-    ``start``: the head that is refused, as far as it was read; empty for a fault outside a head.
+    ``start``: the refused head, as far as it was read; empty for an error outside a head.
     """
 
     def __init__(self, kind: Kind, detail: str, status: int = 400) -> None:
@@ -48,14 +50,14 @@ class BadMessage(Exception):
 
 
 class ChunkedBody:
-    """Decoder of one message's chunked body.
+    """Decoder of the chunked body of one message.
 
     ``nominated``: lower-cased names of trailer fields that are dropped, because Connection names
     them (RFC 9110 §7.6.1).
 
-    ``feed`` appends to the caller's list; ``done`` says that the End is among what it appended.
-    ``blanks``: white space behind a chunk size is removed rather than refused; some servers pad
-    sizes with it. Holds at most one incomplete line (256 bytes) or trailer section
+    ``feed`` appends to the caller's list; ``done`` is true when the End has been appended.
+    ``blanks``: white space after a chunk size is removed rather than refused, because some servers
+    pad sizes with it. Buffers at most one incomplete line (256 bytes) or trailer section
     (``limits.trailer_bytes``).
     """
 
@@ -91,9 +93,11 @@ class ChunkedBody:
         self.done = False
 
     def feed(self, data: bytes, pos: int, events: list[Event]) -> int:
-        """Decode ``data`` from ``pos``; the position after what was used, which is the end of
-        ``data`` unless ``done``.  The data of all chunks in it become one event, so that tiny
-        chunks are not as many events.  Raises BadMessage, after the event of what came before."""
+        """Decode ``data`` from ``pos``. Return the position after the consumed bytes, which is the
+        end of ``data`` unless ``done``. The data of all chunks in it becomes one event, so that
+        tiny chunks do not cause many events. Raises BadMessage, after the event for the preceding
+        data.
+        """
         parts: list[bytes] = []
         try:
             return self._decode(data, pos, parts)
@@ -138,8 +142,8 @@ class ChunkedBody:
         return pos
 
     def _small_chunks(self, data: bytes, pos: int, parts: list[bytes]) -> int:
-        """Decode the small chunks without extensions that ``data`` holds whole from ``pos`` on;
-        return the position behind them.  Other input is left to the other methods.
+        """Decode the complete small chunks without extensions in ``data`` from ``pos`` on. Return
+        the position after them. The other methods handle other input.
         """
         found = small_chunk(data, pos)
         if not found:
@@ -171,7 +175,7 @@ class ChunkedBody:
         return at
 
     def _data_end(self, data: bytes, pos: int) -> int:
-        """One byte of the CRLF after chunk data."""
+        """Check one byte of the CRLF after chunk data."""
         if data[pos] != (13 if self._left == 2 else 10):
             raise BadMessage(Kind.BAD_REQUEST, "chunk data is longer than its size")
         self._left -= 1
@@ -180,9 +184,7 @@ class ChunkedBody:
         return pos + 1
 
     def _size_line(self, data: bytes, pos: int) -> int:
-        """Read the part of a chunk-size line in ``data``, which may have begun in an
-        earlier input.
-        """
+        """Read the part of a chunk-size line in ``data``, which may continue earlier input."""
         line_feed = data.find(b"\n", pos)
         end = line_feed + 1 or len(data)
         line = data[pos:end]
@@ -216,12 +218,12 @@ class ChunkedBody:
         size = int(digits, 16)
         if not size:
             self._state = _TRAILERS
-            self._held += b"\r\n"  # so that CRLFCRLF ends an empty section as well
+            self._held += b"\r\n"  # so that CRLFCRLF also ends an empty section
             return
         if self._room is not None:
             self._room -= size
             if self._room < 0:
-                raise BadMessage(Kind.BODY_TOO_LARGE, "chunked body is over the limit", 413)
+                raise BadMessage(Kind.BODY_TOO_LARGE, "chunked body exceeds the limit", 413)
         self._left = size
         self._state = _DATA
 
@@ -246,14 +248,14 @@ class ChunkedBody:
 
     @staticmethod
     def _bad_section(held: bytes, limit: int) -> BadMessage:
-        """Whichever came first: the bare LF or the byte over the limit."""
+        """Return the error that occurs first: the bare LF or the byte above the limit."""
         bare = re.search(rb"(?<!\r)\n", held)
         if bare and bare.start() < limit + 4:
             return BadMessage(Kind.BAD_REQUEST, "malformed trailer section")
         return BadMessage(Kind.HEADERS_TOO_LARGE, "trailer section is too large", 431)
 
     def _fields(self, section: bytes) -> tuple[tuple[bytes, bytes], ...]:
-        """The trailer fields of ``section``, without those that may not be there."""
+        """Return the trailer fields of ``section``, without forbidden ones."""
         lines = section.split(b"\r\n")
         lines.pop()
         if len(section.translate(None, FIELD_TEXT)) != 2 * len(lines):

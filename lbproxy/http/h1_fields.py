@@ -38,7 +38,7 @@ def check_repeated(lines: Lines) -> None:
 
 
 def read_length(text: bytes) -> int:
-    """A Content-Length value: decimal digits only (RFC 9110 §8.6)."""
+    """Parse a Content-Length value: decimal digits only (RFC 9110 §8.6)."""
     size: i64 = len(text)
     number: i64 = 0
     at: i64 = 0
@@ -54,28 +54,29 @@ def read_length(text: bytes) -> int:
 
 
 def check_coding(lines: Lines, version: int) -> None:
-    """Refuse a body that is not framed by a single ``chunked`` alone (RFC 9112 §6.1, §6.3)."""
+    """Refuse a body whose framing is not exactly one ``chunked`` (RFC 9112 §6.1, §6.3)."""
     if version == 10:
         raise BadMessage(Kind.BAD_REQUEST, "transfer-encoding in HTTP/1.0")
     if lines.present >> CONTENT_LENGTH & 1:
         raise BadMessage(Kind.BAD_REQUEST, "both transfer-encoding and content-length")
     value = lines.joined(TRANSFER_ENCODING).lower()
     if value == b"chunked":
-        if lines.tab_behind(TRANSFER_ENCODING):  # for some parsers it is part of the coding's name
+        # some parsers treat it as part of the coding's name
+        if lines.tab_behind(TRANSFER_ENCODING):
             raise BadMessage(Kind.BAD_REQUEST, "tab behind a transfer coding")
         return
     codings = [part.strip(b" \t") for part in value.split(b",")]
     if not all(map(is_token, codings)):
         raise BadMessage(Kind.BAD_REQUEST, "malformed transfer-encoding")
     if b"chunked" in codings[:-1]:
-        raise BadMessage(Kind.BAD_REQUEST, "chunked is not the last transfer coding, once")
+        raise BadMessage(
+            Kind.BAD_REQUEST, "chunked must be the last transfer coding and occur once"
+        )
     raise BadMessage(Kind.UNSUPPORTED, "unknown transfer coding", 501)
 
 
 class ConnectionOptions:
-    """The options of a Connection field, and ``nominated``: the field names among them that are hop
-    by hop.
-    """
+    """The options of a Connection field. ``nominated``: the hop-by-hop field names among them."""
 
     __slots__ = ("close", "keep_alive", "nominated", "upgrade")
 
@@ -108,23 +109,24 @@ _CONNECTIONS: Final = {
         b"keep-alive, Upgrade",
     )
 }
-"""Nearly all values that are sent."""
+"""Results for nearly all values in practice."""
 
 
 def read_connection(value: bytes) -> ConnectionOptions:
-    """Return what a Connection field says.
+    """Return the options in a Connection field.
 
-    TE is not among the names: the forwarder handles it (RFC 9110 §10.1.4). The fields that frame
-    and route the message cannot be named away (RFC 9110 §7.6.1).
+    TE is not included, because the forwarder handles it (RFC 9110 §10.1.4). Fields for framing and
+    routing of the message cannot be nominated (RFC 9110 §7.6.1).
     """
     known = _CONNECTIONS.get(value)
     return _parsed(value) if known is None else known
 
 
 def read_upgrade(value: bytes) -> bytes | None:
-    """The lower-cased Upgrade list, without what we never switch to: HTTP/2 and TLS are negotiated
-    in the handshake, and a tunnelled h2c would hide requests from us.  None if nothing is left, or
-    a member is malformed."""
+    """Return the Upgrade list in lower case, without protocols that lbproxy never switches to:
+    HTTP/2 and TLS are negotiated in the handshake, and a tunnelled h2c would hide requests. None if
+    nothing is left, or a member is malformed.
+    """
     protocols: list[bytes] = []
     for protocol in list_members(value):
         name, slash, version = protocol.partition(b"/")

@@ -1,5 +1,5 @@
-"""PURE. The machine that both HTTP/1 parsers are: it collects heads, delimits bodies and stops for
-tunnels.
+"""PURE. The state machine of both HTTP/1 parsers, which collects heads, delimits bodies and stops
+for tunnels.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ __all__ = ["METHOD_MAX", "Parser"]
 
 METHOD_MAX: Final = 32  # bytes; the longest registered method has 17 (UPDATEREDIRECTREF)
 _CR: Final = 13
-_BLANK_MAX: Final = 4  # empty lines before a request line (RFC 9112 §2.2 asks for at least one)
-_KEPT_MAX: Final = 256 * 1024  # bytes kept for a tunnel that has not begun
+# maximum empty lines before a request line (RFC 9112 §2.2 requires at least one)
+_BLANK_MAX: Final = 4
+_KEPT_MAX: Final = 256 * 1024  # maximum bytes buffered for a tunnel that has not started
 
-# States.  READY is for responses only: no request is outstanding.
+# States. READY exists only for responses: no request is outstanding.
 HEAD: Final = 0
 LENGTH: Final = 1
 CHUNKED: Final = 2
@@ -31,7 +32,7 @@ DEAD: Final = 6
 
 
 class Parser:
-    """Base of both parsers: collecting heads, delimiting bodies, stopping for a tunnel."""
+    """Base of both parsers."""
 
     __slots__ = (
         "_blank",
@@ -56,20 +57,20 @@ class Parser:
 
     def __init__(self, limits: Limits, line_max: int, body_limit: int | None) -> None:
         self._set_limits(limits, line_max, body_limit)
-        self._buf = bytearray()  # an incomplete head, or what is kept while stopped
-        self._line_feeds = 0  # in _buf
+        self._buf = bytearray()  # an incomplete head, or buffered bytes while stopped
+        self._line_feeds = 0  # position in _buf
         self._blank = 0
-        self._rest = b""  # from _rest_at on: what follows a complete request
+        self._rest = b""  # the bytes after a complete request, from _rest_at on
         self._rest_at = 0
         self._left = 0
         self._chunks: ChunkedBody | None = None
         self._state = HEAD
         self._stop_after = False
-        self.refused = b""  # the head that was refused, as far as it was read
+        self.refused = b""  # the refused head, as far as it was read
 
     def _set_limits(self, limits: Limits, line_max: int, body_limit: int | None) -> None:
         self._limits = limits
-        self._header_bytes: i64 = limits.header_bytes  # for quick use
+        self._header_bytes: i64 = limits.header_bytes  # cached for speed
         self._header_count: i64 = limits.header_count
         self._url_bytes: i64 = limits.url_bytes
         self._line_max = min(line_max, limits.header_bytes)
@@ -78,10 +79,10 @@ class Parser:
     # -- what callers use
 
     def receive(self, data: bytes) -> list[Event]:
-        """The events that ``data`` completes, of one request at most; an Invalid is the last one
-        ever.
+        """Return the events that ``data`` completes, of at most one request. An Invalid is the last
+        event ever.
 
-        Bytes behind a complete request are kept unparsed, see :attr:`pending`.
+        Bytes after a complete request are kept unparsed, see :attr:`pending`.
         """
         if self._rest:
             data = self._rest[self._rest_at :] + data
@@ -90,11 +91,11 @@ class Parser:
 
     @property
     def pending(self) -> bool:
-        """True if bytes behind a complete request wait for :meth:`proceed`."""
+        """True if bytes after a complete request wait for :meth:`proceed`."""
         return bool(self._rest)
 
     def proceed(self) -> list[Event]:
-        """The events of the next request, as far as it is here already."""
+        """Return the events of the next request, as far as it has been received."""
         rest, self._rest = self._rest, b""
         return self._events(rest, self._rest_at)
 
@@ -109,23 +110,23 @@ class Parser:
 
     @property
     def stopped(self) -> bool:
-        """True if bytes are only kept, for a tunnel or until ``resume``."""
+        """True if bytes are only buffered, for a tunnel or until ``resume``."""
         return self._state == STOPPED
 
     @property
     def unread(self) -> bytes:
-        """The head that was refused or is incomplete, as far as it was read, up to
+        """Return the head that was refused or is incomplete, as far as it was read, up to
         ``header_bytes``.
         """
         return self.refused or bytes(self._buf[: self._limits.header_bytes])
 
     @property
     def mid_head(self) -> bool:
-        """True if a head has begun and is incomplete."""
+        """True if a head has started and is incomplete."""
         return self._state == HEAD and bool(self._buf)
 
     def detach(self) -> bytes:
-        """The bytes after the message that stopped the parser; it parses nothing more."""
+        """Return the bytes after the message that stopped the parser. Nothing more is parsed."""
         kept = bytes(self._buf)
         self._die()
         return kept
@@ -133,16 +134,15 @@ class Parser:
     # -- what the two directions define
 
     def _take(self, data: bytes, pos: int, events: list[Event]) -> int:
-        """Read the head at ``pos``: append the events it gives, set the state, return where it
-        ends.
+        """Parse the head at ``pos``: append its events, set the state, and return its end.
 
-        -1 if there is no complete and well-formed head. Raises BadMessage for one that must not be
-        passed on.
+        Return -1 without a complete and well-formed head. Raises BadMessage for one that must not
+        be forwarded.
         """
         raise NotImplementedError
 
     def _judge(self, raw: bytes) -> BadMessage:
-        """Return the fault of a complete head that :meth:`_take` did not take."""
+        """Return the error in a complete head that :meth:`_take` has not accepted."""
         raise NotImplementedError
 
     def _refusal(self, invalid: Invalid) -> Invalid:
@@ -155,7 +155,7 @@ class Parser:
     # -- the machine
 
     def _give_up(self, start: bytes) -> None:
-        """Parse nothing more; ``start`` is the beginning of what cannot be parsed."""
+        """Stop parsing. ``start`` is the beginning of the input that cannot be parsed."""
         self.refused = start[: self._limits.header_bytes]
         self._die()
 
@@ -176,7 +176,7 @@ class Parser:
                     return
                 end = -1
                 if self._buf:
-                    lone = self._buf == b"\r"  # half of an empty line, perhaps
+                    lone = self._buf == b"\r"  # possibly half of an empty line
                     self._buf += data
                     if not lone:
                         end = self._buf.find(b"\r\n\r\n", max(0, len(self._buf) - size - 3))
@@ -230,9 +230,7 @@ class Parser:
             elif state == STOPPED:
                 self._buf += data[pos:]
                 if len(self._buf) > _KEPT_MAX:
-                    raise BadMessage(
-                        Kind.BAD_REQUEST, "too many bytes before the switch of protocols"
-                    )
+                    raise BadMessage(Kind.BAD_REQUEST, "too many bytes before the protocol switch")
                 return
             elif state == READY:
                 raise BadMessage(Kind.BAD_RESPONSE, "bytes that answer no request")
@@ -240,7 +238,7 @@ class Parser:
                 return
 
     def _fault(self, raw: bytes) -> BadMessage:
-        """Return the fault of ``raw``, a complete head."""
+        """Return the error in ``raw``, a complete head."""
         try:
             self._check_head(raw)
             refusal = self._judge(raw)
@@ -250,8 +248,9 @@ class Parser:
         return refusal
 
     def _skip_blank(self, data: bytes, pos: int) -> int:
-        """The position after the empty lines that may precede a request line.  A lone CR at the
-        end of ``data`` is left, to be judged with what follows it."""
+        """Return the position after the empty lines that may precede a request line. A lone CR at
+        the end of ``data`` is left, to be parsed with the next input.
+        """
         while data.startswith(b"\r\n", pos):
             self._blank += 1
             if self._blank > _BLANK_MAX:
@@ -266,7 +265,7 @@ class Parser:
     # -- limits of incomplete heads, and the order of errors
 
     def _check_partial(self, added: int) -> None:
-        """Refuse an incomplete head as soon as it cannot become a good one.  O(added)."""
+        """Refuse an incomplete head as soon as it cannot become valid. O(added)."""
         buf = self._buf
         before = len(buf) - added
         line_feeds = buf.count(b"\n", before)
@@ -281,11 +280,11 @@ class Parser:
             self._check_head(bytes(buf))
 
     def _check_head(self, raw: bytes) -> None:
-        """Raise for what is wrong with the shape of ``raw``, the head so far or all of it with its
-        CRLFCRLF; return if nothing is.
+        """Raise for an error in the shape of ``raw``, the head so far or all of it with its
+        CRLFCRLF.
 
-        Of several faults the one counts that its earliest bytes show: the same one in every
-        splitting of the input.
+        Of several errors the one with the earliest bytes counts, so that the result is the same for
+        any splitting of the input.
         """
         limits = self._limits
         faults: list[tuple[int, int, BadMessage]] = []
@@ -318,5 +317,7 @@ class Parser:
             raise min(faults)[2]
 
     def _bad_text(self, raw: bytes) -> bool:
-        """Return whether a complete head holds a control character besides its CRLFs and HTAB."""
+        """Return whether a complete head contains a control character other than its CRLFs and
+        HTAB.
+        """
         return len(raw.translate(None, FIELD_TEXT)) != 2 * raw.count(b"\r\n")

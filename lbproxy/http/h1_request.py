@@ -1,8 +1,8 @@
-"""PURE. The HTTP/1 request parser: what a client may send.
+"""PURE. The HTTP/1 request parser.
 
-One scan reads and judges a complete head. If the scan does not take it,
-:meth:`RequestParser._judge` finds out which answer it gets; nothing that the scan has refused is
-passed on, whatever the judge finds.
+One scan parses and checks a complete head. If the scan refuses it, :meth:`RequestParser._judge`
+finds the status of the response. A head that the scan has refused is never forwarded, whatever the
+result.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = ["RequestParser"]
 
 _VERSION_BYTES: Final = 8
 _NO_OPTIONS: Final = read_connection(b"")
-_KEPT_MAX: Final = 64  # bytes of a Connection field that is kept for the next request
+_KEPT_MAX: Final = 64  # maximum length of a Connection field that is cached for the next request
 _GET: Final = 0x20544547  # "GET " as a little-endian number
 _HTTP_1_1: Final[bytes] = b"HTTP/1.1"
 
@@ -52,10 +52,10 @@ def _line_max(limits: Limits) -> int:
 
 
 class RequestParser(Parser):
-    """Requests of one client connection, pipelined or not.
+    """Parses the requests of one client connection, pipelined or not.
 
-    Stops after a request for CONNECT or for an upgrade we would pass on, until ``resume`` or
-    ``detach``.  Ignores what follows a request after which the client wants the connection closed.
+    It stops after a CONNECT request or an upgrade that may be forwarded, until ``resume`` or
+    ``detach``. It ignores bytes after a request with which the client asks to close the connection.
     """
 
     __slots__ = ("_connection", "_ended", "_grammar", "_host", "_last", "_options", "_sent_host")
@@ -63,7 +63,7 @@ class RequestParser(Parser):
     def __init__(self, limits: Limits, grammar: Grammar = USUAL) -> None:
         super().__init__(limits, _line_max(limits), limits.body_bytes)
         self._grammar = grammar
-        # what the latest request had: clients repeat both, and to compare costs less than to hash
+        # values of the latest request: clients repeat both, and comparing costs less than hashing
         self._sent_host = self._host = b""
         self._connection = b""
         self._options = _NO_OPTIONS
@@ -71,24 +71,26 @@ class RequestParser(Parser):
         self._ended = False
 
     def limit(self, limits: Limits) -> None:
-        """Hold the heads and bodies that begin from now on to ``limits``."""
+        """Apply ``limits`` to the heads and bodies that begin from now on."""
         self._set_limits(limits, _line_max(limits), limits.body_bytes)
 
     @property
     def idle(self) -> bool:
-        """True if no byte of a next request has been seen (empty lines do not count)."""
+        """True if no byte of a next request has been received (empty lines do not count)."""
         return self._state == HEAD and not self._buf and not self._rest
 
     def eof(self) -> list[Event]:
-        """The client sent its last byte: nothing between messages or while stopped, else an
-        Invalid; while requests are pending, :meth:`proceed` gives it after the last one."""
+        """Handle the end of the client's input. Returns no events between messages or while
+        stopped, else an Invalid. While requests are pending, :meth:`proceed` returns it after the
+        last one.
+        """
         if self._state in (DEAD, STOPPED) or self.idle:
             return []
         if self._rest:
             self._ended = True
             return []
         self._give_up(bytes(self._buf))
-        return [Invalid(Kind.BAD_REQUEST, "connection closed in mid request")]
+        return [Invalid(Kind.BAD_REQUEST, "connection closed in the middle of a request")]
 
     def proceed(self) -> list[Event]:
         """See :class:`Parser`."""
@@ -98,8 +100,9 @@ class RequestParser(Parser):
         return events
 
     def resume(self) -> list[Event]:
-        """Continue with HTTP after a stop, or without one behind the body that is being read: the
-        server did not switch protocols, or will not."""
+        """Continue with HTTP after a stop, or cancel a stop after the present body, because the
+        server has not switched or will not switch protocols.
+        """
         self._stop_after = False
         if self._state != STOPPED:
             return []
@@ -123,7 +126,7 @@ class RequestParser(Parser):
         base: i64 = pos
         if base + 4 > size:
             return -1
-        # the method
+        # method
         at: i64 = base
         method = b"GET"
         if read_i32_le(data, at) == _GET:
@@ -139,7 +142,7 @@ class RequestParser(Parser):
                 method in grammar.refused or not is_token(method)
             ):
                 return -1
-        # the target
+        # target
         at += 1
         start: i64 = at
         if at >= size:
@@ -148,7 +151,7 @@ class RequestParser(Parser):
         if at == start or at - start > self._url_bytes or at + 11 > size or data[at] != 32:
             return -1
         target = data[start:at]
-        # the version
+        # version
         at += 1
         version = 11
         if read_i64_le(data, at) != read_i64_le(_HTTP_1_1, 0):
@@ -167,7 +170,7 @@ class RequestParser(Parser):
     def _head(self, method: bytes, target: bytes, version: int, lines: Lines) -> RequestHead:
         """Return the head of a request whose lines are well-formed.
 
-        Raises :class:`BadMessage` if they contradict each other or are not allowed.
+        Raises :class:`BadMessage` if the lines contradict each other or are not allowed.
         """
         present = lines.present
         check_repeated(lines)
@@ -233,7 +236,7 @@ class RequestParser(Parser):
         return head
 
     def _other_host(self, sent: bytes) -> bytes:
-        """Return the host of a request, and keep it for the next one of the connection."""
+        """Return the host of a request, and cache it for the next one of the connection."""
         try:
             host = normal_host(sent)
         except ValueError:
@@ -243,7 +246,7 @@ class RequestParser(Parser):
         return host
 
     def _other_options(self, value: bytes) -> ConnectionOptions:
-        """Return what a Connection field says, and keep it for the next request."""
+        """Return the options of a Connection field, and cache them for the next request."""
         options = read_connection(value)
         if len(value) <= _KEPT_MAX:
             self._connection = value
@@ -251,7 +254,7 @@ class RequestParser(Parser):
         return options
 
     def _begin(self, head: RequestHead, events: list[Event]) -> None:
-        """Continue with the body of ``head``."""
+        """Start the body of ``head``."""
         length = head.length
         if head.method == b"CONNECT":
             if length != 0:
@@ -269,13 +272,13 @@ class RequestParser(Parser):
         else:
             limit = self._body_limit
             if limit is not None and length > limit:
-                raise BadMessage(Kind.BODY_TOO_LARGE, "content-length is over the limit", 413)
+                raise BadMessage(Kind.BODY_TOO_LARGE, "content-length exceeds the limit", 413)
             self._left = length
             self._state = LENGTH
 
     def _judge(self, raw: bytes) -> BadMessage:
-        """501 for a method that is refused (RFC 9110 §9.1), 414 for a long target, else
-        400 or 505.
+        """Return 501 for a refused method (RFC 9110 §9.1), 414 for a long target, else 400 or
+        505.
         """
         if self._bad_text(raw):
             return BadMessage(Kind.BAD_REQUEST, "control character in the head")
@@ -297,7 +300,9 @@ class RequestParser(Parser):
 
 
 def _other_form(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes, bytes]:
-    """Scheme, host and target of what is not in origin form (RFC 9112 §3.2.2 to §3.2.4)."""
+    """Return scheme, host and target for a target that is not in origin form (RFC 9112 §3.2.2 to
+    §3.2.4).
+    """
     if method == b"CONNECT":
         name, _, port = target.rpartition(b":")
         if not name or not port.isdigit():

@@ -1,4 +1,4 @@
-"""PURE. The HTTP/1 response parser: what a server may answer."""
+"""PURE. The HTTP/1 response parser."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from lbproxy.http.scan import Lines, scan
 
 __all__ = ["ResponseParser"]
 
-_INTERIM_MAX: Final = 100  # 1xx heads before one final response
+_INTERIM_MAX: Final = 100  # maximum 1xx heads before a final response
 _HTTP_1_1: Final[bytes] = b"HTTP/1.1"
 _FRAMING: Final = 1 << CONTENT_LENGTH | 1 << TRANSFER_ENCODING
-_STATUS_AT: Final = 9  # bytes before the status in a status line
+_STATUS_AT: Final = 9  # number of bytes before the status in a status line
 _BLANKS: Final = re.compile(rb"(?<=\r\n)([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+:")
 
 
 class ResponseParser(Parser):
-    """Responses on one server connection, each announced by ``begin``.
+    """Parses the responses of one server connection, each announced by ``begin``.
 
-    Every breach is an Invalid of kind BAD_RESPONSE, status 502.  ``limits.url_bytes`` bounds the
-    status line; ``limits.body_bytes`` is about requests and not used.
+    Every violation is an Invalid of kind BAD_RESPONSE, status 502. ``limits.url_bytes`` bounds the
+    status line; ``limits.body_bytes`` applies only to requests.
     """
 
     __slots__ = ("_doubtful", "_grammar", "_interim", "_method")
@@ -57,15 +57,17 @@ class ResponseParser(Parser):
         self._grammar = grammar
         self._method = b""
         self._interim = 0
-        self._doubtful = False  # a response without a body claimed to have one
+        self._doubtful = False  # a response that must not have a body claimed to have one
         self._state = READY
 
     def begin(self, method: bytes) -> None:
-        """A request with ``method`` is sent: expect one final response to it.
+        """Expect one final response to a request with ``method``, which has been sent.
 
-        Only between messages; ValueError otherwise, and after an Invalid or ``detach``."""
+        Call it only between messages. Raises ValueError otherwise, and after an Invalid or
+        ``detach``.
+        """
         if self._state != READY:
-            raise ValueError("a response is outstanding, or the connection is spent")
+            raise ValueError("a response is outstanding, or the connection cannot be used any more")
         self._method = method
         self._interim = 0
         self._doubtful = False
@@ -73,19 +75,20 @@ class ResponseParser(Parser):
 
     @property
     def idle(self) -> bool:
-        """True if no byte of the outstanding response has been seen, or none is outstanding."""
+        """True if no byte of the outstanding response has been received, or none is outstanding."""
         return self._state == READY or (self._state == HEAD and not self._buf and not self._interim)
 
     def eof(self) -> list[Event]:
-        """The server sent its last byte: the end of a body that runs until then; nothing between
-        messages or while stopped; else an Invalid."""
+        """Handle the end of the server's input. It ends a body that runs until then. Returns no
+        events between messages or while stopped, else an Invalid.
+        """
         state = self._state
         self._die()
         if state == UNTIL_CLOSE:
             return [END]
         if state in (DEAD, STOPPED, READY):
             return []
-        return [Invalid(Kind.BAD_RESPONSE, "connection closed in mid response", 502)]
+        return [Invalid(Kind.BAD_RESPONSE, "connection closed in the middle of a response", 502)]
 
     def _refusal(self, invalid: Invalid) -> Invalid:
         return Invalid(Kind.BAD_RESPONSE, invalid.detail, 502)
@@ -99,7 +102,7 @@ class ResponseParser(Parser):
     def _take(self, data: bytes, pos: int, events: list[Event]) -> int:
         size: i64 = len(data)
         base: i64 = pos
-        if base + 16 > size:  # the shortest head: version, status and two line ends
+        if base + 16 > size:  # length of the shortest head: version, status and two line ends
             return -1
         version = 11
         if read_i64_le(data, base) != read_i64_le(_HTTP_1_1, 0):
@@ -128,7 +131,7 @@ class ResponseParser(Parser):
         return pos + len(lines.raw)
 
     def _take_repaired(self, data: bytes, pos: int, events: list[Event]) -> int:
-        """A head with white space before colons, without it (RFC 9112 §5.1)."""
+        """Parse a head after removing white space before colons (RFC 9112 §5.1)."""
         end = data.find(b"\r\n\r\n", pos) + 4
         if end < 4:
             return -1
@@ -142,7 +145,7 @@ class ResponseParser(Parser):
     def _begin(
         self, status: int, reason: bytes, version: int, lines: Lines, events: list[Event]
     ) -> None:
-        """Append the head, and go on with its body.  Raises BadMessage for what the lines mean."""
+        """Append the head and start its body. Raises BadMessage for invalid framing."""
         present = lines.present
         method = self._method
         bodiless = (
@@ -225,7 +228,7 @@ class ResponseParser(Parser):
         return HEAD
 
     def _judge(self, raw: bytes) -> BadMessage:
-        """In which part of a head something is wrong."""
+        """Return the error in a head, by the part in which it occurs."""
         if self._bad_text(raw):
             return BadMessage(Kind.BAD_RESPONSE, "control character in the head")
         line = raw[: raw.find(b"\r\n")]
@@ -243,12 +246,11 @@ class ResponseParser(Parser):
 
 
 def _is_doubtful(status: int, method: bytes, version: int, lines: Lines) -> bool:
-    """Return whether a response that has no body frames one in a way that it must not.
+    """Return whether a response without a body has invalid framing fields.
 
-    RFC 9112 §6.3 rules 1 and 2: the framing of 1xx, 204, 304, of answers to HEAD and of 2xx to
-    CONNECT does not count.  Answers to HEAD and 304 may describe the body that they lack, in a way
-    that would be valid.  A server that says anything else may send a body, so its connection
-    serves no other request.
+    By RFC 9112 §6.3 rules 1 and 2, the framing of 1xx, 204, 304, of responses to HEAD and of 2xx to
+    CONNECT is ignored. Responses to HEAD and 304 may describe the absent body with valid fields. A
+    server that sends other fields may send a body, so its connection is not reused.
     """
     coded = lines.present >> TRANSFER_ENCODING & 1
     declared = lines.present >> CONTENT_LENGTH & 1
@@ -266,7 +268,7 @@ def _is_doubtful(status: int, method: bytes, version: int, lines: Lines) -> bool
 
 
 def _digits(data: bytes, at: i64) -> i64:
-    """The number that the three digits at ``at`` are, -1 if they are none."""
+    """Return the number in the three digits at ``at``, -1 if they are not digits."""
     found: i64 = 0
     end: i64 = at + 3
     while at < end:

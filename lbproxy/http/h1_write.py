@@ -1,12 +1,11 @@
-"""PURE. Serialising HTTP/1 heads and chunked bodies; used by the client and server connections.
+"""PURE. Encoding of HTTP/1 heads and chunked bodies, for the client and server connections.
 
-Heads given here have lost their hop-by-hop fields already. The codec alone writes the framing: a
-Content-Length, Transfer-Encoding, Connection, Proxy-Connection, Upgrade or (for requests) Host line
-that a filter left in a head is replaced by what the head's attributes say.
+Hop-by-hop fields have been removed from the heads passed to this module. Only the codec writes the
+framing: Content-Length, Transfer-Encoding, Connection, Proxy-Connection, Upgrade and (for requests)
+Host lines that a filter has left in a head are replaced according to the head's attributes.
 
-Lines that came in are copied in runs, and are not checked again. Lines added by lbproxy or a filter
-are checked: a name that is not a token, or a CR, LF or other control character anywhere, raises
-ValueError.
+Received lines are copied in runs and are not checked again. Lines added by lbproxy or a filter are
+checked: a name that is not a token, or a CR, LF or other control character, raises ValueError.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ _DATE: Final = field_name(b"date")
 def add_line(writer: BytesWriter, name: bytes, value: bytes) -> None:
     """Write one field line.
 
-    ValueError for a name that is no token, or a control character in the value.
+    Raises ValueError for a name that is not a token, or a control character in the value.
     """
     _write_line(writer, field_name(name), name, value)
 
@@ -85,7 +84,7 @@ def _write_line(writer: BytesWriter, field: FieldName, name: bytes, value: bytes
 
 
 def _add_lines(writer: BytesWriter, headers: Headers | None) -> bool:
-    """Write the lines that are not the codec's to write; whether TE is among them."""
+    """Write the lines, except those that only the codec writes. Return whether TE is among them."""
     te = False
     if headers is not None:
         for name, value in headers:
@@ -97,7 +96,7 @@ def _add_lines(writer: BytesWriter, headers: Headers | None) -> bool:
 
 
 def _add_fields(writer: BytesWriter, head: Head) -> bool:
-    """Write the lines of a head that is settled; whether TE is among them."""
+    """Write the lines of a settled head. Return whether TE is among them."""
     head.copy_lines(writer, _OURS_TO_WRITE)
     te = bool(head.present >> TE & 1)
     te = _add_lines(writer, head.before) or te
@@ -109,19 +108,19 @@ def _add_fields(writer: BytesWriter, head: Head) -> bool:
 
 
 def _is_target(target: bytes) -> bool:
-    """Return whether ``target`` can be written: VCHAR, and at least one."""
+    """Return whether ``target`` can be written: at least one byte, all VCHAR."""
     if not target:
         return False
     return target_end(target, 0) == len(target) or not target.translate(None, _TARGET_TEXT)
 
 
 def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool = False) -> bytes:
-    """The head of ``head`` as an HTTP/1.1 request, down to its empty line.
+    """Return ``head`` encoded as an HTTP/1.1 request, including its empty line.
 
-    ``host`` replaces the Host line; without it the Host header is sent, else ``head.host``.
-    The body is chunked if ``head.length`` is None.  ``close``: tell the server that this is the
-    last request.  A TE line is named in Connection as well (RFC 9110 §10.1.4).  ValueError if
-    anything in it could be read as more than one head.
+    ``host`` replaces the Host line; without it the Host header is sent, or ``head.host`` if there
+    is none. The body is chunked if ``head.length`` is None. ``close``: announce that this is the
+    last request. A TE line is also nominated in Connection (RFC 9110 §10.1.4). Raises ValueError if
+    the result could be read as more than one head.
     """
     method, target = head.method, head.target
     if method not in _METHODS and not is_token(method):
@@ -158,7 +157,7 @@ def encode_request(head: RequestHead, host: bytes | None = None, *, close: bool 
 
 
 def _add_connection(writer: BytesWriter, te: bool, close: bool, upgrade: bytes | None) -> None:
-    """Write what becomes of the connection."""
+    """Write the Connection and Upgrade lines."""
     options: list[bytes] = []
     if te:
         options.append(b"TE")
@@ -191,14 +190,14 @@ def encode_response(
     date: bytes | None = None,
     method: bytes = b"GET",
 ) -> tuple[bytes, bool]:
-    """The head of ``head`` as an HTTP/1.1 response, and whether its body is to be chunked.
+    """Return ``head`` encoded as an HTTP/1.1 response, and whether its body must be chunked.
 
-    ``client_version`` 10 or 11 is what the request said; ``method`` is the request's: the answer
-    to HEAD, like a 304, keeps the Content-Length line that describes the body not sent.
-    ``date`` is added if the head has none.  A body of unknown length goes to an HTTP/1.0 client
-    unframed, so the connection must be closed after it, and the head says so whatever
-    ``keep_alive`` is.  An interim (1xx) head for an HTTP/1.0 client is empty: it must not get one
-    (RFC 9110 §15.2).  ValueError as for :func:`encode_request`.
+    ``client_version`` 10 or 11 is that of the request. ``method`` is that of the request: a
+    response to HEAD, like a 304, keeps the Content-Length line, which describes the body not sent.
+    ``date`` is added if the head has none. A body of unknown length is sent to an HTTP/1.0 client
+    without framing, so that the connection must be closed after it; the head announces this
+    regardless of ``keep_alive``. An interim (1xx) head for an HTTP/1.0 client is empty, because the
+    client must not get one (RFC 9110 §15.2). Raises ValueError like :func:`encode_request`.
     """
     status = head.status
     if not 100 <= status <= 999:
@@ -254,14 +253,17 @@ def encode_response(
 
 
 def encode_chunk(data: bytes) -> bytes:
-    """``data`` as one chunk; nothing for no data, as an empty chunk would end the body."""
+    """Return ``data`` as one chunk; empty for no data, because an empty chunk would end the
+    body.
+    """
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 def encode_trailers(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The end of a chunked body with ``trailers``; those that may not be there are left out.
+    """Return the end of a chunked body with ``trailers``, without forbidden ones.
 
-    ValueError as for :func:`encode_request`."""
+    Raises ValueError like :func:`encode_request`.
+    """
     writer = BytesWriter()
     writer.write(b"0\r\n")
     for name, value in trailers:
@@ -272,12 +274,14 @@ def encode_trailers(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def encode_end(end: End) -> bytes:
-    """The end of a chunked body."""
+    """Return the end of a chunked body."""
     return encode_trailers(end.trailers) if end.trailers else LAST_CHUNK
 
 
 def encode_chunks(data: bytes, end: End | None) -> bytes:
-    """``data`` as one chunk, and the end of the body if it is known; b"" if there is neither."""
+    """Return ``data`` as one chunk, followed by the end of the body if it is known; b"" without
+    either.
+    """
     out = encode_chunk(data) if data else b""
     if end is not None:
         out += encode_end(end)

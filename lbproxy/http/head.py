@@ -1,6 +1,6 @@
 """PURE. The heads of requests and responses: raw bytes, a table of offsets and a list of edits.
 
-Their lines are in :mod:`lbproxy.http.basehead`.
+:mod:`lbproxy.http.basehead` implements their lines.
 """
 
 from __future__ import annotations
@@ -22,22 +22,21 @@ _COOKIE: Final = field_name(b"cookie")
 
 
 class RequestHead(Head):
-    """The head of one request, after the codec has checked and normalised it.
+    """The head of one request, checked and normalised by the codec.
 
     ``target`` is in origin form (``/path?query``), ``*`` for OPTIONS, or ``host:port`` for CONNECT;
     an absolute-form target has been split into ``scheme``, ``host`` and origin form (RFC 9112
     §3.2). ``host`` is the effective authority, lower case, with its port if one was sent;
     ``headers`` still holds a ``Host`` line equal to it. ``version`` is 10, 11 or 20.
 
-    ``length`` is the body's length in bytes, None when it is not known in advance (chunked, HTTP/2
-    without content-length); 0 means no body. ``keep_alive`` is what the client asked for.
-    ``upgrade`` is the lower-cased Upgrade value if the request asked for a protocol switch (and
-    ``Connection: upgrade`` said so), else None. ``expect_continue``: the client waits for 100.
-    ``nominated`` are the lower-cased field names that Connection names beyond close, keep-alive and
-    upgrade.
+    ``length`` is the body's length in bytes, None if it is not known in advance (chunked, HTTP/2
+    without content-length), 0 for no body. ``keep_alive`` is the client's request. ``upgrade`` is
+    the lower-cased Upgrade value if the request asks for a protocol switch (with ``Connection:
+    upgrade``), else None. ``expect_continue``: the client waits for 100. ``nominated`` are the
+    lower-cased field names in Connection besides close, keep-alive and upgrade.
 
-    ``checked`` is the target that the codec has checked, if any: only another one is checked before
-    it is sent.
+    ``checked`` is the target that the codec has checked, if any. Only a different target is checked
+    before it is sent.
     """
 
     __slots__ = (
@@ -95,7 +94,7 @@ class RequestHead(Head):
 
     @property
     def query(self) -> bytes:
-        """The target after the ``?``, without it; empty if none."""
+        """The target after the ``?``; empty without a query."""
         return self.target.partition(b"?")[2]
 
     @property
@@ -109,7 +108,9 @@ class RequestHead(Head):
         return host.rpartition(b":")[0].rstrip(b".")
 
     def cookie(self, name: bytes) -> bytes | None:
-        """The first cookie ``name`` (RFC 6265 §4.2.1), without surrounding quotes, or None."""
+        """Return the first cookie ``name`` (RFC 6265 §4.2.1) without surrounding quotes, or
+        None.
+        """
         if not self._in_place():
             found = self._cookies_of(name)
             return found[0] if found else None
@@ -124,7 +125,7 @@ class RequestHead(Head):
         return None
 
     def cookies(self, name: bytes) -> list[bytes]:
-        """Every cookie ``name``, in order, each without surrounding quotes."""
+        """Return all cookies ``name`` in order, without surrounding quotes."""
         if not self._in_place():
             return self._cookies_of(name)
         found: list[bytes] = []
@@ -139,9 +140,9 @@ class RequestHead(Head):
         return found
 
     def drop_cookie(self, name: bytes) -> bool:
-        """Take the cookie ``name`` out, if it occurs at most once and in the only Cookie line.
+        """Remove the cookie ``name`` if it occurs at most once and in the only Cookie line.
 
-        False: it does not, and nothing is changed.
+        Otherwise return False and change nothing.
         """
         lines = self.lines
         if lines.repeated >> COOKIE & 1 or not self._in_place():
@@ -187,7 +188,7 @@ class RequestHead(Head):
         return found
 
     def query_value(self, name: bytes) -> bytes | None:
-        """The first raw (not percent-decoded) query parameter ``name``, or None."""
+        """Return the first raw (not percent-decoded) query parameter ``name``, or None."""
         for part in self.query.split(b"&"):
             key, _, value = part.partition(b"=")
             if key == name:
@@ -199,10 +200,10 @@ class ResponseHead(Head):
     """The head of one response.
 
     ``status`` 100 to 999; ``version`` 10, 11 or 20. ``length`` is the body's length in bytes, 0
-    when it has none (HEAD, 204, 304, 1xx), None when it is chunked or runs until close;
-    ``until_close`` tells which. For a HEAD or 304 answer the Content-Length *line* stays in
-    ``headers`` and describes the body not sent. ``keep_alive``: the server will take another
-    request on this connection. ``chunked``: the body came with the chunked coding.
+    without a body (HEAD, 204, 304, 1xx), None if it is chunked or runs until close, as
+    ``until_close`` indicates. For a HEAD or 304 response the Content-Length *line* stays in
+    ``headers`` and describes the body not sent. ``keep_alive``: the server accepts another request
+    on this connection. ``chunked``: the body has the chunked coding.
     """
 
     __slots__ = (

@@ -17,7 +17,7 @@ __all__ = ["AddHeader", "HeaderOptions", "RemoveHeader", "RemoveOptions", "SetHe
 
 
 class _HeaderFilter(Filter):
-    """Works on one of the two messages."""
+    """Base of the filters, which change one of the two messages."""
 
     def __init__(self, options: Any, env: Env) -> None:
         super().__init__(options, env)
@@ -26,7 +26,7 @@ class _HeaderFilter(Filter):
         self.always = options.always
 
     def phases(self) -> Iterable[str]:
-        """The phase of the message it changes."""
+        """Return the phase of the message that it changes."""
         return (self.options.message,)
 
     def request(self, traffic: HTTPFilterTraffic) -> None:

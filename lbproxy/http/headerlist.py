@@ -1,4 +1,4 @@
-"""PURE. Questions to a list of header lines, for heads that a filter has changed."""
+"""PURE. Functions on lists of header lines, for heads that a filter has changed."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def every_value(headers: Headers, name: FieldName) -> list[bytes]:
     low = name.low
     found: list[bytes] = []
     for key, value in headers:
-        if len(key) == name.size and key.lower() == low:  # most differ in length
+        if len(key) == name.size and key.lower() == low:  # most names differ in length
             found.append(value)
     return found
 
 
 def less(headers: Headers, name: FieldName) -> Headers:
-    """Return the lines but those of ``name``."""
+    """Return the lines except those of ``name``."""
     low = name.low
     left: Headers = []
     for pair in headers:

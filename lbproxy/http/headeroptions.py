@@ -1,6 +1,6 @@
 """PURE. The options of ``set-header``, ``add-header`` and ``remove-header``.
 
-They are checked when they are made, so mistakes carry file and line.
+They are checked at creation, so that errors have file and line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OURS = frozenset(
         "upgrade",
     )
 )
-"""Fields that say how a message travels: lbproxy writes them, filters may not."""
+"""Framing and connection fields, which only lbproxy writes."""
 
 
 def _check_name(name: str, message: str) -> None:
@@ -47,7 +47,7 @@ def _check_always(always: bool, message: str) -> None:
 
 @frozen
 class HeaderOptions:
-    """Words of ``set-header`` and ``add-header``."""
+    """Options of ``set-header`` and ``add-header``."""
 
     message: str = option(
         "choice", choices=("request", "response"), doc="message to change", positional=True
@@ -75,7 +75,7 @@ class HeaderOptions:
 
 @frozen
 class RemoveOptions:
-    """Words of ``remove-header``."""
+    """Options of ``remove-header``."""
 
     message: str = option(
         "choice", choices=("request", "response"), doc="message to change", positional=True

@@ -17,7 +17,7 @@ MAX_LOOPS: Final = 10
 """Maximum number of times that Via may name this proxy. A request may legitimately come back."""
 
 MEMO: Final = 4096
-"""Maximum number of clients whose lines are kept; about 2 MiB when full."""
+"""Maximum number of clients whose lines are cached; about 2 MiB when full."""
 
 VIA_VERSION: Final = {10: b"1.0 ", 11: b"1.1 ", 20: b"2.0 ", 30: b"3.0 "}
 
@@ -47,7 +47,7 @@ class HopLines:
         scheme: str,
         local_port: int,
     ) -> Headers:
-        """Return the lines for one request. ``seen``: the values of lines that they continue."""
+        """Return the lines for one request. ``seen``: the values of the lines that they extend."""
         out: Headers = []
         key = (client_ip, client_port if self._rfc7239 else 0, scheme, local_port)
         lines = self._memo.get(key)
@@ -90,7 +90,7 @@ class HopLines:
             if own_port[1]:
                 out.append(own_port)
             return
-        # with a comma at the end this hop would follow an empty one (RFC 9110 §5.6.1)
+        # after a trailing comma this hop would follow an empty member (RFC 9110 §5.6.1)
         before = seen.get(b"x-forwarded-for", b"").rstrip(b", \t")
         hops = [value for value in (before, own_for[1]) if value]
         pairs = (
@@ -102,7 +102,7 @@ class HopLines:
         out.extend(pair for pair in pairs if pair[1])
 
     def _remember(self, key: tuple[str, int, str, int]) -> ConnectionLines:
-        """Create and keep the lines that all requests of one connection share."""
+        """Create and cache the lines that all requests of one connection share."""
         client_ip, client_port, scheme, local_port = key
         ip = client_ip.partition("%")[0].encode("ascii", "replace")
         raw_scheme = scheme.encode("ascii", "replace")
@@ -145,12 +145,12 @@ class HopLines:
 
 
 def bracketed(ip: bytes) -> bytes:
-    """Return an address as in a URL: IPv6 in brackets."""
+    """Return an address as in a URL, with IPv6 in brackets."""
     return b"[" + ip + b"]" if b":" in ip else ip
 
 
 def forwarded_node(value: bytes) -> bytes:
-    """Return a value of Forwarded, in quotes if it is no token (RFC 7239 §4, §6)."""
+    """Return a value for Forwarded, in quotes if it is not a token (RFC 7239 §4, §6)."""
     if b":" in value or b"[" in value:
         return b'"' + value + b'"'
     return value

@@ -1,8 +1,8 @@
-"""PURE. Credentials that authenticate a connection, and not the request that carries them.
+"""PURE. Detects credentials that authenticate a connection rather than a request.
 
-NTLM, and Negotiate and Kerberos as most servers implement them (RFC 4559 §6), authenticate the
-TCP connection: a later request on it needs no credentials, whoever sends it.  A server connection
-that has seen them must serve one client connection only.
+NTLM, and Negotiate and Kerberos as most servers implement them (RFC 4559 §6), authenticate the TCP
+connection: a later request on it needs no credentials, whoever sends it. A server connection with
+such credentials must therefore serve only one client connection.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PROXY_AUTHENTICATE: Final = field_name(b"proxy-authenticate")
 
 
 def authenticates_connection(head: RequestHead) -> bool:
-    """Return whether the credentials of a request are for its connection."""
+    """Return whether the credentials of a request authenticate its connection."""
     if not head.listed and head.added is None and not head.present >> AUTHORIZATION & 1:
         return False
     value = head.first(_AUTHORIZATION)
@@ -29,7 +29,7 @@ def authenticates_connection(head: RequestHead) -> bool:
 
 
 def challenges_connection(head: ResponseHead) -> bool:
-    """Return whether a 401 or 407 asks for credentials for the connection."""
+    """Return whether a 401 or 407 requests credentials for the connection."""
     name = _WWW_AUTHENTICATE if head.status == 401 else _PROXY_AUTHENTICATE
     for value in head.every(name):
         for challenge in value.split(b","):
@@ -39,5 +39,5 @@ def challenges_connection(head: ResponseHead) -> bool:
 
 
 def _scheme(value: bytes) -> bytes:
-    """The first word, in lower case."""
+    """Return the first word in lower case."""
     return value.strip().partition(b" ")[0].lower()

@@ -1,4 +1,4 @@
-"""PURE. An estimate of how long a server keeps an idle connection open.
+"""PURE. An estimate of the time after which a server closes idle connections.
 
 A server may close an idle connection at the moment when the next request is sent on it. If that
 request cannot be replayed, its client gets an error. lbproxy therefore stops using connections
@@ -19,18 +19,18 @@ from typing import Final
 __all__ = ["MEMORY_S", "IdleLimit"]
 
 MEMORY_S: Final = 600.0
-"""Seconds that an observation counts."""
+"""Seconds for which an observation is valid."""
 
 _TIMEOUT: Final = re.compile(rb"(?i)(?:^|[\s,;])timeout\s*=\s*\"?(\d{1,9})")
-_SHORTEST: Final = 0.2  # seconds; a shorter idle time says nothing about a timeout
-_APART: Final = 1.0  # seconds between two moments
-_LIKE: Final = 0.1  # part by which idle times of the same timeout may differ
-_NOISE: Final = 0.15  # seconds by which they may differ in any case: timers are coarse
-_MARGIN: Final = 1.0  # seconds before the end, at most a fifth of the whole
+_SHORTEST: Final = 0.2  # seconds; a shorter idle time does not indicate a timeout
+_APART: Final = 1.0  # minimum number of seconds between two observations
+_LIKE: Final = 0.1  # relative difference of idle times with the same timeout
+_NOISE: Final = 0.15  # their absolute difference in seconds, because timers are coarse
+_MARGIN: Final = 1.0  # safety margin in seconds, at most a fifth of the timeout
 
 
 class IdleLimit:
-    """The data about one server.  All times are seconds of one monotonic clock."""
+    """The estimate for one server. All times are seconds of one monotonic clock."""
 
     __slots__ = ("_announced", "_header", "_learned", "_seen", "_seen_at")
 
@@ -42,7 +42,9 @@ class IdleLimit:
         self._seen_at = 0.0
 
     def announced(self, header: bytes) -> bool:
-        """Read the value of a ``Keep-Alive`` field; return whether it is not the last one again."""
+        """Process the value of a ``Keep-Alive`` field. Return whether it differs from the last
+        one.
+        """
         if header == self._header:
             return False
         self._header = header
@@ -51,7 +53,7 @@ class IdleLimit:
         return True
 
     def closed(self, idle: float, now: float) -> None:
-        """The server has closed a connection that was idle for ``idle``."""
+        """Process a close by the server after ``idle`` seconds."""
         if idle < _SHORTEST:
             return
         alike = abs(idle - self._seen) <= max(_NOISE, _LIKE * self._seen)
@@ -62,11 +64,11 @@ class IdleLimit:
         self._seen, self._seen_at = idle, now
 
     def forget(self) -> None:
-        """Forget what was observed."""
+        """Drop the observations."""
         self._learned = self._seen = 0.0
 
     def rest(self, most: float) -> float:
-        """Return how long a connection may be idle before it is closed, at most ``most``."""
+        """Return the idle time after which a connection must be closed, at most ``most``."""
         limit = self._announced or self._learned
         if not limit:
             return most

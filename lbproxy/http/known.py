@@ -1,9 +1,9 @@
-"""PURE. Field names: which ones lbproxy knows, and how a name is found in the table of a head.
+"""PURE. Field names known to lbproxy, and the search for a name in the table of a head.
 
 The scanner (:mod:`lbproxy.http.scan`) gives each field line the number of its name, so that later
-questions compare numbers. A name is recognised by its length and its last eight bytes: together
-they give a place in a table without collisions, and the name that stands there is then compared
-byte for byte.
+searches compare numbers. A name is recognised by its length and its last eight bytes. Together they
+select a place in a table without collisions, and the name at that place is then compared byte for
+byte.
 
 A number is below 62, so a set of names is one ``i64``.
 """
@@ -39,7 +39,7 @@ DATE: Final = 7
 TE: Final = 8
 PROXY_CONNECTION: Final = 9
 HOP_BY_HOP: Final = 10
-"""Every other field between two neighbours only (RFC 9110 §7.6.1)."""
+"""Other hop-by-hop fields (RFC 9110 §7.6.1)."""
 VIA: Final = 11
 TRAILER: Final = 12
 SERVER: Final = 13
@@ -53,15 +53,15 @@ X_FORWARDED_PROTO: Final = 20
 X_FORWARDED_HOST: Final = 21
 X_FORWARDED_PORT: Final = 22
 CLAIM: Final = 23
-"""Every other field that only a trusted proxy may send, and all such fields spelled with ``_``."""
+"""Other fields that only a trusted proxy may send, and all such fields spelled with ``_``."""
 DISGUISED: Final = 24
-"""``content_length`` and ``transfer_encoding``:
+"""The spellings ``content_length`` and ``transfer_encoding``.
 
-CGI-like gateways take them for the real fields (RFC 3875 §4.1.18).
+CGI-like gateways treat them as the real fields (RFC 3875 §4.1.18).
 """
 AUTHORIZATION: Final = 25
 ASKS_CACHE: Final = 26
-"""Every other field of a request that a cache must read before it may serve a stored response."""
+"""Other request fields that a cache must read before it may serve a stored response."""
 IF_NONE_MATCH: Final = 27
 
 NUMBERS: Final[dict[bytes, int]] = {
@@ -123,7 +123,7 @@ NUMBERS: Final[dict[bytes, int]] = {
     b"x-rewrite-url": ASKS_CACHE,
     b"x-host": ASKS_CACHE,
 }
-"""The number of each name that lbproxy knows, by its spelling in lower case."""
+"""The number of each known name, by its spelling in lower case."""
 
 _SHARED: Final = frozenset((UNKNOWN, HOP_BY_HOP, CLAIM, DISGUISED, ASKS_CACHE))
 TAIL_BYTES: Final = 8
@@ -141,7 +141,7 @@ _CLAIMS: Final = (
 
 
 def _disguises() -> dict[bytes, int]:
-    """Names spelled with at least one ``_`` for a ``-``, in lower case."""
+    """Return names spelled with at least one ``_`` instead of ``-``, in lower case."""
     found = {b"content_length": DISGUISED, b"transfer_encoding": DISGUISED}
     for name, number in NUMBERS.items():
         if _CLAIMS >> number & 1:
@@ -157,7 +157,7 @@ _DISGUISES: Final[dict[bytes, int]] = _disguises()
 CLAIMED: Final[frozenset[bytes]] = frozenset(
     name for name, number in NUMBERS.items() if _CLAIMS >> number & 1
 ) | frozenset(_DISGUISES)
-"""Headers that only a trusted proxy may send, and framing in disguise: all spellings, in lower
+"""Headers that only a trusted proxy may send, and disguised framing fields: all spellings, in lower
 case.
 """
 
@@ -169,7 +169,7 @@ _ROW: Final = 48  # bytes: number, length, tail, and the first 24 bytes of the n
 
 
 def _tail(low: bytes) -> int:
-    """The last eight bytes of a name, or all of a shorter one, as a number."""
+    """Return the last eight bytes of a name, or all of a shorter one, as a number."""
     return int.from_bytes(low[-TAIL_BYTES:], "little")
 
 
@@ -193,7 +193,7 @@ _TABLE: Final[bytes] = _build()
 
 
 def known_number(raw: bytes, start: i64, size: i64, tail: i64) -> i64:
-    """The number of the name of ``size`` bytes at ``start``, whose ``tail`` is known; 0 for any
+    """Return the number of the name of ``size`` bytes at ``start`` with a given ``tail``; 0 for any
     other name.
 
     ``tail``: its last eight bytes (all of a shorter name) in lower case, little endian. The name is
@@ -203,7 +203,7 @@ def known_number(raw: bytes, start: i64, size: i64, tail: i64) -> i64:
     row: i64 = _place(tail, size) * _ROW
     if read_i64_le(table, row + 8) != size or read_i64_le(table, row + 16) != tail:
         return 0
-    # "|" makes letters small, and no other byte of a token becomes one that stands in a known name
+    # "|" converts to lower case, and no other token byte becomes a byte of a known name
     blanks: i64 = 0x2020202020202020
     done: i64 = 0
     while done + 8 < size:
@@ -214,9 +214,9 @@ def known_number(raw: bytes, start: i64, size: i64, tail: i64) -> i64:
 
 
 def bit(number: i64) -> i64:
-    """``1 << number``, for a number from 0 to 62.
+    """Return ``1 << number``, for a number from 0 to 62.
 
-    mypyc writes a local variable that is assigned once as its value.  A literal has 32 bits in C
+    mypyc replaces a local variable that is assigned once by its value. A literal has 32 bits in C
     and cannot be shifted by 31 or more, so the variable is assigned twice.
     """
     found: i64 = 1
@@ -225,24 +225,24 @@ def bit(number: i64) -> i64:
 
 
 def disguised(name: bytes) -> int:
-    """The number of a name with ``_`` in it."""
+    """Return the number of a name that contains ``_``."""
     return _DISGUISES.get(name.lower(), UNKNOWN)
 
 
 # -- names that are looked for -------------------------------------------------------------------
 
 _KEPT_MAX: Final = 2048
-_KEPT_SIZE_MAX: Final = 64  # bytes of a name that is kept
+_KEPT_SIZE_MAX: Final = 64  # maximum length of a cached name in bytes
 _TOKEN_BYTES: Final = frozenset(
     b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
 
 class FieldName:
-    """A name to look for in heads, prepared once.
+    """A prepared field name to search for in heads.
 
-    ``low``: in lower case. ``number``: as in :data:`NUMBERS`. ``single``: no other name has this
-    number, which is not 0. ``token``: it is one, so a line with this name can be written.
+    ``low``: in lower case. ``number``: as in :data:`NUMBERS`. ``single``: the number is not 0 and
+    no other name has it. ``token``: the name is a token, so that a line with it can be written.
     """
 
     __slots__ = ("low", "number", "single", "size", "token")
@@ -263,7 +263,7 @@ _names: dict[bytes, FieldName] = {}
 
 
 def field_name(name: bytes) -> FieldName:
-    """``name``, in any case, prepared; what is asked for again is remembered, in bounded number and
+    """Return a prepared ``name`` in any case. Results are cached, with bounds on number and
     size.
     """
     found = _names.get(name)
@@ -281,7 +281,7 @@ def matches(raw: bytes, start: i64, name: FieldName) -> bool:
     low: bytes = name.low
     lower: bytes = LOWER
     at: i64 = name.size
-    while at > 0:  # names differ at their ends more often than at their beginnings
+    while at > 0:  # names differ more often at their ends than at their beginnings
         at -= 1
         if lower[i64(raw[start + at])] != low[at]:
             return False

@@ -1,10 +1,11 @@
-"""PURE. The HTTP vocabulary that codecs, filters, routes and the proxy share.
+"""PURE. The HTTP types shared by codecs, filters, routes and the proxy.
 
-A codec turns bytes into a list of events for one stream: :class:`RequestHead` or
-:class:`ResponseHead`, then body as plain ``bytes``, then one :class:`End`; or :class:`Invalid` as
-the last event of a connection that broke the protocol. HTTP/1 and HTTP/2 give the same events.
+A codec converts bytes to a list of events for one stream: :class:`RequestHead` or
+:class:`ResponseHead`, then the body as plain ``bytes``, then one :class:`End`. An :class:`Invalid`
+is the last event of a connection that violated the protocol. HTTP/1 and HTTP/2 have the same
+events.
 
-Header names keep the case they came in with (HTTP/1) and compare without it; names and values are
+Header names keep their received case (HTTP/1) and are compared without case. Names and values are
 ``bytes`` without surrounding white space.
 """
 
@@ -42,7 +43,7 @@ __all__ = [
 
 @frozen
 class End:
-    """The message is complete; ``trailers`` are the trailer fields of a chunked body or an HTTP/2
+    """The end of a message. ``trailers`` are the trailer fields of a chunked body or an HTTP/2
     stream.
     """
 
@@ -50,16 +51,16 @@ class End:
 
 
 END: Final = End()
-"""The usual end: no trailers."""
+"""The usual end, without trailers."""
 
 
 @frozen
 class Invalid:
-    """The peer broke the protocol: nothing more can be read from this connection.
+    """The peer violated the protocol: nothing more can be read from this connection.
 
-    ``kind`` and ``detail`` as in :class:`lbproxy.errors.ProxyError`; ``status`` is the answer for a
-    client (400, 413, 414, 431, 501, 505), and is meaningless for a server, whose breach is always
-    502.
+    ``kind`` and ``detail`` as in :class:`lbproxy.errors.ProxyError`. ``status`` is the response to
+    a client (400, 413, 414, 431, 501, 505). It has no meaning for a server, whose violation is
+    always 502.
     """
 
     kind: Kind
@@ -73,12 +74,12 @@ Event = Union[RequestHead, ResponseHead, bytes, End, Invalid]
 
 @frozen
 class Limits:
-    """Bounds a codec enforces; sizes in bytes.
+    """The bounds of a codec; sizes in bytes.
 
     Defaults are in the range of HAProxy's and nginx's.
     """
 
-    header_bytes: int = 32 * 1024  # whole head: start line and fields
+    header_bytes: int = 32 * 1024  # complete head: start line and fields
     header_count: int = 100
     url_bytes: int = 8 * 1024
     trailer_bytes: int = 8 * 1024
@@ -86,13 +87,13 @@ class Limits:
 
 
 class Reply:
-    """An answer of lbproxy's own: of a filter, a route, a source, or an error page.
+    """A response created by lbproxy: by a filter, a route or a source, or an error page.
 
     ``body``: bytes, or an iterable or asynchronous iterable of non-empty bytes (a generator), which
-    is read only as fast as the client takes it. A piece of it may take ``timeout_filter``.
-    ``length``: number of bytes of an iterable, if known; without it the body is chunked, and an
-    HTTP/1.0 connection is closed after it.  Content-Length is added when the reply is sent.
-    ``close``: end the client's connection after it.
+    is read only as fast as the client reads. Each piece may take ``timeout_filter``. ``length``:
+    number of bytes of an iterable, if known; without it the body is chunked, and an HTTP/1.0
+    connection is closed after it. Content-Length is added when the reply is sent. ``close``: close
+    the client's connection after the reply.
     """
 
     __slots__ = ("body", "close", "headers", "length", "status")
@@ -125,7 +126,7 @@ def text_of(raw: bytes) -> str:
 
 
 def header_pairs(items: Iterable[tuple[str | bytes, str | bytes]]) -> Headers:
-    """``Headers`` from str or bytes pairs (latin-1), for filters and tests."""
+    """Return ``Headers`` from str or bytes pairs (latin-1), for filters and tests."""
 
     def raw(value: str | bytes) -> bytes:
         return value if isinstance(value, bytes) else value.encode("latin-1")

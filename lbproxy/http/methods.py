@@ -18,7 +18,7 @@ __all__ = ["MethodPolicy"]
 
 _USUAL: Final = (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
 _PLAIN: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"))
-_LIMITED: Final = (b"OPTIONS", b"TRACE")  # by Max-Forwards (RFC 9110 §7.6.2)
+_LIMITED: Final = (b"OPTIONS", b"TRACE")  # controlled by Max-Forwards (RFC 9110 §7.6.2)
 _HOPS_DIGITS: Final = 9
 _SECRET: Final = frozenset(
     (b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"x-auth-token")
@@ -29,7 +29,7 @@ _SECRET: Final = frozenset(
 class MethodPolicy:
     """``methods``, ``connect`` and ``trace`` of one frontend.
 
-    ``plain``: methods that always pass.  ``allow``: the Allow header of a 405.
+    ``plain``: methods that are always accepted. ``allow``: the Allow header of a 405.
     """
 
     __slots__ = ("_allowed", "_connect", "_trace", "allow", "plain")
@@ -50,8 +50,8 @@ class MethodPolicy:
     def judge(self, head: RequestHead) -> Reply | None:
         """Return lbproxy's own answer to a request, or None if a server answers it.
 
-        A Max-Forwards that permits one more hop is decremented in ``head``.  Raises ProxyError if
-        the frontend does not take the request.
+        A Max-Forwards that permits one more hop is decremented in ``head``. Raises ProxyError if
+        the frontend refuses the request.
         """
         method = head.method
         if (
@@ -61,7 +61,7 @@ class MethodPolicy:
         ):
             raise ProxyError(Kind.METHOD_REFUSED, method.decode("ascii"))
         if method == b"TRACE" and head.length != 0:
-            # a server that takes the body for the next request would be led astray
+            # a server that parses the body as the next request would be misled
             raise ProxyError(Kind.BAD_REQUEST, "TRACE with a body")
         if method in _LIMITED:
             return self._last_hop(head)
@@ -83,7 +83,7 @@ class MethodPolicy:
 
 
 def _reflected(head: RequestHead) -> bytes:
-    """The request that a TRACE carries back."""
+    """Return the request that the response to TRACE contains."""
     lines = [b"TRACE %b HTTP/1.1" % head.target]
     lines += [b"%b: %b" % pair for pair in head.pairs() if pair[0].lower() not in _SECRET]
     return b"\r\n".join([*lines, b"", b""])

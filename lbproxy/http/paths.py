@@ -1,4 +1,4 @@
-"""PURE. The one spelling of a path that routes are compared with."""
+"""PURE. Normalisation of paths for the comparison with routes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from mypy_extensions import i64
 __all__ = ["normal_path", "normal_pattern"]
 
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-# What a path segment may hold as it is (RFC 3986 §3.3 pchar), but for ";": it starts a parameter
+# characters that a path segment may contain unescaped (RFC 3986 §3.3 pchar), except ";", which
+# starts a parameter
 _PLAIN = frozenset(_UNRESERVED + b"!$&'()*+,:=@")
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _RAW: Final = re.compile(rb"[^\x21-\x7e]")
@@ -28,13 +29,14 @@ def _escape(match: re.Match[bytes]) -> bytes:
 
 
 def normal_path(path: bytes) -> bytes | None:
-    """``path`` as a server will most likely understand it, or None where that is ambiguous or
+    """Return ``path`` as a server will most likely interpret it, or None if that is ambiguous or
     leaves the root.
 
-    Percent escapes of characters that need none are decoded (once) and the others get upper-case
-    digits, raw bytes outside ASCII are escaped, runs of slashes become one, and dot segments are
-    resolved (RFC 3986 §6.2.2, §5.2.4). None: more ``..`` than there are segments, or a ``..`` that
-    only some servers see: next to ``%2F``, ``%5C`` or a backslash, or with a parameter (``..;x``).
+    Percent escapes of characters that need none are decoded (once), and the others get upper-case
+    digits. Raw bytes outside ASCII are escaped, runs of slashes become one, and dot segments are
+    resolved (RFC 3986 §6.2.2, §5.2.4). The result is None for more ``..`` than segments, or for a
+    ``..`` that only some servers see: next to ``%2F``, ``%5C`` or a backslash, or with a parameter
+    (``..;x``).
 
     Targets that are not paths (``*``, the authority of CONNECT) are returned unchanged.
     """
@@ -50,7 +52,9 @@ def normal_path(path: bytes) -> bytes | None:
 
 
 def _is_plain(path: bytes) -> bool:
-    """Return whether ``path`` is ASCII without ``%``, backslash, ``/.`` and ``//``: most are."""
+    """Return whether ``path`` is ASCII without ``%``, backslash, ``/.`` and ``//``, like most
+    paths.
+    """
     slash = False
     at: i64 = 0
     end: i64 = len(path)
@@ -69,7 +73,7 @@ def _is_plain(path: bytes) -> bool:
 
 
 def _ambiguous(path: bytes) -> bool:
-    """Return whether a server that takes ``%2F`` or a backslash for a slash, or drops parameters,
+    """Return whether a server that treats ``%2F`` or a backslash as a slash, or drops parameters,
     sees another ``..``.
     """
     if b".." not in path:
@@ -80,8 +84,8 @@ def _ambiguous(path: bytes) -> bool:
 
 
 def _resolve(path: bytes) -> bytes | None:
-    """``path``, which begins with a slash, without its dot segments; None when they leave
-    the root.
+    """Return ``path``, which begins with a slash, without its dot segments; None if they leave the
+    root.
     """
     kept: list[bytes] = []
     segments = path.split(b"/")[1:]
@@ -98,10 +102,10 @@ def _resolve(path: bytes) -> bytes | None:
 
 
 def normal_pattern(pattern: str) -> bytes:
-    """A path or glob from a configuration, spelled like :func:`normal_path` spells requests.
+    """Return a path or glob from a configuration in the spelling of :func:`normal_path`.
 
-    Characters outside ASCII are taken as UTF-8. ValueError when it can match nothing for being no
-    normal path.
+    Characters outside ASCII are encoded as UTF-8. Raises ValueError if it can match nothing because
+    it is not a normal path.
     """
     raw = pattern.encode("utf-8")
     if b"#" in raw:

@@ -15,7 +15,9 @@ __all__ = ["MAX_REGEX", "Matcher", "compile_regex", "text_matcher"]
 Matcher = Callable[[bytes], bool]
 
 MAX_REGEX = 1024
-"""Longest regular expression, in bytes: the standard library's engine has no other bound."""
+"""Maximum length of a regular expression in bytes; the standard library's engine has no other
+bound.
+"""
 
 
 @cache
@@ -28,11 +30,11 @@ def _re2() -> Any:
 
 
 def compile_regex(pattern: str) -> Any:
-    """A compiled regular expression over bytes, by google-re2 where it is installed, else by
+    """Return a compiled regular expression over bytes, by google-re2 if it is installed, else by
     :mod:`re`.
 
-    re2 takes time linear in the text, so no pattern can be made slow by a request; it has no
-    look-around and no back references. ValueError says what is wrong with ``pattern``.
+    re2 takes time linear in the text, so that no request can make a pattern slow. It supports
+    neither look-around nor back references. Raises ValueError with the error in ``pattern``.
     """
     raw = pattern.encode("utf-8")
     if len(raw) > MAX_REGEX:
@@ -48,14 +50,15 @@ def compile_regex(pattern: str) -> Any:
         reason = error.args[0] if error.args else error
         if isinstance(reason, bytes):
             reason = reason.decode("utf-8", "replace")
-        raise ValueError(f"bad regular expression {pattern!r}: {reason}") from None
+        raise ValueError(f"invalid regular expression {pattern!r}: {reason}") from None
 
 
 def text_matcher(pattern: str, raw: bytes | None = None) -> Matcher:
-    """Return whether some bytes match ``pattern``; ValueError for a bad regular expression.
+    """Return a test whether some bytes match ``pattern``. Raises ValueError for an invalid regular
+    expression.
 
-    ``~x`` searches anywhere in the text; anything else must match all of it. ``raw`` replaces the
-    encoded pattern (UTF-8) where its spelling is normalised first.
+    ``~x`` searches anywhere in the text; any other pattern must match all of it. ``raw`` replaces
+    the encoded pattern (UTF-8) if its spelling is normalised first.
     """
     if pattern.startswith("~"):
         search = compile_regex(pattern[1:]).search
@@ -72,8 +75,8 @@ def text_matcher(pattern: str, raw: bytes | None = None) -> Matcher:
 
 
 def _glob(pattern: bytes) -> re.Pattern[bytes]:
-    """``pattern`` as a regular expression that never backtracks over a ``*`` once the text after it
-    was found.
+    """Return ``pattern`` as a regular expression that never backtracks over a ``*`` once the text
+    after it was found.
     """
     parts = pattern.split(b"*")
     regex = rb"\A" + _literal(parts[0])

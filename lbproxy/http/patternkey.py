@@ -1,4 +1,4 @@
-"""PURE. Patterns of hosts, server names and paths, as conditions have them.
+"""PURE. Patterns of hosts, server names and paths in conditions.
 
 Routes use the keys as an index: see :mod:`lbproxy.http.route`.
 """
@@ -20,11 +20,11 @@ _NAME = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_-]+(\.[a-z0-9_-]+)*)\Z")
 
 
 def name_key(pattern: str) -> tuple[str, bytes]:
-    """A host or server name pattern as (kind, name):
+    """Return a pattern of a host or server name as (kind, name).
 
-    ``exact``, ``suffix`` (with its leading dot), ``any``, ``regex``.
+    The kinds are ``exact``, ``suffix`` (with its leading dot), ``any`` and ``regex``.
 
-    ValueError says what is wrong with it.
+    Raises ValueError with the error in the pattern.
     """
     if pattern == "*":
         return "any", b""
@@ -38,12 +38,12 @@ def name_key(pattern: str) -> tuple[str, bytes]:
         try:
             name = name.encode("idna").decode("ascii")
         except UnicodeError as error:
-            raise ValueError(f"host {pattern!r} is no valid name: {error}") from None
+            raise ValueError(f"host {pattern!r} is not a valid name: {error}") from None
     if "*" in name or "?" in name:
         raise ValueError(f"host {pattern!r}: a wildcard is '*' or '*.' at the beginning; or ~regex")
     if not _NAME.match(name):
         port = " (ports are not compared)" if re.search(r":\d+\Z", name) else ""
-        raise ValueError(f"host {pattern!r} is no valid name{port}")
+        raise ValueError(f"host {pattern!r} is not a valid name{port}")
     raw = name.encode("ascii")
     return ("suffix", b"." + raw) if wildcard else ("exact", raw)
 
@@ -61,11 +61,11 @@ def name_matcher(pattern: str) -> Matcher:
 
 
 def path_key(pattern: str) -> tuple[str, bytes]:
-    """A path pattern as (kind, path):
+    """Return a path pattern as (kind, path).
 
-    ``exact``, ``prefix`` (what comes before the only ``*``), ``glob`` or ``regex``.
+    The kinds are ``exact``, ``prefix`` (the text before the only ``*``), ``glob`` and ``regex``.
 
-    ValueError says what is wrong with it.
+    Raises ValueError with the error in the pattern.
     """
     if pattern.startswith("~"):
         return "regex", pattern.encode("utf-8")

@@ -1,8 +1,8 @@
 """PURE. The escaping of a template's variables, which depends on the text around them.
 
-A :data:`Place` decides once, when the configuration is read. It returns the function that escapes
-the value in each request. That function raises ProxyError BAD_REQUEST for a value that would leave
-its place.
+A :data:`Place` is evaluated once, when the configuration is read. It returns the function that
+escapes the value in each request. That function raises ProxyError BAD_REQUEST for a value that
+would leave its place.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ __all__ = [
 ]
 
 GAP = "\0"
-"""Stands for a variable in the text around another one; no template contains it."""
+"""Represents a variable in the text around another one. No template contains it."""
 
 Shape = Literal["path", "query", "encoded", "host", "text"]
-"""Content of a variable: a path (perhaps with its query), a query, percent-encoded text, a host
-name, a scheme or an address that lbproxy knows to be one, or any text of the client.
+"""Content of a variable: a path (possibly with its query), a query, percent-encoded text, a host
+name, a scheme or an address known to be valid, or any text of the client.
 """
 
 
 @frozen
 class Variable:
-    """A variable in a template: its name, what it holds, the text before and behind it."""
+    """A variable in a template: its name, its content, and the text before and after it."""
 
     name: str
     shape: Shape
@@ -64,7 +64,7 @@ class Variable:
     after: str
 
     def refuse(self, reason: str) -> ProxyError:
-        """The error for a value that does not fit here."""
+        """Return the error for a value that is not allowed here."""
         return ProxyError(Kind.BAD_REQUEST, f"{{{self.name}}} {reason}")
 
 
@@ -72,7 +72,7 @@ Place = Callable[[Variable], Escaper]
 
 
 def plain(variable: Variable) -> Escaper:
-    """In a header or in plain text, where only control characters matter."""
+    """Escape for a header or plain text, where only control characters matter."""
     return bytes
 
 
@@ -84,10 +84,10 @@ _DOTS = (b".", b"..")
 
 
 def in_redirect(variable: Variable) -> Escaper:
-    """In a URL reference, such as the target of a redirect.
+    """Escape for a URL reference, such as the target of a redirect.
 
-    A value at the beginning, or behind a complete host, must be a path of the same host. One that
-    stands for the scheme must be http or https.
+    A value at the beginning, or after a complete host, must be a path of the same host. A value for
+    the scheme must be http or https.
     """
     before, after = variable.before, variable.after
     if not before and after.startswith("://"):
@@ -105,7 +105,7 @@ def in_redirect(variable: Variable) -> Escaper:
 
 
 def in_path(variable: Variable) -> Escaper:
-    """In a path or behind it: a segment, a part of the query, or a fragment."""
+    """Escape for a path or the text after it: a segment, a part of the query, or a fragment."""
     before = variable.before
     if "?" not in before and "#" not in before:
         return url if variable.shape == "path" else _segment(variable)
@@ -125,7 +125,7 @@ def _segment(variable: Variable) -> Escaper:
     def whole(text: bytes) -> bytes:
         text = escape(text)
         if not text and not last:
-            raise variable.refuse("is empty, where a path needs it")
+            raise variable.refuse("is empty, but a path needs it")
         if unquote_to_bytes(text) in _DOTS:
             raise variable.refuse("is a dot segment")
         return text
@@ -144,7 +144,7 @@ def _scheme(variable: Variable) -> Escaper:
 
 
 def _host_part(text: bytes) -> bytes:
-    return segment(text).replace(b"@", b"%40")  # what a host may not hold fails the check of it
+    return segment(text).replace(b"@", b"%40")  # the check of the host refuses invalid characters
 
 
 def _reference(variable: Variable) -> Escaper:
@@ -166,14 +166,14 @@ def _is_local(text: bytes) -> bool:
 
 
 def split_reference(outline: str) -> tuple[str, str]:
-    """The scheme and host of a URL reference, and its path."""
+    """Return the scheme and host of a URL reference, and its path."""
     host = _HOST.match(outline)
     end = host.end() if host else 0
     return outline[:end], re.split(r"[?#]", outline[end:], maxsplit=1)[0]
 
 
 def fence(path: str) -> bytes:
-    """The folder that a template's path may not leave: its text before the first variable.
+    """Return the folder that a template's path must not leave: its text before the first variable.
 
     ``path`` has a :data:`GAP` for each variable. Raises ValueError if the text itself leaves the
     root.
@@ -186,7 +186,7 @@ def fence(path: str) -> bytes:
 
 
 def is_inside(path: bytes, folder: bytes) -> bool:
-    """Return whether ``path`` is below ``folder``, which is normal, for every server."""
+    """Return whether ``path`` is below the normalised ``folder`` for every server."""
     normal = normal_path(path)
     return normal is not None and normal.startswith(folder)
 
@@ -212,14 +212,16 @@ def _in_string(text: str, quotes: str) -> bool:
 
 
 def in_json(variable: Variable) -> Escaper:
-    """In JSON: within a string, or as a string of its own. ``{client_port}`` may be a number."""
+    """Escape for JSON: within a string, or as a complete string. ``{client_port}`` may be a
+    number.
+    """
     if _in_string(variable.before, '"'):
         return script
     return bytes if variable.name in _NUMBERS else quoted
 
 
 def in_script(variable: Variable) -> Escaper:
-    """In JavaScript: within a string, or as a string of its own."""
+    """Escape for JavaScript: within a string, or as a complete string."""
     if _in_string(variable.before, "\"'`"):
         return script
     return bytes if variable.name in _NUMBERS else quoted
@@ -238,10 +240,10 @@ _CODE = frozenset(("srcdoc", "srcset", "style"))
 
 
 def in_markup(variable: Variable) -> Escaper:
-    """In HTML or XML: in text, in a quoted attribute, or in a script.
+    """Escape for HTML or XML: in text, in a quoted attribute, or in a script.
 
-    A value at the beginning of an attribute with a URL must be a path of this host, else it becomes
-    ``#``. Raises ValueError for places that no escape makes safe.
+    A value at the beginning of a URL attribute must be a path of this host; otherwise it is
+    replaced by ``#``. Raises ValueError for places that no escape makes safe.
     """
     element = _ELEMENT.search(variable.before)
     if element:
@@ -254,7 +256,8 @@ def in_markup(variable: Variable) -> Escaper:
     attribute = _ATTRIBUTE.search(rest)
     if attribute is None:
         raise ValueError(
-            f"{{{variable.name}}} in a tag: only in the value of an attribute, within quotes"
+            f"{{{variable.name}}} in a tag is allowed only in the value "
+            "of an attribute, within quotes"
         )
     name = attribute[1].lower().rpartition(":")[2]
     if name.startswith("on") or name in _CODE:

@@ -1,8 +1,8 @@
 """PURE. Reason phrases of status lines.
 
-The phrases are those of the IANA registry, which RFC 9110 changed; :mod:`http` of older Pythons has
-earlier ones.  An unregistered status, such as 499, has none: the phrase may be empty, and the space
-before it stays (RFC 9112 §4).
+The phrases are those of the IANA registry, which RFC 9110 changed; :mod:`http` of older Python
+versions has earlier ones. An unregistered status, such as 499, has none: the phrase may be empty,
+and the space before it stays (RFC 9112 §4).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""PURE. ``redirect``: a filter and a route action that answers with another address."""
+"""PURE. ``redirect``: a filter and a route action that responds with a Location."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _AUTHORITY = re.compile(rb"(?i)[a-z][a-z0-9+.-]*://([^/?#]*)|//([^/?#]*)")
 
 
 def target_template(target: str) -> Template:
-    """The compiled target of a redirect."""
+    """Return the compiled target of a redirect."""
     return Template(target, place=in_redirect, literal=url_literal, early=True)
 
 
 @frozen
 class RedirectOptions:
-    """Words of ``redirect``."""
+    """Options of ``redirect``."""
 
     status: str = option(
         "choice",
@@ -49,7 +49,9 @@ class RedirectOptions:
 
     def __attrs_post_init__(self) -> None:
         if str(self.status) not in ("301", "302", "303", "307", "308"):
-            raise ValueError(f"redirect status {self.status}: one of 301, 302, 303, 307, 308")
+            raise ValueError(
+                f"redirect status {self.status}: must be one of 301, 302, 303, 307, 308"
+            )
         if not self.target:
             raise ValueError("redirect has no target")
         fence(split_reference(target_template(self.target).outline)[1])
@@ -78,20 +80,20 @@ class Redirect(Filter):
         """Return the response for ``traffic``, a new object each time.
 
         Raises ProxyError BAD_REQUEST if the target needs the host of a request without one
-        (HTTP/1.0), or if a variable leads out of its place.
+        (HTTP/1.0), or if a variable would leave its place.
         """
         target = self._target.render(traffic)
         if _NOWHERE.match(target):
             raise ProxyError(Kind.BAD_REQUEST, "redirect to the host of a request without one")
         if self._local and target.startswith(b"//"):
-            # "//name/" would be another host; backslashes have been escaped already
+            # "//name/" would be another host; backslashes are escaped already
             target = b"/" + target.lstrip(b"/")
         if self._host_varies or len(self._folder) > 1:
             self._check(target)
         return Reply(self._status, headers=[(b"Location", target)])
 
     def _check(self, target: bytes) -> None:
-        """Raise ProxyError if the host is none, or the path leaves its folder."""
+        """Raise ProxyError if the host is invalid, or the path leaves its folder."""
         match = _AUTHORITY.match(target)
         if match is not None and self._host_varies:
             host = (match[1] or match[2] or b"").rpartition(b"@")[2]

@@ -1,4 +1,4 @@
-"""PURE. ``reply``: a filter and a route action that answers with a fixed response."""
+"""PURE. ``reply``: a filter and a route action that responds with a fixed response."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PLACES: tuple[tuple[str, Place], ...] = (
 
 
 def _place(media: str) -> Place:
-    """How variables are escaped in a body of this media type."""
+    """Return how variables are escaped in a body of this media type."""
     for pattern, place in _PLACES:
         if re.search(pattern, media, re.IGNORECASE):
             return place
@@ -33,7 +33,7 @@ def _place(media: str) -> Place:
 
 @frozen
 class ReplyOptions:
-    """Words of ``reply``."""
+    """Options of ``reply``."""
 
     status: int = option("int", min=200, max=599, doc="HTTP status", positional=True)
     body: str = option(
@@ -51,7 +51,7 @@ class ReplyOptions:
         if self.body and self.status in (204, 205, 304):
             raise ValueError(f"reply {self.status} has no body")
         if not re.match(r"[!-~]+/[ -~]+\Z", self.type):
-            raise ValueError(f"reply type {self.type!r} is no media type, like text/plain")
+            raise ValueError(f"reply type {self.type!r} is not a media type, such as text/plain")
         self.template()
 
     def template(self) -> Template:

@@ -1,4 +1,4 @@
-"""PURE. The failures after which another attempt is made, and the pause before it.
+"""PURE. The failures that are retried, and the pause before a retry.
 
 :mod:`lbproxy.proxy.http.attempts` calls it, through :class:`lbproxy.proxy.backend.Backend`. The
 words of ``retry_on`` and of ``passive`` ``count`` are the keys of :data:`CAUSE`. Their names in
@@ -37,28 +37,28 @@ CAUSE: dict[str, frozenset[Kind]] = {
 _CAUSE_OF = {kind: word for word, kinds in CAUSE.items() for kind in kinds}
 
 BACKOFF_CAP = 10
-"""The longest pause, as a multiple of the first one's bound (as in Envoy)."""
+"""Upper limit of the pause, as a multiple of the first one's bound (as in Envoy)."""
 
-# these say that the server does not do this at all, not that it is unwell
+# these mean that the server does not support the request, not that it is unhealthy
 _NOT_UNWELL = frozenset({501, 505})
 
 
 def cause_of(kind: Kind) -> str:
-    """The word for a failure of the server's, "" if it was not the server's."""
+    """Return the word for a failure of the server, "" for other failures."""
     return _CAUSE_OF.get(kind, "")
 
 
 def is_server_error(status: int) -> bool:
-    """A status that says that the server is unwell."""
+    """Return whether a status means that the server is unhealthy."""
     return 500 <= status <= 599 and status not in _NOT_UNWELL
 
 
 @frozen
 class RetryPolicy:
-    """``kinds``: failures before the response head that another attempt may mend.
+    """The retry rules of a backend. ``kinds``: failures before the response head that are retried.
 
-    ``statuses``: responses that are thrown away for another attempt. ``backoff``: bound of the
-    first pause in seconds, 0 for none.
+    ``statuses``: responses that are discarded for another attempt. ``backoff``: bound of the first
+    pause in seconds, 0 for none.
     """
 
     kinds: Collection[Kind]
@@ -67,10 +67,10 @@ class RetryPolicy:
 
     @classmethod
     def of(cls, words: Iterable[str], backoff: float = 0.0) -> RetryPolicy:
-        """From the words of ``retry_on``.
+        """Create the policy from the words of ``retry_on``.
 
-        A server that goes down meanwhile (``on_down = close``) never had a say, so that is always
-        in.
+        A server that goes down meanwhile (``on_down = close``) did not process the request, so this
+        failure is always included.
         """
         kinds = {Kind.SERVER_DOWN}
         statuses: set[int] = set()
@@ -84,10 +84,11 @@ class RetryPolicy:
         return cls(frozenset(kinds), frozenset(statuses), backoff)
 
     def pause(self, attempts: int, random: Callable[[], float]) -> float:
-        """Seconds to wait after ``attempts`` (from 1) that failed; ``random()`` is 0 to 1.
+        """Return the seconds to wait after ``attempts`` (from 1) failed attempts. ``random()``
+        returns 0 to 1.
 
-        Full jitter: anything between nothing and the bound, so that clients that failed together do
-        not come back together.
+        The pause has full jitter, between 0 and the bound, so that clients that failed together do
+        not retry together.
         """
         if not self.backoff:
             return 0.0

@@ -24,8 +24,8 @@ class Rewrite(Filter):
     see.
 
     The query is kept; a query in the replacement is put before it. Paths that do not match stay
-    unchanged. The part matched by the star keeps its spelling; a regular expression works on the
-    normalised path.
+    unchanged. The part matched by the star keeps its spelling; a regular expression is applied to
+    the normalised path.
     """
 
     name: ClassVar[str] = "rewrite"
@@ -40,7 +40,7 @@ class Rewrite(Filter):
         """Change the request.
 
         Raises ProxyError BAD_REQUEST for an ambiguous path (see :func:`normal_path`), for a result
-        outside the folder that the replacement names, and for a malformed host.
+        outside the folder in the replacement, and for a malformed host.
         """
         head = traffic.request
         target = head.target
@@ -68,6 +68,6 @@ class Rewrite(Filter):
         try:
             host = normal_host(host)
         except ValueError:
-            raise ProxyError(Kind.BAD_REQUEST, f"rewrite gives the host {host!r}") from None
+            raise ProxyError(Kind.BAD_REQUEST, f"rewrite results in the host {host!r}") from None
         head.host = host
         head.set_header(b"Host", host)

@@ -13,7 +13,7 @@ __all__ = ["RewriteOptions"]
 
 @frozen
 class RewriteOptions:
-    """Words of ``rewrite``."""
+    """Options of ``rewrite``."""
 
     pattern: str = option(
         "string",

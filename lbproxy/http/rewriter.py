@@ -1,4 +1,4 @@
-"""PURE. The functions behind the filter ``rewrite``: from a path to the path that servers see."""
+"""PURE. The functions of the filter ``rewrite``, from a path to the path for servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lbproxy.http.template import Template
 __all__ = ["Rewriter", "plain_rewriter", "regex_rewriter"]
 
 Rewriter = Callable[[bytes, bytes, TemplateContext], "bytes | None"]
-"""Of a normalised path, the path as it came, and the traffic."""
+"""Called with a normalised path, the received path, and the traffic."""
 _GROUP: Final = re.compile(r"(\$\$|[$\\]\d)")
 
 
@@ -37,7 +37,9 @@ def _check_inside(target: bytes, folder: bytes) -> bytes:
 
 
 class _Group:
-    """A group of a regular expression. A path holds it as it is, a query as a value."""
+    """A group of a regular expression. It is inserted unchanged in a path, and escaped as a value
+    in a query.
+    """
 
     __slots__ = ("in_query", "number")
 
@@ -52,7 +54,7 @@ class _Group:
 
 
 def _regex_pieces(pattern: str, replacement: str, groups: int) -> list[Template | _Group]:
-    """A regex replacement as templates and groups."""
+    """Return a regex replacement as templates and groups."""
     texts = [""]
     numbers: list[int] = []
     for part in _GROUP.split(replacement):
@@ -64,8 +66,8 @@ def _regex_pieces(pattern: str, replacement: str, groups: int) -> list[Template 
         else:
             texts[-1] += part
     if wrong := [number for number in numbers if number > groups]:
-        raise ValueError(f"replacement has ${wrong[0]}, the pattern has {groups} groups")
-    # what comes before and behind is the rest of the path, unless the expression is anchored
+        raise ValueError(f"replacement has ${wrong[0]}, but the pattern has {groups} groups")
+    # the text before and after is the rest of the path, unless the expression is anchored
     outline = "" if replacement.startswith("/") else "/" if pattern.startswith("^") else GAP
     pieces: list[Template | _Group] = []
     for at, text in enumerate(texts):
@@ -111,14 +113,14 @@ def _rest(path: bytes, raw: bytes, start: bytes) -> bytes:
     """Return the part of ``path`` after the prefix ``start``, spelled as in ``raw`` if that means
     the same.
 
-    Raises ProxyError BAD_REQUEST if it would leave the place that it is moved to.
+    Raises ProxyError BAD_REQUEST if it would leave its new place.
     """
     rest = path[len(start) :]
     if path is raw and rest[:1] not in (b"/", b"."):
-        return rest  # normal as it came, so it is normal wherever it stands
+        return rest  # received in normal form, so that it is normal in any place
     normal = normal_path(b"/" + rest)
     if normal is None:
-        raise ProxyError(Kind.BAD_REQUEST, "path leaves the prefix that is rewritten")
+        raise ProxyError(Kind.BAD_REQUEST, "path leaves the rewritten prefix")
     if raw.startswith(start) and normal_path(b"/" + raw[len(start) :]) == normal:
         kept = raw[len(start) :]
         # "//name" at the beginning of a target could be read as a host
@@ -135,14 +137,14 @@ def plain_rewriter(pattern: str, replacement: str) -> Rewriter:
         )
     before, star, after = replacement.partition("*")
     if star and kind == "exact":
-        raise ValueError(f"replacement {replacement!r} has '*', the pattern has none")
+        raise ValueError(f"replacement {replacement!r} has '*', but the pattern has none")
     head = _target(before, "" if before.startswith("/") else "/", GAP if star else "")
     outline = "/" + head.outline.removeprefix("/") + (GAP if star else "")
     tail = _target(after, outline, "")
     folder = fence((outline + tail.outline).partition("?")[0])
     in_query = "?" in head.outline
     prefix = kind == "prefix"
-    # a rest that follows a fixed folder is checked by _rest
+    # _rest checks a rest that follows a fixed folder
     folder_fixed = star and head.constant is not None and head.constant.endswith(b"/")
     is_sure = folder_fixed and tail.outline[:1] in ("", "?")
     if head.constant is not None and tail.constant is not None and not star:

@@ -1,7 +1,8 @@
-"""PURE. The selection of a route; compiled once per generation.
+"""PURE. The selection of a route, compiled once per generation.
 
-The first route in the written order whose conditions all hold. Routes are indexed by host (or
-server) name, and by path if many share a name, so that a thousand hosts cost as much as ten.
+The first route in configuration order whose conditions all hold is selected. Routes are indexed by
+host (or server) name, and by path if many share a name, so that a thousand hosts cost as much as
+ten.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERBS", "Route", "RouteContext", "Router", "check_condition", "normal_path"]
 
-_INDEX_FROM = 8  # so many routes of one name with a plain path are looked up, fewer are walked
+_INDEX_FROM = 8  # number of routes of one name with a plain path from which an index is used
 
 
 class Route:
@@ -39,11 +40,11 @@ class Route:
 
     ``spec`` is None for the frontend's ``backend`` key.
 
-    ``text``: as written, for logs and ``lbproxy explain``.  ``index``: its position among the
-    routes of the frontend; that of the ``backend`` key is behind the last.
+    ``text``: as written, for logs and ``lbproxy explain``. ``index``: its position among the routes
+    of the frontend; that of the ``backend`` key follows the last one.
 
-    ``action``: an object with ``reply(exchange) -> Reply`` (a redirect, a fixed reply), else None
-    and ``backend`` is the name of the backend.
+    ``action``: an object with ``reply(exchange) -> Reply`` (a redirect, a fixed reply), or None;
+    ``backend`` is then the name of the backend.
     """
 
     __slots__ = ("action", "backend", "conditions", "index", "priority", "spec", "text")
@@ -68,10 +69,10 @@ class Route:
 
 @frozen(eq=False)
 class _Entry:
-    """A route as it is filed.
+    """A route in the index.
 
-    ``tests`` leaves out the name that led to it, ``rest`` the path too. ``names`` and ``paths`` are
-    the keys it is filed under, None where it must be looked at whatever the name or path.
+    ``tests`` excludes the test of the name by which it is indexed, ``rest`` also that of the path.
+    ``names`` and ``paths`` are its keys, None if it must be tested for any name or path.
     """
 
     index: int
@@ -86,7 +87,7 @@ _Walk = list[tuple[list[Check], Route]]
 
 
 class _Bucket:
-    """The routes one name can take, in their order."""
+    """The routes that are possible for one name, in order."""
 
     __slots__ = ("_exact", "_lengths", "_others", "_prefix", "_walk")
 
@@ -111,7 +112,7 @@ class _Bucket:
                 table.setdefault(path, []).append((entry.index, list(entry.rest), entry.route))
 
     def find(self, context: RouteContext, path: bytes) -> Route | None:
-        """The first route that takes it."""
+        """Return the first route that matches."""
         request = context.request
         for checks, route in self._walk or self._filed(path):
             for check in checks:
@@ -139,9 +140,9 @@ def _by_index(item: tuple[int, list[Check], Route]) -> int:
 class Router:
     """The routes of one frontend.
 
-    ``default_backend``: where traffic goes that no route takes, "" for nowhere. ``env`` is passed
-    to the actions of routes. ValueError when a condition is wrong, which a checked configuration
-    never is.
+    ``default_backend``: backend for traffic that no route matches, "" for none. ``env`` is passed
+    to the actions of routes. Raises ValueError for an invalid condition, which a checked
+    configuration does not contain.
     """
 
     def __init__(
@@ -163,14 +164,14 @@ class Router:
         for entry in self._entries:
             self._file(entry)
         self._lengths = sorted({len(suffix) for suffix in self._suffix}, reverse=True)
-        # Made when first needed; its keys come from the configuration, so clients cannot make it
+        # created at first use; the keys come from the configuration, so that clients cannot make it
         # grow
         self._buckets: dict[bytes, _Bucket] = {}
 
     def match(self, context: RouteContext) -> Route | None:
-        """The route that takes ``context``, the default, or None.
+        """Return the route that matches ``context``, the default, or None.
 
-        Raises :class:`ProxyError` BAD_REQUEST when a route asks for the path and the request's is
+        Raises :class:`ProxyError` BAD_REQUEST if a route tests the path and the request's is
         ambiguous or leaves the root (see :func:`normal_path`).
         """
         if not self.routes:
@@ -192,9 +193,9 @@ class Router:
         return bucket.find(context, path) or self.default  # type: ignore[arg-type]
 
     def explain(self, context: RouteContext) -> list[tuple[str, bool, str]]:
-        """Each route as (text, takes it, why), in order; at most one takes it.
+        """Return each route as (text, whether it matches, reason), in order. At most one matches.
 
-        For ``lbproxy explain``: tries every condition, so it costs more than :meth:`match`.
+        For ``lbproxy explain``. It tests every condition, so it costs more than :meth:`match`.
         """
         lines: list[tuple[str, bool, str]] = []
         path = normal_path(context.request.path) if context.request is not None else b""
@@ -218,7 +219,7 @@ class Router:
             table.setdefault(name, []).append(entry)
 
     def _suffixes(self, name: bytes) -> list[bytes]:
-        """The wildcards ``name`` falls under, longest first."""
+        """Return the wildcards that match ``name``, longest first."""
         size, table = len(name), self._suffix
         return [name[-n:] for n in self._lengths if n < size and name[-n:] in table]
 
@@ -238,7 +239,7 @@ class Router:
 
 
 def _reachable(entries: Iterable[_Entry]) -> list[_Entry]:
-    """In order, each once, up to the first that takes everything."""
+    """Return the entries in order, each once, up to the first that matches everything."""
     kept: list[_Entry] = []
     for entry in sorted(set(entries), key=lambda entry: entry.index):
         kept.append(entry)
@@ -261,7 +262,7 @@ def _entry(index: int, route: Route, key: str) -> _Entry:
         if one.verb == key and names is None and not one.negated:
             keys = tuple(name_key(arg) for arg in one.args)
             if any(kind == "any" for kind, _ in keys):
-                continue  # holds for every name
+                continue  # matches every name
             if all(kind != "regex" for kind, _ in keys):
                 names = keys
                 continue

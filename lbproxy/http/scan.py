@@ -1,8 +1,8 @@
-"""PURE. Field lines as raw bytes and a table of offsets, made by one scan that judges them.
+"""PURE. Field lines as raw bytes and a table of offsets, created by one scan that checks them.
 
-:func:`scan` walks the lines of a head once. It refuses what RFC 9112 §5 does not allow, and makes
-no object per field: a row of the table says where name and value are. :class:`Lines` answers from
-the table; a name or a value becomes a Python object when somebody asks for it.
+:func:`scan` walks the lines of a head once. It refuses everything that RFC 9112 §5 does not allow,
+and creates no object per field: a row of the table contains the positions of name and value.
+:class:`Lines` reads the table; a name or a value becomes a Python object only on request.
 
 A row is two little-endian ``i64``:
 
@@ -13,8 +13,8 @@ word  bits
 1     0 to 31 offset of the value, 32 to 62 the offset behind it, without blanks
 ====  ==================================================================================
 
-Eight bytes are judged at a time as one ``i64``. The same source runs compiled, where sums wrap (C
-with ``-fwrapv``), and uncompiled, where they do not: only their lower 64 bits count.
+Eight bytes are checked at a time as one ``i64``. The same source runs compiled, where sums wrap (C
+with ``-fwrapv``), and uncompiled, where they do not; only their lower 64 bits count.
 """
 
 from __future__ import annotations
@@ -49,8 +49,7 @@ class Lines:
 
     ``raw``: the whole head, from its start line to its empty line. ``table``: ``count`` rows, see
     the module. ``present`` and ``repeated``: the sets of known names that occur, and that occur
-    more than once. ``cookies``: a table of the cookies, made by the head that is asked for one
-    first.
+    more than once. ``cookies``: a table of the cookies, created at first use by a head.
     """
 
     __slots__ = ("cookies", "count", "present", "raw", "repeated", "table")
@@ -64,22 +63,22 @@ class Lines:
         self.repeated: i64 = repeated
 
     def name_at(self, index: i64) -> bytes:
-        """The name of a line, in the case it came in."""
+        """Return the name of a line in its received case."""
         word = read_i64_le(self.table, index * ROW)
         start = word & MASK
         return self.raw[start : start + (word >> 40)]
 
     def value_at(self, index: i64) -> bytes:
-        """The value of a line."""
+        """Return the value of a line."""
         word = read_i64_le(self.table, index * ROW + 8)
         return self.raw[word & MASK : word >> 32]
 
     def number_at(self, index: i64) -> i64:
-        """The number of a line's name."""
+        """Return the number of a line's name."""
         return (read_i64_le(self.table, index * ROW) >> 32) & 255
 
     def find(self, name: FieldName, index: i64 = 0) -> i64:
-        """The first line of ``name`` from ``index`` on; -1 if there is none."""
+        """Return the first line of ``name`` from ``index`` on; -1 without one."""
         number: i64 = name.number
         if name.single and not self.present >> number & 1:
             return -1
@@ -95,7 +94,7 @@ class Lines:
         return -1
 
     def find_number(self, number: i64) -> i64:
-        """The first line whose name has ``number``; -1 if there is none."""
+        """Return the first line whose name has ``number``; -1 without one."""
         table = self.table
         at: i64 = 0
         end: i64 = self.count * ROW
@@ -106,12 +105,12 @@ class Lines:
         return -1
 
     def value(self, number: i64) -> bytes:
-        """The first value of the name with ``number``; empty if there is none."""
+        """Return the first value of the name with ``number``; empty without one."""
         index = self.find_number(number)
         return b"" if index < 0 else self.value_at(index)
 
     def values(self, number: i64) -> list[bytes]:
-        """Every value of the name with ``number``, in order."""
+        """Return all values of the name with ``number``, in order."""
         found: list[bytes] = []
         index: i64 = 0
         while index < self.count:
@@ -121,14 +120,14 @@ class Lines:
         return found
 
     def joined(self, number: i64) -> bytes:
-        """The values of the name with ``number``, with commas between them (RFC 9110 §5.3)."""
+        """Return the values of the name with ``number``, joined by commas (RFC 9110 §5.3)."""
         if self.repeated >> number & 1:
             return b",".join(self.values(number))
         return self.value(number)
 
     def tab_behind(self, number: i64) -> bool:
-        """Return whether a tab is among the blanks behind the first value of the name with
-        ``number``.
+        """Return whether the blanks after the first value of the name with ``number`` contain a
+        tab.
         """
         index = self.find_number(number)
         if index < 0:
@@ -140,16 +139,16 @@ class Lines:
 
 
 EMPTY: Final[Lines] = Lines(b"", b"", 0, 0, 0)
-"""No line at all."""
+"""No lines."""
 
 
 def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
-    """The field lines of ``data`` from ``at`` to their empty line; None if they are no lines, or do
-    not end.
+    """Return the field lines of ``data`` from ``at`` to their empty line; None if they are invalid
+    or incomplete.
 
-    ``base``: where the head begins. At least eight bytes of ``data`` come before ``at``. ``most``:
-    of how many lines. White space before a colon, folded lines, bare CR and LF, and control
-    characters but HTAB are refused (RFC 9112 §2.2, §5.1, §5.2; RFC 9110 §5.5).
+    ``base``: start of the head. At least eight bytes of ``data`` precede ``at``. ``most``: maximum
+    number of lines. White space before a colon, folded lines, bare CR and LF, and control
+    characters except HTAB are refused (RFC 9112 §2.2, §5.1, §5.2; RFC 9110 §5.5).
     """
     kinds: bytes = TEXT
     size: i64 = len(data)
@@ -160,8 +159,9 @@ def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
     halves: i64 = 0x3F3F3F3F3F3F3F3F
     deletes: i64 = halves * 2 + ones  # 0x7f in each byte
     high: i64 = ~deletes
-    to_a: i64 = 0x1F1F1F1F1F1F1F1F  # added to a letter and what follows, sets the highest bit
-    to_z: i64 = 0x0505050505050505  # added to what follows the letters
+    # added to a letter and the characters above, sets the highest bit
+    to_a: i64 = 0x1F1F1F1F1F1F1F1F
+    to_z: i64 = 0x0505050505050505  # added to the characters above the letters
     hyphens: i64 = 0x2D2D2D2D2D2D2D2D
     writer: BytesWriter = BytesWriter()
     count: i64 = 0
@@ -169,7 +169,7 @@ def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
     repeated: i64 = 0
     i: i64 = at
     while True:
-        # the name
+        # name
         start: i64 = i
         seen: i64 = 0
         kind: i64 = 0
@@ -210,7 +210,7 @@ def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
             bit <<= number
             repeated |= present & bit
             present |= bit
-        # the value, without the blanks around it
+        # value, without the blanks around it
         i += 1
         while i < size and (data[i] == _SPACE or data[i] == _TAB):
             i += 1
@@ -242,16 +242,14 @@ def scan(data: bytes, base: i64, at: i64, most: i64) -> Lines | None:
     return Lines(raw, writer.getvalue(), count, present, repeated)
 
 
-_START: Final = (
-    b"fields\r\n"  # in place of a start line: rows need eight bytes before the first name
-)
+_START: Final = b"fields\r\n"  # replaces a start line: rows need eight bytes before the first name
 
 
 def lines_of(pairs: list[tuple[bytes, bytes]]) -> Lines:
-    """Lines made of ``pairs``, such as a filter's or those that HTTP/2 decodes.
+    """Return lines created from ``pairs``, such as those of a filter or those that HTTP/2 decodes.
 
-    ValueError if they cannot be written: a name that is no token, a control character. TypeError
-    for what is not bytes.
+    Raises ValueError if they cannot be written: a name that is not a token, or a control character.
+    Raises TypeError for anything other than bytes.
     """
     if not pairs:
         return EMPTY
@@ -265,10 +263,10 @@ def lines_of(pairs: list[tuple[bytes, bytes]]) -> Lines:
     writer.write(b"\r\n")
     raw = writer.getvalue()
     found = scan(raw, 0, len(_START), len(pairs))
-    # an empty line in a value would end the lines early, and hide what follows
+    # an empty line in a value would end the lines early and hide the rest
     if found is None or found.count != len(pairs) or len(found.raw) != len(raw):
         raise ValueError("malformed field name, or a control character in a field")
     for index, (name, _) in enumerate(pairs):
-        if read_i64_le(found.table, index * ROW) >> 40 != len(name):  # a colon in it
+        if read_i64_le(found.table, index * ROW) >> 40 != len(name):  # a name that contains a colon
             raise ValueError("malformed field name")
     return found

@@ -1,8 +1,7 @@
 """PURE. RFC 9110 field, token and authority syntax, for the HTTP codecs, forwarding and routing.
 
-Everything here is a judgement about bytes that came from a peer or from a filter.  What is asked
-for again and again (field names, hosts) is remembered in bounded dictionaries, so that the usual
-question costs one lookup.
+These functions check bytes from a peer or from a filter. Frequent inputs (field names, hosts) are
+cached in bounded dictionaries, so that the usual check costs one lookup.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ _HOST = re.compile(
 _HOST_BYTES_MAX = 262  # 255 of a DNS name and ":65535" (RFC 1035 §2.3.4)
 
 FIELD_TEXT = bytes(c for c in range(256) if c == 9 or (c >= 32 and c != 127))
-"""Bytes that may stand in a head besides the CRLFs that part its lines:
+"""Bytes allowed in a head besides the CRLFs that separate its lines.
 
-HTAB, SP, VCHAR and obs-text (RFC 9110 §5.5). ``head.translate(None, FIELD_TEXT)`` leaves what is
-wrong with it.
+These are HTAB, SP, VCHAR and obs-text (RFC 9110 §5.5). ``head.translate(None, FIELD_TEXT)`` returns
+the forbidden bytes.
 """
 
 SPECIAL = frozenset(
@@ -50,7 +49,7 @@ SPECIAL = frozenset(
         b"proxy-connection",
     )
 )
-"""Field names (lower case) that a codec itself reads or writes."""
+"""Field names (lower case) that a codec reads or writes itself."""
 
 TRAILER_FORBIDDEN = CLAIMED | frozenset(
     b"transfer-encoding content-length host connection keep-alive proxy-connection upgrade te "
@@ -60,8 +59,9 @@ TRAILER_FORBIDDEN = CLAIMED | frozenset(
     b"if-unmodified-since if-range authorization proxy-authorization proxy-authenticate "
     b"www-authenticate cookie set-cookie age date expires location retry-after vary warning".split()
 )
-"""Fields (lower case) that have no effect in a trailer section, or a dangerous one, and are dropped
-there (RFC 9110 §6.5.1): framing, routing, authentication, conditions, and who the client is.
+"""Fields (lower case) that are dropped from a trailer section because they have no effect or a
+dangerous one there (RFC 9110 §6.5.1): framing, routing, authentication, conditions, and the
+identity of the client.
 """
 
 _COMMON = (
@@ -93,11 +93,11 @@ _SEED = {spelling: _reading(spelling) for name in _COMMON for spelling in (name,
 FIELD_NAMES: dict[bytes, bytes] = dict(_SEED)
 """Field names known to be tokens -> their lower case if in :data:`SPECIAL`, else empty.
 
-A name that is missing here has to go through :func:`checked_name`, which adds it.
+A missing name must go through :func:`checked_name`, which adds it.
 """
 
 _NAMES_MAX = 2048
-_NAME_KEPT_MAX = 64  # longer names are checked each time rather than held
+_NAME_KEPT_MAX = 64  # longer names are checked each time and not cached
 
 _hosts: dict[bytes, bytes] = {}
 _HOSTS_MAX = 2048
@@ -111,8 +111,8 @@ def is_token(text: bytes) -> bool:
 def checked_name(name: bytes) -> bytes:
     """Return the entry of :data:`FIELD_NAMES` for ``name``; check and cache a new name.
 
-    ValueError if it is not a token. The dictionary restarts with the common names if a peer has
-    filled it with others.
+    Raises ValueError if it is not a token. The dictionary is reset to the common names if a peer
+    has filled it with others.
     """
     if _TOKEN.fullmatch(name) is None:
         raise ValueError("field name is not a token")
@@ -126,12 +126,12 @@ def checked_name(name: bytes) -> bytes:
 
 
 def normal_host(text: bytes) -> bytes:
-    """``text`` (``host`` or ``host:port``) in lower case, without an empty port.
+    """Return ``text`` (``host`` or ``host:port``) in lower case, without an empty port.
 
-    Stricter than RFC 3986 §3.2.2, whose reg-name also allows quotes, commas and percent signs that
-    no server can be looked up by: a name is labels of letters, digits, ``-``, ``_`` and ``~``, with
-    at most one trailing dot; an IPv6 literal stands in brackets and has no zone.  A port is 1 to
-    65535.  ValueError otherwise.
+    It is stricter than RFC 3986 §3.2.2, whose reg-name also allows quotes, commas and percent
+    signs, with which no server can be looked up. A name consists of labels of letters, digits,
+    ``-``, ``_`` and ``~``, with at most one trailing dot. An IPv6 literal is in brackets and has no
+    zone. A port is 1 to 65535. Raises ValueError otherwise.
     """
     host = _hosts.get(text)
     if host is not None:
@@ -154,7 +154,7 @@ def normal_host(text: bytes) -> bytes:
 
 
 def is_host(text: bytes) -> bool:
-    """Return whether :func:`normal_host` takes ``text``."""
+    """Return whether :func:`normal_host` accepts ``text``."""
     try:
         normal_host(text)
     except ValueError:
@@ -163,8 +163,9 @@ def is_host(text: bytes) -> bool:
 
 
 def list_members(value: bytes) -> list[bytes]:
-    """The members of a comma-separated list (RFC 9110 §5.6.1), lower-cased, empty ones left out.
+    """Return the members of a comma-separated list (RFC 9110 §5.6.1) in lower case, without empty
+    ones.
 
-    Not for lists whose members hold quoted strings.
+    Not for lists whose members contain quoted strings.
     """
     return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]

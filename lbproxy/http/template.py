@@ -1,4 +1,4 @@
-"""PURE. Texts with ``{variables}`` that filters fill in for each request, compiled once.
+"""PURE. Texts with ``{variables}`` that are filled in for each request, compiled once.
 
 No request can put CR, LF, NUL or another control character into the result. A :data:`Place` escapes
 each variable by its position (:mod:`lbproxy.http.place`).
@@ -56,7 +56,7 @@ def _text(value: str) -> bytes:
 
 def _path(traffic: TemplateContext) -> bytes:
     path = traffic.request.path
-    return path if path.startswith(b"/") else b"/"  # OPTIONS * and CONNECT have none
+    return path if path.startswith(b"/") else b"/"  # OPTIONS * and CONNECT have no path
 
 
 def _uri(traffic: TemplateContext) -> bytes:
@@ -114,7 +114,9 @@ _LATE = frozenset({"server"})  # known once a server is picked
 
 
 def _reader(name: str, *, early: bool) -> Reader:
-    """Return the function that reads variable ``name``; ValueError if unknown, or known later."""
+    """Return the function that reads the variable ``name``. Raises ValueError if it is unknown, or
+    known only later.
+    """
     if name in _LATE and early:
         raise ValueError(f"{{{name}}} is not known before a server is picked: use it in responses")
     plain = VARIABLES.get(name)
@@ -124,7 +126,7 @@ def _reader(name: str, *, early: bool) -> Reader:
     read = _NAMED.get(kind)
     if colon and read is not None:
         if not _TOKEN.match(argument):
-            raise ValueError(f"{{{name}}}: {argument!r} is no name of a {kind}")
+            raise ValueError(f"{{{name}}}: {argument!r} is not the name of a {kind}")
         raw = argument.encode("ascii")
         return lambda traffic: read(traffic.request, raw) or b""
     every = [*VARIABLES, *(f"{one}:NAME" for one in _NAMED)]
@@ -146,8 +148,8 @@ class Template:
     ``{{`` and ``}}`` stand for braces. ``place`` decides how variables are escaped, ``literal`` how
     the text itself is. ``before`` and ``after`` are the text around this one, if it is a piece of a
     longer one. ``early`` refuses variables that are only known once a server is picked. ``lines``
-    allows line breaks and tabs in ``text``, for bodies; values never have them. Raises ValueError
-    for a wrong ``text``, with the nearest variable.
+    allows line breaks and tabs in ``text``, for bodies; values never contain them. Raises
+    ValueError for an invalid ``text``, with the nearest variable.
 
     ``constant`` is the result if there are no variables, else None. ``outline`` is the text with a
     :data:`GAP` for each variable.
@@ -169,7 +171,7 @@ class Template:
         self.text = text
         allowed = "\t\r\n" if lines else ""
         if any((char < " " or char == "\x7f") and char not in allowed for char in text):
-            raise ValueError(f"{text!r} has a control character or a line break")
+            raise ValueError(f"{text!r} contains a control character or a line break")
         pieces = _split(text)
         flat = [piece if isinstance(piece, str) else GAP for piece in pieces]
         self.outline = "".join(flat)
@@ -189,7 +191,9 @@ class Template:
             self.constant = b"".join(constants)
 
     def render(self, traffic: TemplateContext) -> bytes:
-        """Return the text for ``traffic``. Raises ProxyError for a value that leaves its place."""
+        """Return the text for ``traffic``. Raises ProxyError for a value that would leave its
+        place.
+        """
         if self.constant is not None:
             return self.constant
         parts = self._parts
@@ -206,7 +210,7 @@ class Template:
 
 
 def _split(text: str) -> list[str | tuple[str]]:
-    """The pieces of ``text``: literals, and the names of variables as tuples."""
+    """Return the pieces of ``text``: literals, and the names of variables as tuples."""
     pieces: list[str | tuple[str]] = []
     literal = ""
     last = 0

@@ -1,4 +1,4 @@
-"""PURE. The condition ``track NAME > N``: what a ``[track NAME]`` has counted for this client."""
+"""PURE. The condition ``track NAME > N``: the count of a ``[track NAME]`` for this client."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _parts(args: Sequence[str]) -> tuple[str, str, int]:
 
 
 def track_of(args: Sequence[str]) -> str:
-    """Return the name of the ``[track NAME]`` of a condition.  ValueError."""
+    """Return the name of the ``[track NAME]`` in a condition. Raises ValueError."""
     return _parts(args)[0]
 
 
@@ -39,7 +39,7 @@ def _count(context: RouteContext, name: str) -> float:
 
 
 def compile_track(args: Sequence[str]) -> Compiled:
-    """``track NAME > N``; a track that nothing was counted in is 0."""
+    """Compile ``track NAME > N``. A track without counts is 0."""
     name, sign, number = _parts(args)
     compare = _COMPARE[sign]
     return (

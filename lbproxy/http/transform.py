@@ -1,8 +1,9 @@
-"""PURE. The class that changes bodies on their way extends.
+"""PURE. The base class of transforms of bodies.
 
-A filter hands over transforms in phase ``server_request`` (``traffic.transform_request``) or
-``response`` (``traffic.transform_response``).  lbproxy runs them one after the other, in the order
-they were handed over; the first one gets what the sender sent."""
+A filter registers transforms in phase ``server_request`` (``traffic.transform_request``) or
+``response`` (``traffic.transform_response``). lbproxy runs them in the order of registration; the
+first one gets the sender's data.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +16,24 @@ class Flow(Protocol):
     """The methods that a transform may call, at any time between ``start`` and ``end``."""
 
     def pause(self, seconds: float = 0.0) -> None:
-        """Let no more of the body come; the sender is paused.
+        """Stop the delivery of the body. The sender is paused.
 
-        For at most ``seconds``; 0: the frontend's ``timeout_filter``.
+        The pause lasts at most ``seconds``; 0: the frontend's ``timeout_filter``.
         """
 
     def resume(self) -> None:
-        """Continue with what has come meanwhile, once no other transform of the body is paused."""
+        """Continue with the data received meanwhile, once no other transform of the body is
+        paused.
+        """
 
 
 class Transform:
-    """Extend this.  One object serves one body, so notes about the body belong to ``self``.
+    """Base class of transforms. One object serves one body, so data about the body belongs on
+    ``self``.
 
-    ``keeps_length``: the output has as many bytes as the input, and Content-Length stays.  Without
-    it the body is sent with the length of the output if that is known at once, else chunked.
-    An exception in a method ends the exchange: with a 500 while the head is not sent, else by
+    ``keeps_length``: the output has as many bytes as the input, and Content-Length stays. Otherwise
+    the body is sent with the length of the output if that is known at once, else chunked. An
+    exception in a method ends the exchange: with a 500 if the head has not been sent, else by
     closing the connection.
     """
 
@@ -38,15 +42,15 @@ class Transform:
     flow: Flow
 
     def start(self, head: Any) -> None:
-        """The head of the message, not sent yet: may be changed."""
+        """Handle the head of the message, which has not been sent. It may be changed."""
 
     def data(self, data: bytes) -> bytes:
-        """Return what to send in place of ``data``, which is not empty."""
+        """Return the output for ``data``, which is not empty."""
         return data
 
     def end(self) -> bytes:
-        """The body is complete: return the rest of the output.
+        """Handle the end of the body. Return the rest of the output.
 
-        Called once, and once more after each pause that began in it.
+        It is called once, and once more after each pause that starts in it.
         """
         return b""

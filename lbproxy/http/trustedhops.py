@@ -1,4 +1,4 @@
-"""PURE. The client of a request that came from a trusted proxy (``trusted_proxies``)."""
+"""PURE. The client of a request from a trusted proxy (``trusted_proxies``)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _Hop = tuple[str, int, str]
 
 
 class _Client:
-    """The client, as far as the hops have been followed.
+    """The client, according to the hops followed so far.
 
     ``chain``: the addresses of the hops, nearest first.
     """
@@ -37,7 +37,7 @@ class _Client:
         self.chain: list[str] = []
 
     def follow(self, hops: list[_Hop], trusted: AddressSet) -> None:
-        """Follow hops, right-most first, up to the first that is not trusted."""
+        """Follow hops, right-most first, up to the first untrusted one."""
         for ip, port, proto in hops:
             if not ip:
                 break
@@ -50,9 +50,9 @@ class _Client:
 
 
 class TrustedHops:
-    """The trusted proxies of one frontend, and the headers from which they give the client.
+    """The trusted proxies of one frontend, and the headers that report the client.
 
-    ``addresses`` are theirs; ``real_ip``: the spellings of the header of that key.
+    ``addresses``: their addresses. ``real_ip``: the spellings of the header of that key.
     """
 
     def __init__(self, spec: FrontendSpec) -> None:
@@ -69,7 +69,7 @@ class TrustedHops:
     def client(
         self, peer_ip: str, peer_port: int, scheme: str, head: RequestHead
     ) -> tuple[str, int, str]:
-        """Return address, port and scheme of the client that the trusted ``peer_ip`` names."""
+        """Return address, port and scheme of the client that the trusted ``peer_ip`` reports."""
         client = _Client(peer_ip, peer_port, scheme)
         source = "real_ip" if self.real_ip and self._take_real_ip(client, head) else ""
         protos = head.header_values(b"x-forwarded-proto")
@@ -99,7 +99,7 @@ class TrustedHops:
         return bool(ip)
 
     def _agree(self, client: _Client, head: RequestHead, source: str) -> None:
-        """Change headers that this hop extends and that name another client than ``client``."""
+        """Change headers that this hop extends if they name another client than ``client``."""
         peer = _Client("", 0, "")
         if self._x and source != "x-forwarded":
             peer.follow(_x_hops(head), self.addresses)
@@ -116,9 +116,9 @@ class TrustedHops:
                 head.set_header(b"Forwarded", b", ".join([b"for=" + node for node in nodes]))
 
     def _drop_others(self, client: _Client, head: RequestHead, source: str) -> None:
-        """Remove a header that names another client, and that :meth:`_agree` has not changed.
+        """Remove a header that names another client and that :meth:`_agree` has not changed.
 
-        A header that this hop appends to may name none: then this hop is the last one known.
+        A header that this hop extends may name no client; then this hop is the last known one.
         """
         agreed = bool(client.chain)
         if source != "rfc7239" and not (self._rfc7239 and agreed):
@@ -151,7 +151,7 @@ def _proto(value: bytes) -> str:
 def _x_hops(head: RequestHead) -> list[_Hop]:
     """Return the addresses of X-Forwarded-For, right-most first.
 
-    Empty members of a list do not count (RFC 9110 §5.6.1).
+    Empty members of a list are ignored (RFC 9110 §5.6.1).
     """
     values = head.header_values(b"x-forwarded-for")
     if not values:

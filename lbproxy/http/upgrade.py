@@ -1,4 +1,6 @@
-"""PURE. Protocol switches (RFC 9110 §7.8): those that may pass, and valid responses to them."""
+"""PURE. Protocol switches (RFC 9110 §7.8): which ones are forwarded, and valid responses to
+them.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,9 @@ __all__ = ["may_upgrade", "switch_fault"]
 
 
 def may_upgrade(policy: str, head: RequestHead) -> bool:
-    """Return whether the switch that ``head`` asks for may pass; a proxy may ignore it.
+    """Return whether the switch that ``head`` requests may be forwarded; a proxy may ignore it.
 
-    ``policy``: ``none``, ``websocket`` or ``any``. Only protocols that may pass stay in
+    ``policy``: ``none``, ``websocket`` or ``any``. Only permitted protocols stay in
     ``head.upgrade``.
     """
     if policy == "none" or head.upgrade is None:
@@ -29,12 +31,12 @@ def may_upgrade(policy: str, head: RequestHead) -> bool:
 def switch_fault(request: RequestHead, head: ResponseHead, ended: bool) -> str:
     """Return why a 101, or a 2xx to CONNECT, is not a valid response to ``request``, or "".
 
-    ``ended``: all of the request is sent.
+    ``ended``: the complete request has been sent.
     """
     if request.method != b"CONNECT" and request.upgrade is None:
         return f"{head.status} to a request without Upgrade"
     if head.status == 101 and not _was_asked_for(request, head):
-        return "101 to a protocol not asked for"
+        return "101 to a protocol that was not requested"
     return "" if ended else f"{head.status} before the request was complete"
 
 

@@ -28,7 +28,7 @@ BODY = object_(
         ({"name": "a", "weight": 1.5}, "weight is not an integer"),
         ({"name": "a", "weight": -1}, "weight is less than 0"),
         ({"name": "a", "weight": 10**30}, "weight is more than 9"),
-        ({"name": "a", "state": "left"}, "state is none of up, down"),
+        ({"name": "a", "state": "left"}, "state is not one of up, down"),
         ({"name": "a", "wieght": 1}, "unknown key 'wieght'; did you mean weight?"),
         ({"name": "a", "zz": 1}, "unknown key 'zz'; known: name, weight, state"),
     ],

@@ -254,7 +254,7 @@ def test_errors_are_where_the_site_is() -> None:
     assert wrong("X-Api 1 if", "X-Api 1 f")[0].startswith(f"{path}:8: [site shop] filters:")
     assert wrong("hosts = ", "hots = ")[0].startswith(f"{path}:1: [site shop] hosts: a site needs")
     assert wrong("*.shop", "*.")[0] == (
-        f"{path}:3: [site shop] hosts: host '*..example.com' is no valid name"
+        f"{path}:3: [site shop] hosts: host '*..example.com' is not a valid name"
     )
     assert (
         "is taken by [site shop] at /etc/lb/sites/a.ini:1"

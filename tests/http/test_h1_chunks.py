@@ -76,7 +76,7 @@ def test_any_cut_gives_the_same(
             if kept + size > room:
                 break
             kept += size
-        assert (data, fault) == (b"x" * kept, "chunked body is over the limit")
+        assert (data, fault) == (b"x" * kept, "chunked body exceeds the limit")
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ def test_rewrite_refuses_ambiguous_paths_and_leaves_others() -> None:
         ("/a", "/b*", "the pattern has none"),
         ("/a/*", "b", "must begin with"),
         ("a", "/b", "must begin with"),
-        ("~(", "/b", "bad regular expression"),
+        ("~(", "/b", "invalid regular expression"),
         ("~(a)", "/$2", "1 groups"),
         ("/a/*", "/{pth}", "did you mean {path}"),
     ],

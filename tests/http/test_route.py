@@ -224,16 +224,16 @@ def test_normal_path_is_stable_and_has_no_dot_segments(parts: list[bytes]) -> No
         ("host", (), "http", "wants NAME..."),
         ("host", ("a:80",), "http", "ports are not compared"),
         ("host", ("a.*",), "http", "wildcard"),
-        ("host", ("a b",), "http", "no valid name"),
+        ("host", ("a b",), "http", "not a valid name"),
         ("path", ("x",), "http", "must begin with"),
-        ("path", ("~(",), "http", "bad regular expression"),
+        ("path", ("~(",), "http", "invalid regular expression"),
         ("path", ("~" + "a" * 2000,), "http", "2000 bytes"),
         ("path", ("/a/../b",), "http", "can never match"),
         ("path", ("/a//b",), "http", "can never match"),
         ("method", ("get",), "http", "GET"),
         ("method", ("G T",), "http", "not a word"),
         ("header", ("a b",), "http", "not a valid name"),
-        ("header", ("a", "~["), "http", "bad regular expression"),
+        ("header", ("a", "~["), "http", "invalid regular expression"),
         ("client", ("10.0.0.1/8",), "http", "host bits"),
         ("client", ("nonsense",), "tcp", "nonsense"),
     ],
@@ -269,7 +269,7 @@ def test_good_conditions() -> None:
 def test_standard_library_regex(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patterns, "_re2", lambda: None)
     assert takes("path ~^/a+$", http("/aaa"))
-    with pytest.raises(ValueError, match="bad regular expression"):
+    with pytest.raises(ValueError, match="invalid regular expression"):
         check_condition("path", ("~(",), "http")
 
 

@@ -148,7 +148,7 @@ def test_a_body_until_close_and_a_chunked_one() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "not a proper answer: connection closed in mid response"),
+        (b"", "not a proper answer: connection closed in the middle of a response"),
         (b"HTTP/1.1 200 OK\r\nContent-Le", "not a proper answer"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nready", "not a proper answer"),
         (b"SSH-2.0-OpenSSH_9\r\n\r\n", "not a proper answer"),
