@@ -1,6 +1,7 @@
-"""PURE. HTTP caching (RFC 9111): what may be stored, how long it is fresh, and whom it may serve.
+"""PURE. HTTP caching (RFC 9111): which responses may be stored, how long they are fresh, and which
+requests they may answer.
 
-The rules work on heads and numbers; they know no sockets, clocks or files.
+The rules use heads and numbers, but no sockets, clocks or files.
 
 - :mod:`~lbproxy.cache.control` reads Cache-Control, :mod:`~lbproxy.cache.targeted` the fields that
   address one kind of cache (RFC 9213).

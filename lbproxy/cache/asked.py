@@ -1,4 +1,4 @@
-"""PURE. The facts of a request that the rules of the cache need."""
+"""PURE. The properties of a request that the rules of the cache need."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _OVERRIDES = (
     b"x-rewrite-url",
     b"x-host",
 )
-"""Fields that make a server answer another request than the one that lbproxy sees."""
+"""Fields that make a server answer another request than the one in the request line."""
 
 
 @frozen
 class Asked:
-    """One request as the cache reads it.
+    """The properties of one request.
 
     ``control``: Cache-Control, or ``no-cache`` from Pragma alone (RFC 9111 §5.4). ``cookies``: the
     names of its cookies. ``named``: the policy names all of them. ``authorized``: it has
@@ -44,8 +44,8 @@ class Asked:
         return self.authorized or (bool(self.cookies) and not self.named)
 
     def demands(self, policy: Policy) -> bool:
-        """Return whether the server must be asked about this request, whatever is stored or under
-        way.
+        """Return whether the request must go to the server, regardless of stored responses and
+        running fetches.
         """
         if policy.client_no_cache is NoCache.IGNORE:
             return False
@@ -53,7 +53,7 @@ class Asked:
 
 
 def ask(head: RequestHead, policy: Policy) -> Asked:
-    """Return what the rules need of ``head``."""
+    """Return the properties of ``head``."""
     control = parse_control(head.header_values(b"cache-control"))
     if control is NONE and b"no-cache" in _tokens(head.header_values(b"pragma")):
         control = Control(field=b"pragma", no_cache=True)
@@ -69,7 +69,7 @@ def ask(head: RequestHead, policy: Policy) -> Asked:
 
 
 def _obstacle(head: RequestHead, policy: Policy, cookies: frozenset[str]) -> str | None:
-    """Why the cache neither looks up nor stores, or None."""
+    """Return why the cache neither looks up nor stores, or None."""
     if head.method == b"POST" and policy.post:
         if head.length is None or head.length > policy.post:
             return "body of unknown length or larger than post"
@@ -88,7 +88,7 @@ def _obstacle(head: RequestHead, policy: Policy, cookies: frozenset[str]) -> str
 
 
 def cookie_names(values: list[bytes]) -> frozenset[str]:
-    """Return the names of all cookies; one without ``=`` counts by its text."""
+    """Return the names of all cookies. The text of a cookie without ``=`` counts as its name."""
     return frozenset(
         part.partition(b"=")[0].strip().decode("latin-1")
         for value in values

@@ -1,4 +1,4 @@
-"""PURE. The Cache-Status field (RFC 9211): what the cache did, and why."""
+"""PURE. The Cache-Status field (RFC 9211): the result of the cache, and its reason."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def cache_status(
 ) -> bytes:
     """Return a member for Cache-Status.
 
-    ``name`` of the cache.  ``hit``: answered from the store.  ``fwd``: why the request went to the
+    ``name`` of the cache. ``hit``: answered from the store. ``fwd``: why the request went to the
     server (``uri-miss``, ``vary-miss``, ``stale``, ``request``, ``method``, ``bypass``, ...), with
-    the ``status`` of its answer.  ``ttl``: seconds of freshness left, negative when stale.
-    ``stored``: whether the answer was stored.  ``detail`` for people.
+    the ``status`` of its response. ``ttl``: remaining freshness in seconds, negative if stale.
+    ``stored``: whether the response was stored. ``detail``: for people.
     """
     parts = [_identifier(name)]
     if hit:

@@ -1,9 +1,9 @@
-"""PURE. Stored responses by key, URL, tag and group, within a bound of bytes.
+"""PURE. An index of stored responses by key, URL, tag and group, within a bound of bytes.
 
-The memory store and the folder store keep their entries so: the one with their bodies, the other
-with the names of their files.
+The memory store keeps entries with their bodies in it, the folder store entries with the names of
+their files.
 
-A purge of many entries takes effect at once, and removes them over time: see
+A purge of many entries takes effect at once, and removes them gradually: see
 :mod:`lbproxy.cache.sweep`.
 """
 
@@ -22,9 +22,9 @@ KeyT = TypeVar("KeyT", bound=Hashable)
 
 
 class Listed(Node, Generic[KeyT]):
-    """An entry of a :class:`Catalog`.  ``bytes``: what it counts, overhead included.
+    """An entry of a :class:`Catalog`. ``bytes``: its size, overhead included.
 
-    ``epoch``: sweeps that began later do not mean it; 0 before it is in a catalog.
+    ``epoch``: later sweeps do not affect it; 0 before it is in a catalog.
     """
 
     __slots__ = ("bytes", "epoch", "groups", "key", "tags", "url")
@@ -62,15 +62,15 @@ EntryT = TypeVar("EntryT", bound="Listed[Any]")
 
 
 class Pending(Protocol):
-    """A sweep that is not complete; see :class:`lbproxy.cache.sweep.Sweep`."""
+    """An incomplete sweep; see :class:`lbproxy.cache.sweep.Sweep`."""
 
     epoch: int
 
     def meet(self, entry: Any) -> None:
-        """Purge ``entry`` if it is meant."""
+        """Purge ``entry`` if the sweep affects it."""
 
     def complete(self) -> None:
-        """Do all that is left."""
+        """Do the remaining work."""
 
 
 class Catalog(Generic[KeyT, EntryT]):
@@ -120,7 +120,9 @@ class Catalog(Generic[KeyT, EntryT]):
         return [*found, *(entry for entry in others if entry.url != url)]
 
     def by_tag(self, tag: bytes) -> list[EntryT]:
-        """Return the entries with ``tag``."""
+        """Return the entries of a public URL, and those of its path that No-Vary-Search may select
+        for it.
+        """
         return list(self._tags.get(tag, ()))
 
     def by_group(self, origin: bytes, group: bytes) -> list[EntryT]:
@@ -128,22 +130,22 @@ class Catalog(Generic[KeyT, EntryT]):
         return list(self._groups.get((origin, group), ()))
 
     def walk(self, oldest_first: bool = False) -> Iterator[EntryT]:
-        """Yield the entries; others may come and go meanwhile (see :meth:`Sieve.walk`)."""
+        """Yield the entries. Others may be added and removed meanwhile (see :meth:`Sieve.walk`)."""
         return self._order.walk(oldest_first)
 
     def has(self, entry: EntryT) -> bool:
-        """Return whether an entry is in."""
+        """Return whether the catalog contains an entry."""
         return entry in self._keys.get(entry.key, _NONE)
 
     def settle(self, entry: EntryT) -> None:
-        """Purge ``entry`` if a sweep means it that is not complete."""
+        """Purge ``entry`` if an incomplete sweep affects it."""
         for sweep in self.sweeps:
             if entry.epoch <= sweep.epoch and self.has(entry):
                 sweep.meet(entry)
         entry.epoch = self.epoch
 
     def insert(self, entry: EntryT) -> None:
-        """Add an entry, or one that was taken out a moment ago.  The caller has made room."""
+        """Add an entry, or one that was removed a moment ago. The caller has made room."""
         self._keys.setdefault(entry.key, []).append(entry)
         self._urls.setdefault(entry.url, set()).add(entry.key)
         for tag in entry.tags:
@@ -155,10 +157,10 @@ class Catalog(Generic[KeyT, EntryT]):
         if not entry.epoch:
             entry.epoch = self.epoch
         elif self.sweeps:
-            self.settle(entry)  # they may have passed its new place
+            self.settle(entry)  # the sweeps may have passed its new place
 
     def discard(self, entry: EntryT) -> bool:
-        """Take an entry out; return whether it was in."""
+        """Remove an entry. Return False if it was not in the catalog."""
         key: KeyT = entry.key
         entries = self._keys.get(key, _NONE)
         if entry not in entries:
@@ -177,12 +179,12 @@ class Catalog(Generic[KeyT, EntryT]):
         return True
 
     def clear(self) -> None:
-        """Take all entries out at once, and free them."""
+        """Remove all entries at once, and free them."""
         for _ in self.begin_clear():
             pass
 
     def begin_clear(self) -> Iterator[None]:
-        """Take all entries out at once; the steps of the result free them.
+        """Remove all entries at once. The steps of the result free them.
 
         Freeing 100,000 entries takes too long for one turn of the reactor.
         """
@@ -199,7 +201,7 @@ class Catalog(Generic[KeyT, EntryT]):
         indexes: tuple[dict[Any, set[Any]], ...],
         order: Sieve[EntryT],
     ) -> Iterator[None]:
-        """Take apart what was cleared, some objects in each step."""
+        """Free the removed objects, some in each step."""
         while keys:
             for entry in keys.popitem()[1]:
                 self._cleared(entry)
@@ -208,12 +210,12 @@ class Catalog(Generic[KeyT, EntryT]):
         for index in indexes:
             while index:
                 members = index.popitem()[1]
-                while members:  # a tag may have all entries
+                while members:  # a tag may contain all entries
                     members.pop()
                     yield
 
     def _cleared(self, entry: EntryT) -> None:
-        """Let go of an entry that was taken out by :meth:`begin_clear`."""
+        """Free an entry that :meth:`begin_clear` has removed."""
 
     def victim(self) -> EntryT | None:
         """Return the entry to evict next, or None."""
@@ -229,10 +231,11 @@ def origin_of(url: bytes) -> bytes:
 
 
 def path_group(url: bytes) -> bytes:
-    """Return the cache group of the responses of a path that a query does not tell apart.
+    """Return the cache group of the responses of a path that do not depend on its query.
 
-    A purge of one URL purges it, too: nobody can know which of them was stored. The name is none
-    that a response may state, as strings of structured fields have no control characters."""
+    A purge of one URL also purges it, because it is unknown which of them was stored. A response
+    cannot contain this name, because strings of structured fields have no control characters.
+    """
     path = url.partition(b"?")[0].split(b"/", 3)
     return b"\x00search /" + (path[3] if len(path) > 3 else b"")
 

@@ -1,6 +1,6 @@
-"""PURE. Stored responses as bytes, for files, and what tells a damaged file from a good one.
+"""PURE. Encoding of stored responses as bytes for files, with detection of damage.
 
-A record has this form; numbers are big-endian:
+A record has the following form. Numbers are big-endian:
 
 ==== ======================================================================================
 8    :data:`MAGIC`, which has the version of the format
@@ -40,14 +40,14 @@ _NAMES: Final = ("no_cache_fields", "private_fields")
 
 
 class DamagedError(Exception):
-    """Bytes that are no record, or not the record that was written."""
+    """The bytes are not a record, or not the record that was written."""
 
 
 @frozen
 class StoredRecord:
-    """A stored response as it is in a file.
+    """A stored response as read from a file.
 
-    ``body`` is None if it has a file of its own, whose bytes must have ``digest``.
+    ``body`` is None if it is in a separate file, whose bytes must have ``digest``.
     """
 
     key: Key
@@ -63,13 +63,13 @@ def digest_of(data: bytes) -> bytes:
 
 
 def key_digest(key: Key) -> bytes:
-    """Return 16 bytes that stand for a key: each value with its length before it."""
+    """Return 16 bytes that identify a key: each value is preceded by its length."""
     parts = b"".join(b"%d:%b" % (len(part), part) for part in key)
     return blake2b(parts, digest_size=16).digest()
 
 
 def selection_digest(stored: Stored) -> bytes:
-    """Return 8 bytes that stand for the request fields that selected a response."""
+    """Return 8 bytes that identify the request fields that selected a response."""
     if not stored.selected:
         return bytes(8)
     parts = [
@@ -89,7 +89,7 @@ def dump_record(record: StoredRecord) -> bytes:
 
 
 def load_record(data: bytes) -> StoredRecord:
-    """Return the record in ``data``.  DamagedError if one bit of it is not as it was written."""
+    """Return the record in ``data``. Raises DamagedError if a bit differs from the written one."""
     if len(data) < _FIXED.size + _DIGEST:
         raise DamagedError("too short")
     content = memoryview(data)[:-_DIGEST]

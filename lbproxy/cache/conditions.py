@@ -18,7 +18,7 @@ ANY: Final = b"*"
 
 
 def entity_tags(values: Sequence[bytes]) -> list[bytes]:
-    """Return the entity tags of If-None-Match lines; ``*`` alone stands for itself."""
+    """Return the entity tags of If-None-Match lines; ``*`` is returned as such."""
     text = b", ".join(values)
     return [ANY] if text.strip() == ANY else _TAG.findall(text)
 
@@ -29,10 +29,10 @@ def weak_match(first: bytes, second: bytes) -> bool:
 
 
 def is_not_modified(response: Stored | ResponseHead, request: Fields, now: float) -> bool:
-    """Return whether a request whose conditions ``response`` meets gets a 304 instead of it.
+    """Return whether ``response`` meets the conditions of a request, which then gets a 304.
 
-    If-None-Match decides when it is present (RFC 9110 §13.1.3), then If-Modified-Since.  Only a 200
-    is compared (RFC 9111 §4.3.2).
+    If-None-Match takes precedence over If-Modified-Since (RFC 9110 §13.1.3). Only a 200 is compared
+    (RFC 9111 §4.3.2).
     """
     if response.status != 200:
         return False
@@ -69,5 +69,5 @@ def range_allowed(stored: Stored, request: Fields, now: float) -> bool:
     if changed is None or value != changed or date is None:
         return False
     made, at = http_seconds(date, now), http_seconds(changed, now)
-    # strong enough only if it lies well before the response was made (RFC 9110 §8.8.2.2)
+    # a strong validator only if it is well before the Date of the response (RFC 9110 §8.8.2.2)
     return made is not None and at is not None and made - at >= 1

@@ -1,4 +1,6 @@
-"""PURE. Cache-Control (RFC 9111 §5.2), read so that a mistake makes a response less cacheable."""
+"""PURE. A parser of Cache-Control (RFC 9111 §5.2) in which errors make a response less
+cacheable.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from attrs import frozen
 __all__ = ["MOST", "NONE", "Control", "delta_seconds", "parse_control"]
 
 MOST: Final = 2**31
-"""The largest number of seconds (RFC 9111 §1.2.2); larger ones are this one."""
+"""Maximum number of seconds (RFC 9111 §1.2.2); larger numbers are reduced to it."""
 
 LONGEST: Final = 100
-"""Bytes of the longest line that is remembered with its directives."""
+"""Maximum length in bytes of a line that is cached with its directives."""
 
 _DIGITS: Final = re.compile(rb"[0-9]+")
 _QUOTED: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*"', re.DOTALL)
@@ -27,11 +29,11 @@ _PART: Final = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*")+', re.DOTALL)
 class Control:
     """The directives of one message.
 
-    Times are seconds, from 0 to :data:`MOST`, None where the directive is absent.  A number that
-    cannot be read is 0, and of several the smallest counts (RFC 9111 §4.2.1).  ``no_cache_fields``
-    and ``private_fields``: names in lower case from ``no-cache="..."`` and ``private="..."``, which
-    leave ``no_cache`` and ``private`` False.  ``max_stale``: :data:`MOST` without a number.
-    ``field``: the field the directives come from.
+    Times are seconds from 0 to :data:`MOST`, None if the directive is absent. An invalid number is
+    0, and of several the smallest counts (RFC 9111 §4.2.1). ``no_cache_fields`` and
+    ``private_fields``: names in lower case from ``no-cache="..."`` and ``private="..."``, which
+    leave ``no_cache`` and ``private`` False. ``max_stale``: :data:`MOST` without a number.
+    ``field``: source of the directives.
     """
 
     field: bytes = b"cache-control"
@@ -55,7 +57,9 @@ class Control:
 
     @property
     def forbids_stale(self) -> bool:
-        """True if a shared cache must not use it stale (RFC 9111 §4.2.4), s-maxage aside."""
+        """True if a shared cache must not use the response stale (RFC 9111 §4.2.4), apart from
+        s-maxage.
+        """
         return self.must_revalidate or self.proxy_revalidate or self.no_cache
 
 
@@ -95,9 +99,9 @@ def delta_seconds(value: bytes) -> int | None:
 def parse_control(values: Sequence[bytes], field: bytes = b"cache-control") -> Control:
     """Return the directives in all lines ``values`` of one field.
 
-    Names are compared without case.  A value may be a token or a quoted string; a quote that is
-    never closed is left out, so that it hides no directive behind it, and no semicolon or blank in
-    place of a comma hides one that restricts.
+    Names are compared without case. A value may be a token or a quoted string. An unclosed quote is
+    ignored, so that it does not hide later directives. A semicolon or blank instead of a comma does
+    not hide a restrictive directive.
     """
     if not values:
         return NONE
@@ -108,7 +112,7 @@ def parse_control(values: Sequence[bytes], field: bytes = b"cache-control") -> C
 
 @lru_cache(maxsize=256)
 def _remembered(value: bytes, field: bytes) -> Control:
-    """See :func:`parse_control`; a site sends a handful of different lines."""
+    """See :func:`parse_control`. Results are cached, because a site sends few different lines."""
     return _parsed([value], field)
 
 
@@ -125,8 +129,8 @@ def _parsed(values: Sequence[bytes], field: bytes) -> Control:
 
 
 def _directives(values: Sequence[bytes]) -> Iterable[tuple[bytes, bytes | None]]:
-    """Every directive: its name in lower case, and its value without quotes, None if it
-    has none.
+    """Yield every directive: its name in lower case, and its value without quotes, None without a
+    value.
     """
     for line in values:
         text = line if _closed(line) else line.replace(b'"', b"")
@@ -144,8 +148,8 @@ def _directives(values: Sequence[bytes]) -> Iterable[tuple[bytes, bytes | None]]
 
 
 def _unseparated(part: bytes) -> Iterable[tuple[bytes, bytes | None]]:
-    """The directives that restrict the use of a response, where a semicolon or a blank stands in
-    place of a comma.  ``part``: without quoted strings.
+    """Yield restrictive directives that are separated by a semicolon or a blank instead of a comma.
+    ``part``: text without quoted strings.
     """
     words = _BLANK.split(part.lower())
     for word in words if len(words) > 1 else ():
@@ -153,13 +157,14 @@ def _unseparated(part: bytes) -> Iterable[tuple[bytes, bytes | None]]:
         if name in _RESTRICTING:
             yield name, None
         elif name in (b"max-age", b"s-maxage"):
-            yield b"max-age", None  # which is 0: no lifetime is guessed
+            yield b"max-age", None  # it is 0: no heuristic lifetime
 
 
 def _closed(line: bytes) -> bool:
     """Return whether every quoted string of ``line`` ends.
 
-    It stops at the first that does not, so it takes linear time."""
+    It stops at the first unclosed one, so that it takes linear time.
+    """
     at = line.find(b'"')
     while at >= 0:
         found = _QUOTED.match(line, at)
@@ -186,6 +191,6 @@ def _add_time(found: dict[str, Any], key: str, value: bytes | None) -> None:
         seconds = MOST if key == "max_stale" and value is None else 0
     before = found.get(key)
     if before is not None:
-        # the safe one of two: the longest demand of freshness, else the shortest time
+        # the safer of two: the longest required freshness, else the shortest time
         seconds = max(before, seconds) if key == "min_fresh" else min(before, seconds)
     found[key] = seconds

@@ -1,4 +1,4 @@
-"""PURE. HTTP dates (RFC 9110 §5.6.7), read strictly in their three forms."""
+"""PURE. A strict parser of the three forms of HTTP dates (RFC 9110 §5.6.7)."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ _USUAL_SIZE: Final = len(b"Sun, 06 Nov 1994 08:49:37 GMT")
 
 
 def http_seconds(value: bytes, now: float) -> int | None:
-    """Return an HTTP date as seconds since the epoch, or None if it is in none of the three forms.
+    """Return an HTTP date as seconds since the epoch, or None if it is invalid.
 
-    A year of two digits that seems to be more than 50 years after ``now`` (seconds since the epoch)
-    is the latest year of the past with these digits.  The name of the day is not compared with the
-    date.
+    A two-digit year that would be more than 50 years after ``now`` (seconds since the epoch) is the
+    latest past year with these digits. The name of the day is not compared with the date.
     """
-    if len(value) == _USUAL_SIZE:  # only the first form has it
+    if len(value) == _USUAL_SIZE:  # only the first form contains it
         return _usual(value)
     for form in _FORMS[1:]:
         found = form.fullmatch(value)
@@ -46,7 +45,7 @@ def http_seconds(value: bytes, now: float) -> int | None:
 
 @lru_cache(maxsize=256)
 def _usual(value: bytes) -> int | None:
-    """Read an IMF-fixdate.  All responses of one second have the same Date."""
+    """Parse an IMF-fixdate. Cached, because all responses of one second have the same Date."""
     found = _FORMS[0].fullmatch(value)
     return None if found is None else _seconds(found, 0.0)
 

@@ -15,7 +15,7 @@ from lbproxy.cache.targeted import Fields
 __all__ = ["HEURISTIC", "FreshnessLifetime", "current_age", "lifetime_of"]
 
 HEURISTIC: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
-"""Statuses that may be stored without stated freshness (RFC 9110 §15.1)."""
+"""Statuses that may be stored without explicit freshness (RFC 9110 §15.1)."""
 
 FRACTION: Final = 0.1
 """Share of the time since Last-Modified that a response stays fresh (RFC 9111 §4.2.2)."""
@@ -26,7 +26,9 @@ LONGEST_GUESS: Final = 86400.0
 
 @frozen
 class FreshnessLifetime:
-    """``seconds`` of freshness, whether the response states it, and the ``rule`` it comes from."""
+    """A freshness lifetime. ``seconds``: its length. ``stated``: the response contains it.
+    ``rule``: its source.
+    """
 
     seconds: float
     stated: bool
@@ -38,7 +40,8 @@ def lifetime_of(
 ) -> FreshnessLifetime | None:
     """Return the freshness lifetime of a response for a shared cache (RFC 9111 §4.2.1).
 
-    ``control``: its effective directives.  None: it states none, and none may be guessed.
+    ``control``: its effective directives. The result is None if the response states no lifetime and
+    a heuristic one is not allowed.
     """
     if control.s_maxage is not None:
         return FreshnessLifetime(control.s_maxage, True, "s-maxage")
@@ -66,6 +69,7 @@ def lifetime_of(
 def current_age(stored: Stored, now: float) -> float:
     """Return the age of a stored response in seconds (RFC 9111 §4.2.3).
 
-    If the clock has been set back since, the response is older than ``now`` says: by how much the
-    clock tells only later, so at least the time that is missing counts."""
+    If the clock has been set back, the age is greater than ``now`` suggests. The amount is unknown
+    until the clock reaches the same time again, so that at least the difference counts.
+    """
     return stored.first_age + abs(now - stored.received)

@@ -1,4 +1,4 @@
-"""PURE. Links of responses that a browser may follow before the response comes (RFC 8297)."""
+"""PURE. Links of responses that a browser may follow before the response arrives (RFC 8297)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lbproxy.cache.vary import Selected, selected_by
 __all__ = ["Hints", "early_links", "links", "takes_hints"]
 
 MOST_RESPONSES: Final = 2000
-"""Responses whose links are remembered."""
+"""Maximum number of responses whose links are stored."""
 
 MOST_LINKS: Final = 20
-"""Links that are remembered of one response."""
+"""Maximum number of links stored for one response."""
 
 LONGEST: Final = 2048
-"""Bytes of these links in all."""
+"""Maximum total length of these links in bytes."""
 
 _PARAMETER: Final = rb'\s*;\s*([a-zA-Z0-9*_-]+)(?:\s*=\s*([^\s",;]+|"(?:[^"\\]|\\.)*"))?'
 _PARAMETERS: Final = re.compile(_PARAMETER)
@@ -65,10 +65,11 @@ def early_links(head: Fields) -> tuple[bytes, ...]:
 
 
 def takes_hints(head: Fields, version: int) -> bool:
-    """Return whether a client takes a 103: one of HTTP/1.1 that navigates to the page.
+    """Return whether a client supports 103: it uses HTTP/1.1 and navigates to the page.
 
-    Others may take the 103 for the response (RFC 8297 §3); browsers send the field with each
-    request, and use hints of navigations alone."""
+    Other clients may mistake the 103 for the response (RFC 8297 §3). Browsers send the field with
+    each request, and use hints only for navigations.
+    """
     return version >= 11 and head.header_values(b"sec-fetch-mode") == [b"navigate"]
 
 
@@ -82,8 +83,8 @@ class _Known:
 
 
 class Hints:
-    """The links of the responses that were stored last, by the digest of the key of their requests:
-    whoever gets them could have got the response.
+    """The links of the most recently stored responses, by the digest of the key of their requests.
+    Only clients that could have got the response get its links.
     """
 
     def __init__(self) -> None:
@@ -93,7 +94,7 @@ class Hints:
         return len(self._known)
 
     def learn(self, key: bytes, stored: Stored) -> None:
-        """Remember the links of a response that is stored."""
+        """Store the links of a stored response."""
         found = early_links(stored)
         self._known.pop(key, None)
         size = len(stored.url) + sum(len(chosen or b"") for _, chosen in stored.selected)
@@ -111,7 +112,7 @@ class Hints:
         return known.links if asked == known.selected else ()
 
     def purged(self, wanted: Purge) -> None:
-        """Forget the responses that a purge may name."""
+        """Drop the responses that a purge may affect."""
         url = wanted.value if wanted.kind == "url" else None
         for key, known in list(self._known.items()):
             if known.url == url if url is not None else wanted.may_name(known.url):

@@ -11,14 +11,14 @@ from lbproxy.http.message import RequestHead, ResponseHead
 __all__ = ["SAFE", "invalidated_groups", "invalidated_urls"]
 
 SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PROPFIND", b"REPORT", b"SEARCH"})
-"""Methods that change nothing (RFC 9110 §9.2.1)."""
+"""Safe methods (RFC 9110 §9.2.1)."""
 
 
 def invalidated_urls(url: bytes, request: RequestHead, response: ResponseHead) -> list[bytes]:
     """Return the URLs whose stored responses must not be used any more.
 
-    ``url``: the target of the request.  Empty for safe methods and for error responses.  Location
-    and Content-Location count only on the same origin.
+    ``url``: the target of the request. The result is empty for safe methods and for error
+    responses. Location and Content-Location count only on the same origin.
     """
     if request.method in SAFE or not 200 <= response.status < 400:
         return []
@@ -32,7 +32,7 @@ def invalidated_urls(url: bytes, request: RequestHead, response: ResponseHead) -
 
 
 def _joined(url: bytes, value: bytes) -> bytes | None:
-    """``value`` relative to ``url``, without its fragment, if it stays on the origin."""
+    """Return ``value`` resolved against ``url`` without its fragment, if it stays on the origin."""
     base = url.decode("latin-1")
     try:
         full = urlsplit(urljoin(base, value.decode("latin-1")))._replace(fragment="")

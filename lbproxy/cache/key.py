@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 Key = tuple[bytes, ...]
-"""Values in a fixed order; it is compared as a tuple, so no value can run into the next one."""
+"""Values in a fixed order, compared as a tuple, so that two values cannot be confused."""
 
 
 def key_of(
@@ -30,8 +30,8 @@ def key_of(
 ) -> Key:
     """Return the key of a GET or HEAD request, or of a POST with ``body``.
 
-    It has the target as the client sent it, and also the one that filters made of it, if they did.
-    ``backend``: so that two backends under one URL do not mix.
+    It contains the client's target, and also the one that filters have changed it to, if any.
+    ``backend``: separates two backends under one URL.
     """
     asked = client_target(head)
     changed: Key = (b"sent", sent_target(head, policy)) if asked != head.target else ()
@@ -40,14 +40,14 @@ def key_of(
     target = normal_target(asked, policy)
     if policy.key:
         parts = [one for one in policy.key if one.name != "cookie"]
-        # with its name: a reload must not take the values of one variable for those of another
+        # with its name, so that a reload does not confuse the values of two variables
         own = [b"%b=%b" % (one.text.encode(), _part(one, head, scheme, target)) for one in parts]
         return (backend, *own, *changed, *_cookies(head, policy))
     return (backend, scheme, head.host, target, *changed, *_cookies(head, policy))
 
 
 _OF_BODY: Final = (b"content-type", b"content-encoding", b"content-language", b"content-location")
-"""Fields of a POST that say what its body means."""
+"""Fields of a POST that define the meaning of its body."""
 
 
 def _digest(body: bytes) -> bytes:
@@ -55,7 +55,7 @@ def _digest(body: bytes) -> bytes:
 
 
 def _given(head: RequestHead, name: bytes) -> bytes:
-    """Return the values of a field; absent differs from empty."""
+    """Return the values of a field. An absent field differs from an empty one."""
     values = head.header_values(name)
     return b"+" + b", ".join(values) if values else b"-"
 
@@ -88,15 +88,15 @@ def client_target(head: RequestHead) -> bytes:
 
 
 def _target_of(rest: bytes) -> tuple[bytes, bytes]:
-    """Divide what stands behind ``scheme://`` into host and target; the target may be empty."""
+    """Split the text after ``scheme://`` into host and target; the target may be empty."""
     cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
     target = rest[cut:]
     return rest[:cut], b"/" + target if target[:1] == b"?" else target
 
 
 def sent_target(head: RequestHead, policy: Policy) -> bytes:
-    """Return the target that a request has which may fill the cache: without the parameters that do
-    not matter, as the response must not depend on them.
+    """Return the target for a request that may fill the cache, without ignored parameters, because
+    the response must not depend on them.
     """
     return normal_target(head.target, policy)
 
@@ -110,13 +110,13 @@ def normal_target(target: bytes, policy: Policy) -> bytes:
     kept = policy.query.apply(query)
     if named is not None:
         known = [one for one in kept.split(b"&") if _name(one) in named]
-        known.sort(key=_name)  # the key has their values, and not their order
+        known.sort(key=_name)  # the key contains their values, but not their order
         kept = b"&".join(known)
     return path + mark + kept if kept else path
 
 
 def sent_headers(headers: Headers, policy: Policy) -> Headers:
-    """Return ``headers`` without the cookies that do not matter."""
+    """Return ``headers`` without ignored cookies."""
     if not policy.cookies.ignore:
         return headers
     out: Headers = []
@@ -131,27 +131,27 @@ def sent_headers(headers: Headers, policy: Policy) -> Headers:
 
 
 def _kept_cookies(value: bytes, policy: Policy) -> bytes | None:
-    """Return a Cookie field without the cookies that do not matter, None if there are no others."""
+    """Return a Cookie field without ignored cookies, None if none are left."""
     kept = [part for part in value.split(b";") if not policy.cookies.ignores(_name(part))]
     return b";".join(kept).strip() if kept else None
 
 
 def sent_fields(head: RequestHead, policy: Policy) -> Fields:
-    """Return the fields of a request that may fill the cache as a server gets them: a response
-    whose Vary names Cookie does not depend on cookies that are not sent.
+    """Return the fields of a request that may fill the cache as a server gets them. A response
+    whose Vary contains Cookie does not depend on cookies that are not sent.
     """
     return _SentFields(head, policy) if policy.cookies.ignore else head
 
 
 class _SentFields:
-    """See :func:`sent_fields`."""
+    """The fields as sent; see :func:`sent_fields`."""
 
     def __init__(self, head: RequestHead, policy: Policy) -> None:
         self._head = head
         self._policy = policy
 
     def header_values(self, name: bytes) -> list[bytes]:
-        """Every value of ``name`` (lower case), in order."""
+        """Return all values of ``name`` (lower case) in order."""
         values = self._head.header_values(name)
         if name != b"cookie":
             return values
@@ -164,7 +164,7 @@ def _name(cookie: bytes) -> str:
 
 
 def _cookies(head: RequestHead, policy: Policy) -> tuple[bytes, ...]:
-    """The cookies of the key, sorted; nothing if the policy has none."""
+    """Return the cookies of the key, sorted; nothing if the policy has none."""
     if not policy.cookies.key:
         return ()
     found = []
@@ -172,7 +172,7 @@ def _cookies(head: RequestHead, policy: Policy) -> tuple[bytes, ...]:
         for part in value.split(b";"):
             if policy.cookies.in_key(_name(part)):
                 found.append(part.strip())
-    return tuple(sorted(found, key=_name))  # those of one name keep their order
+    return tuple(sorted(found, key=_name))  # cookies of one name keep their order
 
 
 def url_of(head: RequestHead, policy: Policy, scheme: bytes) -> bytes:
@@ -182,7 +182,7 @@ def url_of(head: RequestHead, policy: Policy, scheme: bytes) -> bytes:
 
 
 def public_host(scheme: bytes, host: bytes) -> bytes:
-    """Return ``host`` without the port that ``scheme`` has anyway."""
+    """Return ``host`` without the default port of ``scheme``."""
     port = _DEFAULT_PORTS.get(scheme)
     return host if port is None else host.removesuffix(port)
 
@@ -198,7 +198,8 @@ def normal_url(url: bytes, policy: Policy) -> bytes:
 def normal_prefix(url: bytes, path: bytes = b"") -> bytes:
     """Return the beginning of a URL with scheme and host in the form of :func:`url_of`.
 
-    ``path``: what stands for none."""
+    ``path``: the replacement for an absent path.
+    """
     scheme, mark, rest = url.partition(b"://")
     if not mark:
         return url

@@ -16,18 +16,21 @@ __all__ = ["OVERHEAD", "Body", "Counts", "Entry", "FileBody", "Memory", "Reading
            "members_cost", "origin_of"]  # fmt: skip
 
 OVERHEAD: Final = 2048
-"""Bytes that an entry costs besides its key, head and body; ``tests/cache`` measures them."""
+"""Overhead of an entry in bytes besides its key, head and body; ``tests/cache`` measures it."""
 
 PER_FIELD: Final = 160
-"""Bytes that one stored header field costs besides its text, which is stored twice: as a pair, and
-as a line that is ready to be sent."""
+"""Overhead of one stored header field in bytes besides its text, which is stored twice: as a pair,
+and as an encoded line.
+"""
 
 PER_MEMBER: Final = 512
-"""Bytes that one tag or group of a response costs besides its text: sets that may be its own."""
+"""Overhead of one tag or group of a response in bytes besides its text: sets that may be its
+own.
+"""
 
 
 class FileBody(Protocol):
-    """A complete body that is not in memory.  ``size``: its bytes."""
+    """A complete body that is not in memory. ``size``: its length in bytes."""
 
     @property
     def size(self) -> int: ...
@@ -43,11 +46,11 @@ def size_of(body: Body) -> int:
 
 
 class Entry(Listed[Key]):
-    """One stored response.  ``body`` is complete.
+    """One stored response. ``body`` is complete.
 
-    ``reading``: the clients that are being sent the body, None if there was none. ``place``: that
-    of the same response in the folder store, None without one. ``ready``: ``stored`` prepared for
-    hits (:class:`~lbproxy.cache.ready.ReadyHead`), None before the first.
+    ``reading``: the clients that receive the body, None without any. ``place``: that of the same
+    response in the folder store, None without one. ``ready``: ``stored`` prepared for hits
+    (:class:`~lbproxy.cache.ready.ReadyHead`), None before the first.
     """
 
     __slots__ = ("body", "hits", "place", "reading", "ready", "stored")
@@ -64,17 +67,17 @@ class Entry(Listed[Key]):
 
     @property
     def size(self) -> int:
-        """Bytes of the body."""
+        """Size of the body in bytes."""
         return size_of(self.body)
 
     @property
     def in_use(self) -> bool:
-        """True if a client is being sent the body, so that an eviction would free nothing."""
+        """True if a client receives the body, so that an eviction would free nothing."""
         return self.reading is not None and self.reading.readers > 0
 
 
 class Reading:
-    """The clients that are being sent one body.  ``stored``: the store counts its ``bytes``."""
+    """The clients that receive one body. ``stored``: the store counts its ``bytes``."""
 
     __slots__ = ("bytes", "readers", "stored")
 
@@ -136,16 +139,17 @@ class Memory(Catalog[Key, Entry]):
             entry.place.shown = None
 
     def use(self, entry: Entry) -> None:
-        """Note that ``entry`` served a request."""
+        """Note that ``entry`` answered a request."""
         entry.used = True
         entry.hits += 1
         if entry.hits >= self.popular.floor:
             self.popular.note(entry)
 
     def add(self, key: Key, stored: Stored, body: Body) -> Entry | None:
-        """Store a response in place of the one with the same selection.
+        """Store a response and replace the one with the same selection.
 
-        Return None if it is too large, or the bodies that are being sent leave no room."""
+        Return None if it is too large, or if bodies being sent leave no room.
+        """
         entry = Entry(key, stored, body)
         if entry.bytes > self.limit:
             self.counts.refused += 1
@@ -161,13 +165,16 @@ class Memory(Catalog[Key, Entry]):
         return entry
 
     def replace(self, entry: Entry, stored: Stored) -> Entry | None:
-        """Give the body of ``entry`` a refreshed head.  None if the entry has gone meanwhile."""
+        """Give the body of ``entry`` a refreshed head. Return None if the entry was removed
+        meanwhile.
+        """
         if entry not in self.lookup(entry.key):
             return None
         used, hits = entry.used, entry.hits
-        reading, entry.reading = entry.reading, None  # of the body, which the new entry has, too
+        # the readers of the body, which the new entry also has
+        reading, entry.reading = entry.reading, None
         new = self.add(entry.key, stored, entry.body)
-        self.discard(entry)  # it is still in if its selection changed
+        self.discard(entry)  # still in the catalog if its selection changed
         if new is not None:
             new.used, new.hits, new.reading = used, hits, reading
             if hits >= self.popular.floor:
@@ -177,20 +184,21 @@ class Memory(Catalog[Key, Entry]):
         return new
 
     def reserve(self, size: int) -> bool:
-        """Set ``size`` more bytes aside for a body that is coming in; at most half of the limit.
+        """Reserve ``size`` more bytes for a body that is being received; at most half of the limit.
 
-        Return False if that is too much, or the bodies that are being sent leave no room."""
+        Return False if that is too much, or if bodies being sent leave no room.
+        """
         if self.reserved + size > self.limit // 2 or not self._make_room(size):
             return False
         self.reserved += size
         return True
 
     def release(self, size: int) -> None:
-        """Give back what was set aside."""
+        """Release reserved bytes."""
         self.reserved -= size
 
     def begin_reading(self, entry: Entry) -> Reading:
-        """Count a client that is being sent the body of ``entry``, until :meth:`end_reading`."""
+        """Count a client that receives the body of ``entry``, until :meth:`end_reading`."""
         reading = entry.reading
         if reading is None:
             stored = entry in self.lookup(entry.key)
@@ -201,7 +209,7 @@ class Memory(Catalog[Key, Entry]):
         return reading
 
     def end_reading(self, reading: Reading) -> None:
-        """The client needs the body no more."""
+        """Note that the client no longer needs the body."""
         reading.readers -= 1
         if not reading.readers and not reading.stored:
             self.detached -= reading.bytes
@@ -216,9 +224,9 @@ class Memory(Catalog[Key, Entry]):
         self._make_room(0)
 
     def sweep(self, purge: Purge, soft: bool = False) -> Sweep[Key, Entry]:
-        """Begin to remove what ``purge`` names, or to make it stale if ``soft``.
+        """Start to remove the entries that ``purge`` names, or to make them stale if ``soft``.
 
-        Entries that are in the folder store, too, are not counted.
+        Entries that are also in the folder store are not counted.
         """
 
         def purged(entry: Entry) -> bool:
@@ -232,14 +240,16 @@ class Memory(Catalog[Key, Entry]):
         return Sweep(self, purge, purged)
 
     def _make_room(self, size: int) -> bool:
-        """Evict entries that nobody reads until ``size`` more bytes fit; whether they do."""
+        """Evict entries that are not being read until ``size`` more bytes fit. Return whether they
+        do.
+        """
         spared = 0
         while self.bytes + self.reserved + self.detached + size > self.limit:
             entry = self.victim()
             if entry is None or spared > len(self):
                 return False
             if entry.in_use:
-                entry.used = True  # the hand passes it
+                entry.used = True  # the hand skips it
                 spared += 1
                 continue
             self.discard(entry)

@@ -1,7 +1,7 @@
-"""PURE. Heads of requests that the cache makes itself, on behalf of those of clients.
+"""PURE. Heads of requests that the cache sends on behalf of clients.
 
-They share the lines of the client's head, less what the cache answers itself, so that a miss
-copies no field.
+They share the lines of the client's head, without those that the cache handles itself, so that a
+miss copies no field.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""PURE. Partial responses that are stored and combined (RFC 9111 §3.3, §3.4, RFC 9110 §15.3.7.3).
+"""PURE. Storage and combination of partial responses (RFC 9111 §3.3, §3.4, RFC 9110 §15.3.7.3).
 
 A part is stored under the key of the whole response with status 206. Its selection has a member
-:data:`MARK`, whose name no request field has: no request selects a part as if it were the whole.
-Parts are combined if their strong entity tag and the length of the whole are the same. The head of
-the latest then stands for all of them, and decides whether they are fresh.
+:data:`MARK`, whose name no request field has, so that no request selects a part as if it were the
+whole. Parts are combined if their strong entity tag and the length of the whole are the same. The
+latest head then represents all of them, and decides whether they are fresh.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ __all__ = ["MARK", "MOST_PARTS", "Extent", "Parts", "asks_part", "combines", "co
            "store_part", "wanted", "whole"]  # fmt: skip
 
 MARK: Final = b":part"
-"""Name of the member of a selection that tells parts of one response apart."""
+"""Name of the member of a selection that distinguishes the parts of one response."""
 
 MOST_PARTS: Final = 32
-"""Parts of one response that are kept; the oldest goes first."""
+"""Maximum number of parts kept of one response; the oldest is removed first."""
 
 _CONTENT_RANGE: Final = re.compile(rb"bytes[ \t]+(\d{1,18})-(\d{1,18})/(\d{1,18})", re.IGNORECASE)
 _CONDITIONS: Final = (
@@ -51,7 +51,7 @@ class Extent:
 
 
 def extent_of(head: Fields) -> Extent | None:
-    """Return the extent of a part, None if Content-Range states no single one."""
+    """Return the extent of a part; None if Content-Range does not contain a single one."""
     values = head.header_values(b"content-range")
     found = _CONTENT_RANGE.fullmatch(values[0].strip()) if len(values) == 1 else None
     if found is None:
@@ -83,9 +83,11 @@ def store_part(
     policy: Policy,
     times: tuple[float, float],
 ) -> Stored | Refusal:
-    """Return a 206 as it is stored, or why it is not; see :func:`~lbproxy.cache.storing.store`.
+    """Return a 206 as it is stored, or why it is not stored; see
+    :func:`~lbproxy.cache.storing.store`.
 
-    The rules for the whole response decide."""
+    The rules for the whole response apply.
+    """
     extent = extent_of(response)
     media = response.header(b"content-type") or b""
     if extent is None or media.strip().lower().startswith(b"multipart/byteranges"):
@@ -93,7 +95,7 @@ def store_part(
     if _strong_tag(response) is None:
         return Refusal("partial response without a strong entity tag", "RFC 9111 §3.4")
     if response.length is not None and response.length != extent.span.size:
-        return Refusal("length that Content-Range contradicts", "RFC 9110 §14.4")
+        return Refusal("Content-Length contradicts Content-Range", "RFC 9110 §14.4")
     if extent.length > policy.max_object:
         return Refusal("part of a response larger than max_object", "policy")
     headers = without(response.pairs(), frozenset({b"content-range", b"content-length"}))
@@ -103,7 +105,7 @@ def store_part(
 
 
 def as_part(stored: Stored, extent: Extent) -> Stored:
-    """Return the head of the part ``extent`` of ``stored``, which is whole."""
+    """Return the head of the part ``extent`` of ``stored``, which is a whole response."""
     shown = extent.span.content_range(extent.length)
     return evolve(
         stored,
@@ -116,7 +118,7 @@ def as_part(stored: Stored, extent: Extent) -> Stored:
 
 
 def whole(stored: Stored) -> Stored:
-    """Return the head of the whole response that ``stored`` is a part of."""
+    """Return the head of the whole response to which the part ``stored`` belongs."""
     extent = extent_of(stored)
     assert extent is not None
     return evolve(
@@ -130,7 +132,7 @@ def whole(stored: Stored) -> Stored:
 
 
 def selection_of(stored: Stored) -> Selected:
-    """Return the request fields that select a response, whole or not."""
+    """Return the request fields that select a response, whether whole or a part."""
     return tuple(pair for pair in stored.selected if pair[0] != MARK)
 
 
@@ -141,7 +143,7 @@ def _strong_tag(head: Fields) -> bytes | None:
 
 
 def combines(one: Stored, two: Stored) -> bool:
-    """Return whether two parts are of the same representation (RFC 9110 §15.3.7.3)."""
+    """Return whether two parts belong to the same representation (RFC 9110 §15.3.7.3)."""
     first, second = extent_of(one), extent_of(two)
     if first is None or second is None or first.length != second.length:
         return False
@@ -152,9 +154,9 @@ def combines(one: Stored, two: Stored) -> bool:
 
 @frozen
 class Parts:
-    """Stored parts of one representation.  ``stored``: the head of the whole, of the latest part.
+    """Stored parts of one representation. ``stored``: the head of the whole, from the latest part.
 
-    ``pieces``: spans of the whole, in order, and the entries that have them.
+    ``pieces``: spans of the whole in order, with their entries.
     """
 
     stored: Stored
@@ -162,12 +164,12 @@ class Parts:
 
     @property
     def length(self) -> int:
-        """Bytes of the whole."""
+        """Length of the whole in bytes."""
         return self.stored.length
 
     def covering(self, span: Span) -> list[tuple[Entry, Span]] | None:
-        """Return what ``span`` consists of: entries, and spans of their bodies; None if bytes are
-        missing.
+        """Return the entries that contain ``span``, and the spans of their bodies; None if bytes
+        are missing.
         """
         found: list[tuple[Entry, Span]] = []
         at = span.first
@@ -203,9 +205,10 @@ def parts_of(entries: Iterable[Entry], request: Fields) -> Parts | None:
 
 
 def wanted(request: RequestHead, stored: Stored, now: float) -> list[Span]:
-    """Return the spans of the whole response ``stored`` that the answer to ``request`` needs.
+    """Return the spans of the whole response ``stored`` that answer ``request``.
 
-    Parts answer only what lies within them (RFC 9111 §3.3): anything else needs the whole."""
+    Parts answer only ranges within them (RFC 9111 §3.3); anything else needs the whole.
+    """
     asked = request.header_values(b"range")
     if asked and request.method == b"GET" and range_allowed(stored, request, now):
         found = spans(asked, stored.length)
@@ -217,7 +220,8 @@ def wanted(request: RequestHead, stored: Stored, now: float) -> list[Span]:
 def replaced_by(part: Stored, entries: Sequence[Entry], most: int = MOST_PARTS) -> list[Entry]:
     """Return the stored parts that ``part`` replaces.
 
-    Those within it, those of another representation, and the oldest beyond ``most``."""
+    These are those within it, those of another representation, and the oldest beyond ``most``.
+    """
     extent = extent_of(part)
     assert extent is not None
     gone: list[Entry] = []
@@ -237,9 +241,10 @@ def _within(one: Span, other: Span) -> bool:
 
 
 def merged(part: Stored, body: bytes, other: Stored, before: bytes) -> tuple[Stored, bytes] | None:
-    """Return the head and the body of two parts as one, None if there is a gap between them.
+    """Return the head and the body of two parts combined, None if there is a gap between them.
 
-    ``part`` is the later one, whose head stays.  Both are of one representation."""
+    ``part`` is the later one, whose head is kept. Both belong to one representation.
+    """
     one, two = extent_of(part), extent_of(other)
     assert one is not None
     assert two is not None

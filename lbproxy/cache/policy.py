@@ -1,4 +1,4 @@
-"""PURE. The policy of a cache: what operators add to RFC 9111."""
+"""PURE. The policy of a cache: the operator's additions to RFC 9111."""
 
 from __future__ import annotations
 
@@ -31,12 +31,11 @@ class NoCache(Enum):
 
 @frozen
 class TTL:
-    """A line of ``ttl``: responses that match all parts of it are fresh for ``seconds``.
+    """A line of ``ttl``: matching responses are fresh for ``seconds``.
 
     ``statuses``: empty for all. ``type``: pattern of the media type; ``path``: pattern of the path;
-    both with ``*``, empty for all. ``default``: only for responses that state no lifetime.
-    ``force``: also for responses that may not be stored otherwise. ``line`` is the text, for
-    people.
+    both with ``*``, empty for all. ``default``: only for responses without a lifetime. ``force``:
+    also for responses that must not be stored otherwise. ``line``: the text, for people.
     """
 
     seconds: float
@@ -48,7 +47,7 @@ class TTL:
     line: str = ""
 
     def matches(self, status: int, media: str, path: str, stated: bool) -> bool:
-        """Return whether the line is for this response."""
+        """Return whether the line matches this response."""
         if self.default and stated:
             return False
         if self.statuses and status not in self.statuses:
@@ -60,7 +59,7 @@ class TTL:
 
 @frozen
 class Disk:
-    """``folder`` for at most ``size`` bytes of files."""
+    """A folder for cached files. ``folder``: its path. ``size``: maximum bytes of the files."""
 
     folder: str
     size: int
@@ -68,10 +67,10 @@ class Disk:
 
 @frozen
 class Query:
-    """Parts of the query that the key has.
+    """The parts of the query that belong to the key.
 
-    ``sort``: parameters are sorted by name, and sent so. ``ignore``: patterns of parameters that do
-    not matter; ``keep``: if not empty, all others do not matter.
+    ``sort``: parameters are sorted by name, and sent in that order. ``ignore``: patterns of ignored
+    parameters. ``keep``: if not empty, all other parameters are ignored.
     """
 
     sort: bool = False
@@ -80,19 +79,19 @@ class Query:
 
     @property
     def trivial(self) -> bool:
-        """True if the query is the key's as it came."""
+        """True if the query is part of the key unchanged."""
         return not (self.sort or self.ignore or self.keep)
 
     def drops(self, name: str) -> bool:
-        """Return whether the parameter ``name`` does not matter."""
+        """Return whether the parameter ``name`` is ignored."""
         if self.keep:
             return not any(fnmatchcase(name, pattern) for pattern in self.keep)
         return any(fnmatchcase(name, pattern) for pattern in self.ignore)
 
     def apply(self, query: bytes) -> bytes:
-        """Return ``query`` less the parameters that do not matter, sorted if told so.
+        """Return ``query`` without ignored parameters, sorted if configured.
 
-        Parameters stay as they were encoded; those of one name keep their order.
+        Parameters keep their encoding; those of one name keep their order.
         """
         if self.trivial or not query:
             return query
@@ -108,17 +107,15 @@ def _name(part: bytes) -> str:
 
 @frozen
 class Cookies:
-    """Patterns of cookies that do not matter, that are part of the key, and that bypass
-    the cache.
-    """
+    """Patterns of cookies that are ignored, that are part of the key, and that bypass the cache."""
 
     ignore: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
     bypass: tuple[str, ...] = ()
 
     def names_all(self, names: frozenset[str]) -> bool:
-        """Return whether every cookie is named here, so that a request with these cookies has a
-        policy.
+        """Return whether the policy names every cookie, so that it covers requests with these
+        cookies.
         """
         patterns = self.ignore + self.key + self.bypass
         if not patterns:
@@ -130,7 +127,7 @@ class Cookies:
         return bool(self.bypass) and any(_matches(name, self.bypass) for name in names)
 
     def ignores(self, name: str) -> bool:
-        """Return whether the cookie does not matter; cookies of the key do."""
+        """Return whether the cookie is ignored. Cookies of the key are not."""
         return _matches(name, self.ignore) and not _matches(name, self.key)
 
     def in_key(self, name: str) -> bool:
@@ -144,9 +141,11 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 @frozen
 class KeyPart:
-    """A ``{variable}`` of ``key``: ``name``, and ``argument`` of ``header``, ``query``, ``cookie``.
+    """A ``{variable}`` of ``key``: its ``name``, and the ``argument`` of ``header``, ``query`` or
+    ``cookie``.
 
-    The argument is in lower case for a header."""
+    The argument is in lower case for a header.
+    """
 
     name: str
     argument: str = ""
@@ -162,15 +161,15 @@ DEFAULT_GRACE: Final = 0.0
 
 @frozen
 class Policy:
-    """The rules of one ``[cache NAME]`` section; times in seconds, sizes in bytes.
+    """The rules of one ``[cache NAME]`` section. Times are in seconds, sizes in bytes.
 
-    ``grace``: how long a stale response may answer when the server fails; ``grace_refresh``: how
-    long while it is fetched again in the background. ``negative``: lifetime of 404, 405, 410, 414
-    and 501 without stated freshness. ``min_uses``: requests of one key before a response is stored.
-    ``variants``: responses of one key, selected by Vary. ``targets``: RFC 9213 fields. ``key``: its
-    variables, in place of scheme, host, path and query; empty for these. ``post``: size of the
-    largest body of a POST whose response may be stored, 0 for none. ``search``: No-Vary-Search is
-    obeyed.
+    ``grace``: how long a stale response may be used if the server fails. ``grace_refresh``: how
+    long it may be used while it is fetched again in the background. ``negative``: lifetime of 404,
+    405, 410, 414 and 501 without explicit freshness. ``min_uses``: requests of one key before a
+    response is stored. ``variants``: responses of one key, selected by Vary. ``targets``: RFC 9213
+    fields. ``key``: its variables, instead of scheme, host, path and query; empty for these.
+    ``post``: maximum size of the body of a POST whose response may be stored, 0 for none.
+    ``search``: No-Vary-Search is obeyed.
     """
 
     post: int = 0
@@ -191,7 +190,7 @@ class Policy:
 
     @property
     def parameters(self) -> frozenset[str] | None:
-        """The query parameters that ``key`` names; None if it has the whole query."""
+        """The query parameters in ``key``; None if it contains the whole query."""
         if not self.key or any(one.text in ("{query}", "{uri}") for one in self.key):
             return None
         return frozenset(one.argument for one in self.key if one.name == "query")

@@ -1,4 +1,4 @@
-"""PURE. The entries of a store with the most hits, found without looking at all of them."""
+"""PURE. The entries of a store with the most hits, found without a scan of all entries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, Generic, Protocol, TypeVar
 __all__ = ["SHOWN", "Popular"]
 
 SHOWN: Final = 20
-"""Entries that :meth:`Popular.top` returns at most."""
+"""Maximum number of entries that :meth:`Popular.top` returns."""
 
 _KEPT: Final = 4 * SHOWN
 _hits: Final = attrgetter("hits")
@@ -25,10 +25,11 @@ UsedT = TypeVar("UsedT", bound=Used)
 
 
 class Popular(Generic[UsedT]):
-    """Candidates for the top.  The store calls :meth:`note` for an entry with ``floor`` hits.
+    """Candidates for the most used entries. The store calls :meth:`note` for an entry with
+    ``floor`` hits.
 
-    The floor rises to what the present candidates have, so most hits cost one comparison. It falls
-    when they go.
+    The floor rises to the hits of the present candidates, so that most hits cost one comparison. It
+    falls when candidates are removed.
     """
 
     __slots__ = ("_found", "floor")
@@ -38,13 +39,13 @@ class Popular(Generic[UsedT]):
         self._found: dict[UsedT, None] = {}
 
     def note(self, entry: UsedT) -> None:
-        """Add a candidate, which is one already after most calls."""
+        """Add a candidate. In most calls it is one already."""
         self._found[entry] = None
         if len(self._found) > 2 * _KEPT:
             self._prune()
 
     def forget(self, entry: UsedT) -> None:
-        """``entry`` is not stored any more."""
+        """Remove ``entry``, which is no longer stored."""
         self._found.pop(entry, None)
 
     def top(self) -> list[UsedT]:

@@ -1,4 +1,4 @@
-"""PURE. Links of a stored page that the cache may fetch before browsers ask for them (RFC 8288)."""
+"""PURE. Links of a stored page that the cache may fetch before browsers request them (RFC 8288)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lbproxy.cache.stored import Stored
 __all__ = ["MOST_LINKS", "prefetch_targets"]
 
 MOST_LINKS: Final = 20
-"""Links of one page that are fetched."""
+"""Maximum number of links of one page that are fetched."""
 
 LONGEST: Final = 2048
-"""Bytes of the longest target."""
+"""Maximum length of a target in bytes."""
 
 _RELATIONS: Final = frozenset({b"preload", b"modulepreload", b"prefetch"})
 _PAGES: Final = frozenset({b"text/html", b"application/xhtml+xml"})
@@ -25,7 +25,8 @@ _PAGES: Final = frozenset({b"text/html", b"application/xhtml+xml"})
 def prefetch_targets(stored: Stored) -> list[bytes]:
     """Return the targets of the links of an HTML page that a browser would fetch from its origin.
 
-    Links to other origins, to the page itself and with an ``anchor`` are left out."""
+    Links to other origins, to the page itself and with an ``anchor`` are excluded.
+    """
     media = (stored.header(b"content-type") or b"").partition(b";")[0].strip().lower()
     if stored.status != 200 or media not in _PAGES:
         return []
@@ -46,7 +47,7 @@ def prefetch_targets(stored: Stored) -> list[bytes]:
 
 
 def _resolved(base: bytes, reference: bytes) -> bytes | None:
-    """Return ``reference`` as a whole URL without its fragment; None if it is not a sound one."""
+    """Return ``reference`` as a complete URL without its fragment; None if it is invalid."""
     if not all(0x21 <= byte <= 0x7E and byte not in b'\\"<>' for byte in reference):
         return None
     try:

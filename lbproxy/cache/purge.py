@@ -19,7 +19,7 @@ KINDS: tuple[PurgeKind, ...] = get_args(PurgeKind)
 
 
 class Named(Protocol):
-    """A response, as far as a purge looks at it."""
+    """The properties of a response that a purge reads."""
 
     @property
     def url(self) -> bytes: ...
@@ -31,16 +31,16 @@ class Named(Protocol):
 
 @frozen
 class Purge:
-    """``value``: a URL, the beginning of one, a host with its port, a tag, or the origin and the
-    name of a group with a blank between them; empty for ``all``. A URL is that of all its variants,
-    and of the responses of its path that may answer it by No-Vary-Search.
+    """A purge. ``value``: a URL, the beginning of one, a host with its port, a tag, or the origin
+    and the name of a group separated by a blank; empty for ``all``. A URL includes all its
+    variants, and the responses of its path that No-Vary-Search may select for it.
     """
 
     kind: PurgeKind
     value: bytes = field(default=b"")
 
     def may_name(self, url: bytes) -> bool:
-        """Return whether a response of ``url``, of which nothing else is known, may be meant."""
+        """Return whether a response of ``url`` with unknown other properties may be affected."""
         if self.kind == "url":
             return url.partition(b"?")[0] == self.value.partition(b"?")[0]
         if self.kind == "prefix":
@@ -53,7 +53,7 @@ class Purge:
         return True
 
     def names(self, stored: Named) -> bool:
-        """Return whether ``stored`` is meant."""
+        """Return whether ``stored`` is affected."""
         if self.kind == "url":
             searched = path_group(self.value) in stored.groups and self.may_name(stored.url)
             return stored.url == self.value or searched
@@ -64,8 +64,8 @@ class Purge:
         return self.may_name(stored.url)
 
     def candidates(self, catalog: Catalog[KeyT, EntryT]) -> Iterable[EntryT]:
-        """Return the entries of which some are meant; by URL, tag or group only these are looked
-        at.
+        """Return entries that include all affected ones. A purge by URL, tag or group examines only
+        these.
         """
         if self.kind == "url":
             return catalog.of_url(self.value)
@@ -86,8 +86,8 @@ _OTHER_SCHEME: Final = {b"http": b"https", b"https": b"http"}
 
 
 def in_other_scheme(wanted: Purge, policy: Policy) -> Purge | None:
-    """Return the same purge for the other scheme if ``key`` has none: one response stands for both
-    then. None if it has.
+    """Return the same purge for the other scheme if ``key`` does not contain the scheme, because
+    one response then represents both. None otherwise.
     """
     key, value = policy.key, wanted.value
     if not key or any(one.name == "scheme" for one in key):

@@ -1,9 +1,9 @@
-"""PURE. Names by which a store that several nodes share finds out what was purged.
+"""PURE. Names by which a store that several nodes share finds purged responses.
 
-A response has some names, and a purge has some: it means the responses that share a name with it,
-and those whose URL begins with its prefix. So the store compares digests of one size, in steps as
-many as a response has names, and needs no index of its contents. :meth:`Purge.names` is the law;
-a test compares both.
+Responses and purges have names. A purge affects the responses that share a name with it, and those
+whose URL begins with its prefix. The store therefore compares digests of one size, once per name of
+a response, and needs no index of its contents. :meth:`Purge.names` is authoritative; a test
+compares both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lbproxy.cache.purge import Named, Purge, host_of
 __all__ = ["NAME_SIZE", "names_in", "names_of", "prefix_of"]
 
 NAME_SIZE: Final = 16
-"""Bytes of a name."""
+"""Length of a name in bytes."""
 
 _SCHEMES: Final = (b"http", b"https")
 
@@ -37,7 +37,7 @@ def names_of(stored: Named) -> list[bytes]:
 
 
 def names_in(purge: Purge) -> list[bytes]:
-    """Return the names that a purge means; none for a prefix, see :func:`prefix_of`."""
+    """Return the names that a purge affects; none for a prefix, see :func:`prefix_of`."""
     value = purge.value
     if purge.kind == "prefix":
         return []
@@ -50,7 +50,7 @@ def names_in(purge: Purge) -> list[bytes]:
 
 
 def prefix_of(purge: Purge) -> bytes | None:
-    """Return the beginning of the URLs that a purge means, None for other kinds."""
+    """Return the beginning of the URLs that a purge affects, None for other kinds."""
     return purge.value if purge.kind == "prefix" else None
 
 

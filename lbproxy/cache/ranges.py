@@ -11,21 +11,21 @@ from attrs import frozen
 __all__ = ["MOST_RANGES", "RangePart", "Span", "multipart", "spans"]
 
 MOST_RANGES: Final = 32
-"""More ranges than this in a request are ignored (RFC 9110 §14.2 allows it)."""
+"""Maximum number of ranges in a request. With more, Range is ignored, as RFC 9110 §14.2 allows."""
 
 _SPEC: Final = re.compile(rb"(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))")
 
 
 @frozen
 class Span:
-    """The bytes ``first`` to ``last``, both included, of a body."""
+    """The bytes ``first`` to ``last`` of a body, inclusive."""
 
     first: int
     last: int
 
     @property
     def size(self) -> int:
-        """Bytes of the span."""
+        """Length of the span in bytes."""
         return self.last - self.first + 1
 
     def content_range(self, length: int) -> bytes:
@@ -34,10 +34,10 @@ class Span:
 
 
 def spans(values: Sequence[bytes], length: int) -> list[Span] | None:
-    """Return the spans that Range asks for, in its order.
+    """Return the spans that Range requests, in its order.
 
-    None: the field is absent, invalid, of another unit, or asks for too much, and is ignored.  An
-    empty list: no range overlaps the body, which is a 416.
+    The result is None if the field is absent, invalid, of another unit, or requests too much, and
+    is ignored. An empty list means that no range overlaps the body, which is a 416.
     """
     if len(values) != 1:
         return None
@@ -67,8 +67,8 @@ def spans(values: Sequence[bytes], length: int) -> list[Span] | None:
 
 
 def _merged(found: list[Span]) -> list[Span]:
-    """``found`` as it is if nothing overlaps, else joined and in the order of the body, so that no
-    byte is sent twice.
+    """Return ``found`` unchanged if nothing overlaps, else joined and in the order of the body, so
+    that no byte is sent twice.
     """
     joined: list[Span] = []
     overlap = False
@@ -83,9 +83,9 @@ def _merged(found: list[Span]) -> list[Span]:
 
 @frozen
 class RangePart:
-    """A piece of a multipart body:
+    """A piece of a multipart body.
 
-    ``before`` is sent, then the bytes of ``span``, if there is one.
+    ``before`` is sent first, then the bytes of ``span``, if any.
     """
 
     before: bytes

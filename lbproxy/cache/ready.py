@@ -22,9 +22,9 @@ _IF_NONE_MATCH: Final = field_name(b"if-none-match")
 class HitRules:
     """The part of a policy that decides whether a request may take the short path.
 
-    ``usable``: the policy has no conditions, and a key of its own neither. ``whole_query``: the
-    query is the key's as it came. ``cookies``: the policy has patterns of cookies. ``status``: the
-    beginning of Cache-Status of a fresh hit, down to its ``ttl``; None without the field.
+    ``usable``: the policy has neither conditions nor its own key. ``whole_query``: the query is
+    part of the key unchanged. ``cookies``: the policy has patterns of cookies. ``status``: the
+    beginning of Cache-Status of a fresh hit, up to its ``ttl``; None without the field.
     """
 
     __slots__ = ("cookies", "status", "usable", "whole_query")
@@ -39,10 +39,10 @@ class HitRules:
 
 
 def is_plain(head: RequestHead, rules: HitRules) -> bool:
-    """Whether the target of ``head`` is the key's, and no field but Cookie, If-None-Match and those
-    in Vary decides about a stored response.
+    """Return whether the target of ``head`` is that of the key, and only Cookie, If-None-Match and
+    the fields in Vary affect the use of a stored response.
 
-    False for many requests that are plain as well: the general rules judge them.
+    The result is False for many other simple requests; the general rules handle them.
     """
     if not rules.usable or head.method != b"GET" or head.length != 0 or head.upgrade is not None:
         return False
@@ -60,9 +60,9 @@ def is_plain(head: RequestHead, rules: HitRules) -> bool:
 
 
 class ReadyHead:
-    """``stored`` (a :class:`~lbproxy.cache.stored.Stored`) as hits need it.
+    """A response ``stored`` (:class:`~lbproxy.cache.stored.Stored`) prepared for hits.
 
-    ``usable``: it may be served while it is fresh, without a look at more of it.
+    ``usable``: it may be served while it is fresh, without further checks.
     """
 
     __slots__ = (
@@ -98,23 +98,25 @@ class ReadyHead:
             self.usable = False
 
     def selected_by(self, request: RequestHead) -> bool:
-        """Whether the request has the values that the response was selected by."""
+        """Return whether the request has the values that selected the response."""
         return not self._selected or selects(self._selected, request)
 
     def age_at(self, now: float) -> float:
-        """Return the age in seconds (RFC 9111 §4.2.3); negative if only the rules can judge."""
+        """Return the age in seconds (RFC 9111 §4.2.3); negative if only the general rules can
+        decide.
+        """
         age = self._first_age + abs(now - self.received)
         return age if self.usable and age < self._lifetime else -1.0
 
     def may_answer(self, request: RequestHead) -> bool:
-        """Whether a fresh response answers ``request`` with its whole body, for certain."""
+        """Return whether a fresh response certainly answers ``request`` with its whole body."""
         present: i64 = request.present
         if present >> COOKIE & 1 and not self._public:
             return False
         return not present >> IF_NONE_MATCH & 1 or self._is_modified(request)
 
     def _is_modified(self, request: RequestHead) -> bool:
-        """Whether no entity tag of If-None-Match can be that of the response."""
+        """Return whether no entity tag of If-None-Match can match the response."""
         if self._status != 200:
             return True
         for value in request.every(_IF_NONE_MATCH):

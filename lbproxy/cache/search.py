@@ -1,10 +1,10 @@
-"""PURE. No-Vary-Search: queries that a response says not to depend on.
+"""PURE. No-Vary-Search: the parts of a query on which a response does not depend.
 
 draft-ietf-httpbis-no-vary-search. A response with the field may answer requests for all URLs of its
-path whose queries differ only in what the field names. lbproxy stores it under a key that has the
-rest of the query alone, and learns by path which parts that are; see :class:`SearchRules`.
+path whose queries differ only in the named parts. lbproxy stores it under a key that contains only
+the rest of the query, and learns these parts by path; see :class:`SearchRules`.
 
-A field with a mistake counts as absent, so a response then answers its own URL alone.
+An invalid field counts as absent, so that a response then answers only its own URL.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ __all__ = [
 ]
 
 MOST_PATHS: Final = 10_000
-"""Paths whose rules are remembered."""
+"""Maximum number of paths whose rules are stored."""
 
 MOST_RULES: Final = 2
-"""Rules that are remembered of one path: the present one, and the one before."""
+"""Number of rules stored for one path: the present one and the previous one."""
 
 LONGEST: Final = 1024
-"""Bytes of the longest field that is obeyed."""
+"""Maximum length of an obeyed field in bytes."""
 
 MOST_PARAMETERS: Final = 200
-"""Parameters of a query to which a rule applies; a longer query is compared as it is."""
+"""Maximum number of parameters to which a rule applies. A longer query is compared unchanged."""
 
 
 @frozen
 class SearchRule:
-    """Parts of a query that do not matter.
+    """The ignored parts of a query.
 
-    ``ordered``: the order of parameters matters. ``names``: the parameters that do not matter, or
-    with ``others`` those that alone do.
+    ``ordered``: the order of parameters matters. ``names``: the ignored parameters, or with
+    ``others`` the only ones that matter.
     """
 
     ordered: bool = True
@@ -62,7 +62,7 @@ class SearchRule:
         pairs = [_decoded(part) for part in parts]
         kept = [pair for pair in pairs if (pair[0] in self.names) is self.others]
         if not self.ordered:
-            kept.sort(key=_first)  # those of one name keep their order
+            kept.sort(key=_first)  # parameters of one name keep their order
         return tuple(text for pair in kept for text in pair)
 
 
@@ -119,7 +119,7 @@ def _parsed(text: bytes) -> SearchRule | None:
 
 
 def _strings(members: Any) -> frozenset[bytes] | None:
-    """Return the decoded strings of an inner list; None if it is none, or has other members."""
+    """Return the decoded strings of an inner list; None if it is not one, or has other members."""
     if not isinstance(members, list):
         return None
     texts = [one[0] for one in members]
@@ -129,7 +129,7 @@ def _strings(members: Any) -> frozenset[bytes] | None:
 
 
 class SearchRules:
-    """The rules that responses have stated lately, by path; the latest first.
+    """The latest rules of responses by path, the latest first.
 
     A key is that of :func:`~lbproxy.cache.key.key_of`. ``rules``: those of each path.
     """
@@ -141,7 +141,7 @@ class SearchRules:
         return len(self.rules)
 
     def learn(self, key: Key, rule: SearchRule) -> None:
-        """Note that a response of ``key`` has stated ``rule``."""
+        """Store the ``rule`` of a response of ``key``."""
         path = _path(key)
         known = self.rules.pop(path, ())
         others = tuple(one for one in known if one != rule)
@@ -154,7 +154,7 @@ class SearchRules:
         return _path(key) in self.rules
 
     def keys(self, key: Key) -> list[tuple[Key, SearchRule]]:
-        """Return the keys under which responses that may answer ``key`` are stored by rules."""
+        """Return the keys under which rules may have stored responses for ``key``."""
         known = self.rules.get(_path(key), ())
         found = ((reduced(key, rule), rule) for rule in known)
         return [(one, rule) for one, rule in found if one is not None]
@@ -165,24 +165,24 @@ TARGET: Final = 3
 
 
 def reduced(key: Key, rule: SearchRule) -> Key | None:
-    """Return the key of all requests that ``rule`` calls the same as that of ``key``."""
+    """Return the key shared by all requests that are equal to that of ``key`` under ``rule``."""
     path, _, query = key[TARGET].partition(b"?")
     kept = rule.reduce(query)
     if kept is None:
         return None
-    # a target begins with a slash or is a word: no request has this one
+    # no request has this target, because a target begins with a slash or is a word
     return (*key[:TARGET], b"?" + path, _counted(kept), *key[TARGET + 1 :])
 
 
 def is_reduced(key: Key) -> bool:
-    """Return whether a key may be one of :func:`reduced`, under which URLs of several rules may
-    meet.
+    """Return whether a key may come from :func:`reduced`, where URLs of several rules may
+    collide.
     """
     return key[TARGET : TARGET + 1] != () and key[TARGET].startswith(b"?")
 
 
 def same_search(rule: SearchRule | None, first: bytes, second: bytes) -> bool:
-    """Return whether ``rule`` calls two URLs of one path the same."""
+    """Return whether two URLs of one path are equal under ``rule``."""
     if rule is None:
         return False
     one = rule.reduce(first.partition(b"?")[2])
@@ -190,8 +190,8 @@ def same_search(rule: SearchRule | None, first: bytes, second: bytes) -> bool:
 
 
 def applies(key: Key, policy: Policy) -> bool:
-    """Return whether a rule may replace the query of ``key``: it is neither made by ``key`` of the
-    policy, nor of a request that a filter has changed, nor of a POST.
+    """Return whether a rule may replace the query of ``key``. It may not for a policy with its own
+    ``key``, a request that a filter has changed, or a POST.
     """
     return policy.search and not policy.key and key[TARGET + 1 : TARGET + 2] not in _OTHERS
 
@@ -200,10 +200,10 @@ _OTHERS: Final = ((b"sent",), (b"post",))
 
 
 def _counted(parts: tuple[bytes, ...]) -> bytes:
-    """Return ``parts`` as one value, from which they can be told apart."""
+    """Return ``parts`` encoded as one unambiguous value."""
     return b"".join(b"%d:%b" % (len(one), one) for one in parts)
 
 
 def _path(key: Key) -> int:
-    """Return what stands for a key without its query."""
+    """Return a number for a key without its query."""
     return hash((*key[:TARGET], key[TARGET].partition(b"?")[0], *key[TARGET + 1 :]))

@@ -27,9 +27,10 @@ class Use(Enum):
 
 @frozen
 class Decision:
-    """``use`` of a stored response, and why.
+    """The ``use`` of a stored response, and its reason.
 
-    ``age`` and ``ttl`` in seconds, ``ttl`` below 0 when it is stale.  ``rule``: the section.
+    ``age`` and ``ttl`` in seconds; ``ttl`` is negative if it is stale. ``rule``: the section of the
+    specification.
     """
 
     use: Use
@@ -40,7 +41,7 @@ class Decision:
 
 
 def decide(stored: Stored, asked: Asked, policy: Policy, now: float) -> Decision:
-    """Return what ``stored``, which the request selects, is used for at ``now``."""
+    """Return the use of ``stored``, which the request selects, at ``now``."""
     age = current_age(stored, now)
     ttl = stored.lifetime - age
 
@@ -67,7 +68,7 @@ def decide(stored: Stored, asked: Asked, policy: Policy, now: float) -> Decision
 
 
 def _demanded(asked: Asked, policy: Policy, age: float) -> tuple[Use, str, str] | None:
-    """Return the use that the request's own directives demand, or None."""
+    """Return the use that the request's own directives require, or None."""
     control = asked.control
     limit = control.max_age
     if policy.client_no_cache is NoCache.IGNORE:
@@ -99,7 +100,8 @@ def _stale(stored: Stored, asked: Asked, policy: Policy, over: float) -> tuple[U
 def _refreshable(stored: Stored, policy: Policy, over: float) -> bool:
     """Return whether a softly purged response may be served while it is fetched again.
 
-    ``over``: seconds since the end of its lifetime, negative before."""
+    ``over``: seconds since the end of its lifetime, negative before.
+    """
     control = stored.control
     if control.forbids_stale:
         return False
@@ -109,9 +111,9 @@ def _refreshable(stored: Stored, policy: Policy, over: float) -> bool:
 
 
 def usable_on_error(stored: Stored, asked: Asked, policy: Policy, now: float) -> str | None:
-    """Return the rule by which ``stored`` answers when the server fails, or None.
+    """Return the rule by which ``stored`` may be used if the server fails, or None.
 
-    A server fails by 500, 502, 503 or 504, by a timeout, or by not being there (RFC 5861 §4).
+    A failure is a 500, 502, 503 or 504, a timeout, or an unreachable server (RFC 5861 §4).
     """
     control = stored.control
     if control.forbids_stale or (asked.cookies and not asked.named and not stored.public):

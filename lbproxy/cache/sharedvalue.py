@@ -1,10 +1,10 @@
-"""PURE. Stored responses as values of a store that several nodes share.
+"""PURE. Encoding of stored responses as values of a store that several nodes share.
 
 A value is a line, ``EPOCH PURGES ASKED NAMES URL``, then its names (:mod:`.purgenames`), its URL
 and a record (:mod:`.codec`) with a MAC. Scripts in the store read the line: ``EPOCH`` and
-``PURGES`` say which purges the node knew that stored it, ``ASKED`` is when it was asked for,
-``NAMES`` the number of its names, ``URL`` the length of the URL. The node that reads it trusts the
-record alone.
+``PURGES`` identify the purges known to the node that stored it, ``ASKED`` is the time of its
+request, ``NAMES`` the number of its names, ``URL`` the length of the URL. A node that reads the
+value trusts only the record.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ MAC_SIZE: Final = 32
 
 
 def mac_key(secret: bytes) -> bytes:
-    """Return the key of MACs; an empty one, for no secret, detects damage alone."""
+    """Return the key of MACs. The key for no secret is empty and only detects damage."""
     return blake2b(b"cache " + secret, digest_size=32).digest() if secret else b""
 
 
 def dump_shared(
     key: Key, stored: Stored, body: bytes, known: tuple[bytes, int], secret: bytes
 ) -> bytes:
-    """Return a response as a value.  ``known``: the epoch and the number of the last purge."""
+    """Return a response as a value. ``known``: the epoch and the number of the last purge."""
     names = names_of(stored)
     epoch, purges = known
     line = b"%b %d %.6f %d %d\n" % (epoch, purges, stored.asked, len(names), len(stored.url))
@@ -48,16 +48,17 @@ def dump_shared(
 def load_shared(data: bytes, key: Key, selected: bytes, secret: bytes) -> StoredRecord:
     """Return the record of a value without its line, names and URL.
 
-    ``key`` and ``selected`` (:func:`~lbproxy.cache.codec.selection_digest`) are those that it was
-    found under. DamagedError if it is not what a node has stored there."""
+    ``key`` and ``selected`` (:func:`~lbproxy.cache.codec.selection_digest`) are those under which
+    it was found. Raises DamagedError if a node has not stored it there.
+    """
     content, mac = data[:-MAC_SIZE], data[-MAC_SIZE:]
     if _mac(content, secret) != mac:
-        raise DamagedError("its MAC is wrong: it is damaged, or of a node with another secret")
+        raise DamagedError("its MAC is wrong: it is damaged, or from a node with another secret")
     record = load_record(content)
     if record.key != key:
         raise DamagedError("it is of another key")
     if selection_digest(record.stored) != selected:
-        raise DamagedError("it is another response of its key")
+        raise DamagedError("it is another response for its key")
     body = record.body
     if body is None or len(body) != record.size or record.stored.length != record.size:
         raise DamagedError("its body is not complete")

@@ -1,8 +1,9 @@
-"""PURE. Eviction by SIEVE: a queue in order of arrival, and a hand that spares what was used.
+"""PURE. Eviction by SIEVE: a queue in order of arrival, and a hand that skips used entries.
 
 Zhang et al., "SIEVE is Simpler than LRU", NSDI 2024. A hit sets one flag and moves nothing. On the
-web's skewed popularity SIEVE keeps more of what is asked again than LRU, because what is asked once
-is evicted when the hand comes by; ``tests/cache/test_sieve.py`` compares both on a Zipf trace.
+web's skewed popularity SIEVE keeps more repeatedly requested entries than LRU, because entries
+requested once are evicted when the hand passes. ``tests/cache/test_sieve.py`` compares both on a
+Zipf trace.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ NodeT = TypeVar("NodeT", bound=Node)
 
 
 class _Cursor:
-    """The place of a :meth:`Sieve.walk`: the member that comes next."""
+    """The position of a :meth:`Sieve.walk`: the next member."""
 
     __slots__ = ("node", "upwards")
 
@@ -43,7 +44,7 @@ class _Cursor:
 
 
 class Sieve(Generic[NodeT]):
-    """The members, and which of them to evict next.  All calls take constant time on average."""
+    """The members, and the choice of the one to evict. All calls take constant time on average."""
 
     __slots__ = ("_cursors", "_hand", "_newest", "_oldest", "count")
 
@@ -85,9 +86,9 @@ class Sieve(Generic[NodeT]):
         self.count -= 1
 
     def walk(self, oldest_first: bool = False) -> Iterator[NodeT]:
-        """Yield the members; others may come and go meanwhile.
+        """Yield the members. Others may be added and removed meanwhile.
 
-        Those that come are the newest, so only a walk with ``oldest_first`` meets them.
+        New members are the newest, so that only a walk with ``oldest_first`` reaches them.
         """
         cursor = _Cursor(self._oldest if oldest_first else self._newest, oldest_first)
         self._cursors.append(cursor)
@@ -99,8 +100,8 @@ class Sieve(Generic[NodeT]):
             self._cursors.remove(cursor)
 
     def victim(self) -> NodeT | None:
-        """Return the member to evict, which stays one until it is removed; None if there
-        is none.
+        """Return the member to evict, which stays a member until it is removed; None if there is
+        none.
         """
         node = self._hand if self._hand is not None else self._oldest
         while node is not None and node.used:

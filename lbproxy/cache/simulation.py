@@ -1,8 +1,8 @@
-"""PURE. The hit ratio that a policy and a size would have had on the requests of a log.
+"""PURE. The hit ratio of a policy and a size for the requests of a log.
 
-Only the eviction and the lifetimes are those of a cache: a log has no header fields, so nothing is
-known of cookies, ``Vary`` and ``Cache-Control``. What the log calls not stored or bypassed is not
-stored here either.
+Only eviction and lifetimes are simulated. A log has no header fields, so cookies, ``Vary`` and
+``Cache-Control`` are unknown. Responses that the log marks as not stored or bypassed are not stored
+here either.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from lbproxy.cache.policy import Policy
 __all__ = ["LoggedResponse", "Simulation"]
 
 Name = tuple[str, bytes]
-"""Host and target, less what the policy does not need."""
+"""Host and target, without the parts that the policy ignores."""
 
 _FIELDS = 8 * 200
-"""Bytes that the header fields of an ordinary response take."""
+"""Size of the header fields of an ordinary response in bytes."""
 
 
 @define
 class LoggedResponse:
-    """One line of a log: ``at`` in seconds, ``size`` in bytes of the body.
+    """One line of a log. ``at`` in seconds; ``size`` of the body in bytes.
 
-    ``shared``: False if the log says that no cache could store it."""
+    ``shared``: False if the log shows that no cache could store it.
+    """
 
     at: float
     method: str
@@ -52,7 +53,7 @@ class _Object(Listed[Name]):
 
 @define
 class SimulationResult:
-    """Sums; ``cacheable``: requests whose responses could be stored."""
+    """Sums of a simulation. ``cacheable``: requests whose responses could be stored."""
 
     requests: int = 0
     cacheable: int = 0
@@ -76,7 +77,8 @@ class SimulationResult:
 class Simulation:
     """A cache of ``limit`` bytes.
 
-    ``lifetime``: seconds that a response is fresh of which no line of ``ttl`` decides."""
+    ``lifetime``: seconds of freshness of responses that no line of ``ttl`` matches.
+    """
 
     def __init__(self, policy: Policy, limit: int, lifetime: float) -> None:
         self.policy = policy
@@ -150,4 +152,4 @@ class Simulation:
 
 
 _MOST_USES = 10_000
-"""Keys whose uses are counted, as many as a cache remembers."""
+"""Maximum number of keys whose uses are counted, as in a cache."""

@@ -13,16 +13,15 @@ __all__ = ["Stored", "field_values", "first_value", "without"]
 
 @frozen(eq=False)
 class Stored:
-    """The head of a stored response, as the server sent it, and what the cache knows of it.
+    """The head of a stored response, as sent by the server, with the cache's data about it.
 
-    ``url``: the public URL it answers. ``headers``: without the fields that are not stored.
-    ``asked`` and ``received``: when its request was sent and its head received, in seconds since
-    the epoch. ``lifetime``: seconds of freshness, ``stated`` if the response gave it itself.
-    ``rule``: where the lifetime comes from, for people. ``selected``: the request's values of the
-    fields in Vary, by name in lower case. ``tags`` and ``groups``: what it may be purged by.
-    ``length``: bytes of the body. ``purged``: a soft purge made it stale. ``public``: clients with
-    cookies may share it. ``first_age``: its age in seconds when it was received, which every hit
-    needs.
+    ``url``: its public URL. ``headers``: without the fields that are not stored. ``asked`` and
+    ``received``: when its request was sent and its head received, in seconds since the epoch.
+    ``lifetime``: seconds of freshness; ``stated`` if the response contains it. ``rule``: source of
+    the lifetime, for people. ``selected``: the request's values of the fields in Vary, by name in
+    lower case. ``tags`` and ``groups``: names for purges. ``length``: bytes of the body.
+    ``purged``: a soft purge made it stale. ``public``: clients with cookies may share it.
+    ``first_age``: its age in seconds at its arrival, which every hit needs.
     """
 
     url: bytes
@@ -48,15 +47,15 @@ class Stored:
         return initial_age(self, self.asked, self.received)
 
     def header(self, name: bytes) -> bytes | None:
-        """The first value of ``name`` (lower case), or None."""
+        """Return the first value of ``name`` (lower case), or None."""
         return first_value(self.headers, name)
 
     def header_values(self, name: bytes) -> list[bytes]:
-        """Every value of ``name`` (lower case), in order."""
+        """Return all values of ``name`` (lower case) in order."""
         return field_values(self.headers, name)
 
     def softly_purged(self) -> Stored:
-        """This response, stale from now on."""
+        """Return this response marked as stale."""
         return evolve(self, purged=True)
 
 
@@ -71,5 +70,5 @@ def field_values(headers: Headers, name: bytes) -> list[bytes]:
 
 
 def without(headers: Headers, names: frozenset[bytes]) -> Headers:
-    """Return ``headers`` less those called ``names`` (lower case)."""
+    """Return ``headers`` without the names in ``names`` (lower case)."""
     return [pair for pair in headers if pair[0].lower() not in names]

@@ -1,4 +1,4 @@
-"""PURE. Storing responses (RFC 9111 §3): whether, what of them, and for how long."""
+"""PURE. Storing responses (RFC 9111 §3): whether, which parts, and for how long."""
 
 from __future__ import annotations
 
@@ -27,19 +27,21 @@ _HOP: Final = frozenset(
      b"proxy-authorization", b"proxy-connection", b"te", b"trailer", b"transfer-encoding",
      b"upgrade"}
 )  # fmt: skip
-"""Fields of one connection, which are never stored (RFC 9111 §3.1)."""
+"""Hop-by-hop fields, which are never stored (RFC 9111 §3.1)."""
 
 UNDERSTOOD: Final = HEURISTIC | {302, 303, 307, 400, 401, 402, 403, 406, 408, 409, 411, 412, 413,
                                  415, 417, 421, 422, 425, 426, 429, 431, 451, 500, 502, 503, 504,
                                  505}  # fmt: skip
-"""Final statuses whose meaning lbproxy knows as a cache (RFC 9111 §3); 304 is handled before."""
+"""Final statuses that lbproxy understands as a cache (RFC 9111 §3); 304 is handled before."""
 
 NEGATIVE: Final = frozenset({404, 405, 410, 414, 501})
 
 
 @frozen
 class Refusal:
-    """Why a response is not stored: ``reason`` for people, ``rule`` the section that says so."""
+    """The refusal to store a response. ``reason``: for people. ``rule``: the section that requires
+    it.
+    """
 
     reason: str
     rule: str
@@ -53,9 +55,9 @@ def store(
     policy: Policy,
     times: tuple[float, float],
 ) -> Stored | Refusal:
-    """Return the response as it is stored, or why it is not.
+    """Return the response as it is stored, or why it is not stored.
 
-    ``times``: when the request was sent and when the head came, in seconds since the epoch.
+    ``times``: when the request was sent and when the head arrived, in seconds since the epoch.
     """
     control = response_control(response, policy.targets)
     lifetime = lifetime_of(response, response.status, control, times[1])
@@ -97,7 +99,7 @@ def store(
 
 
 def _line(policy: Policy, request: RequestHead, response: ResponseHead, stated: bool) -> TTL | None:
-    """The first line of ``ttl`` for this response."""
+    """Return the first line of ``ttl`` that matches this response."""
     if not policy.ttl:
         return None
     media = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
@@ -152,21 +154,23 @@ def _validator(response: ResponseHead) -> bool:
 
 
 def _lasting(control: Control, policy: Policy) -> bool:
-    """Return whether a stale response may still be used without asking the server first."""
+    """Return whether a stale response may be used without contacting the server first."""
     allowed = not control.forbids_stale
     stated = bool(control.stale_while_revalidate or control.stale_if_error)
     return allowed and (stated or bool(policy.grace or policy.grace_refresh))
 
 
 def _headers(response: ResponseHead, control: Control, policy: Policy, received: float) -> Headers:
-    """The fields that are stored (RFC 9111 §3.1), and a Date (RFC 9110 §6.6.1).
+    """Return the fields that are stored (RFC 9111 §3.1), and a Date (RFC 9110 §6.6.1).
 
-    Fields that ``no-cache`` or ``private`` names would need the server for each use."""
+    Fields named by ``no-cache`` or ``private`` are excluded, because they would require the server
+    for each use.
+    """
     gone = _HOP | control.private_fields | control.no_cache_fields | frozenset(response.nominated)
     gone |= {b"content-length", b"age"}
-    if policy.set_cookie is not SetCookie.STORE:  # a line of ttl with ``force`` stores it else
+    if policy.set_cookie is not SetCookie.STORE:  # otherwise a line of ttl with ``force`` stores it
         gone |= {b"set-cookie"}
-    lines = response.pairs()  # not its list, which would be scanned when it is sent
+    lines = response.pairs()  # not the list form, which would be scanned when it is sent
     kept = [(name, value) for name, value in lines if name.lower() not in gone]
     if response.header(b"date") is None:
         kept.append((b"Date", formatdate(received, usegmt=True).encode()))
@@ -174,9 +178,9 @@ def _headers(response: ResponseHead, control: Control, policy: Policy, received:
 
 
 def _tags(response: ResponseHead) -> frozenset[bytes]:
-    """Return the tags of a response:
+    """Return the tags of a response.
 
-    Surrogate-Key and xkey separated by blanks, Cache-Tag by commas.
+    Surrogate-Key and xkey are separated by blanks, Cache-Tag by commas.
     """
     found: set[bytes] = set()
     for name in (b"surrogate-key", b"xkey"):
@@ -188,7 +192,7 @@ def _tags(response: ResponseHead) -> frozenset[bytes]:
 
 
 def _groups(url: bytes, response: ResponseHead, policy: Policy) -> frozenset[bytes]:
-    """The cache groups of a response (RFC 9875 §2); an invalid field counts as absent."""
+    """Return the cache groups of a response (RFC 9875 §2). An invalid field counts as absent."""
     stated = group_names(response.header_values(b"cache-groups"))
     if policy.search and search_rule(response) is not None:
         return stated | {path_group(url)}
@@ -196,7 +200,7 @@ def _groups(url: bytes, response: ResponseHead, policy: Policy) -> frozenset[byt
 
 
 def group_names(values: list[bytes]) -> frozenset[bytes]:
-    """Return the strings of a list field, or nothing if it is invalid."""
+    """Return the strings of a list field, or an empty set if it is invalid."""
     if not values:
         return frozenset()
     import http_sf
@@ -212,5 +216,5 @@ def group_names(values: list[bytes]) -> frozenset[bytes]:
 
 
 def stored_fields(headers: Headers, names: frozenset[bytes]) -> Headers:
-    """Return ``headers`` less ``names`` and what belongs to one connection."""
+    """Return ``headers`` without ``names`` and hop-by-hop fields."""
     return without(headers, names | _HOP)

@@ -1,8 +1,8 @@
 """PURE. A purge of a catalog, which may hold a million entries.
 
-The purge is true from its beginning on: the catalog applies it to each entry that is looked up
-(:meth:`Catalog.settle`). The caller runs :meth:`Sweep.steps`, now and then a few, until all entries
-are purged. Entries that are stored after the beginning are not meant.
+The purge is effective from its start: the catalog applies it to each entry that is looked up
+(:meth:`Catalog.settle`). The caller runs some :meth:`Sweep.steps` from time to time until all
+entries are purged. Entries stored after the start are not affected.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from lbproxy.cache.purge import Purge
 __all__ = ["STEP", "Sweep"]
 
 STEP: Final = 50
-"""Entries that are looked at in one step."""
+"""Number of entries examined in one step."""
 
 _MOST: Final = 50
-"""Sweeps of a catalog that are not complete; each look-up asks all of them."""
+"""Maximum number of incomplete sweeps of a catalog, because each look-up checks all of them."""
 
 
 class Sweep(Generic[KeyT, EntryT]):
-    """A purge of ``catalog``. ``purged(entry)`` removes an entry, or makes it stale, and returns
+    """A purge of ``catalog``. ``purged(entry)`` removes an entry or makes it stale, and returns
     whether it counts.
 
-    ``epoch``: that of the catalog at the beginning. ``count``: entries that count so far. With too
-    many sweeps of one catalog the oldest is completed at once.
+    ``epoch``: that of the catalog at the start. ``count``: number of counted entries so far. If a
+    catalog has too many sweeps, the oldest is completed at once.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class Sweep(Generic[KeyT, EntryT]):
             self.count += self._purged(entry)
 
     def steps(self) -> Iterator[None]:
-        """Return the iterator that does the rest of the work; each of its steps takes less than a
+        """Return the iterator that does the remaining work. Each step takes less than a
         millisecond.
         """
         return self._steps
 
     def complete(self) -> None:
-        """Do all that is left."""
+        """Do the remaining work."""
         for _ in self._steps:
             pass
         self._end()

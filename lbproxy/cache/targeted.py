@@ -10,7 +10,7 @@ from lbproxy.cache.control import MOST, Control, parse_control
 __all__ = ["TARGETS", "Fields", "response_control"]
 
 TARGETS: Final = (b"cdn-cache-control",)
-"""The targeted fields that lbproxy obeys, first one first, unless a policy names others."""
+"""The targeted fields that lbproxy obeys, in order of precedence, unless a policy names others."""
 
 _BOOLEANS: Final = {
     "no-store": "no_store",
@@ -31,17 +31,17 @@ _INTEGERS: Final = {
 
 
 class Fields(Protocol):
-    """The part of a head that the rules read."""
+    """The interface of a head that the rules use."""
 
     def header_values(self, name: bytes) -> list[bytes]:
-        """Every value of ``name`` (lower case), in order."""
+        """Return all values of ``name`` (lower case) in order."""
 
 
 def response_control(head: Fields, targets: Sequence[bytes] = TARGETS) -> Control:
-    """Return the directives that a response has for this cache.
+    """Return the directives of a response for this cache.
 
     The first of ``targets`` that is present, valid and not empty replaces Cache-Control and Expires
-    (RFC 9213 §2.2).  An invalid one is ignored as a whole.
+    (RFC 9213 §2.2). An invalid field is ignored as a whole.
     """
     for target in targets:
         values = head.header_values(target)
@@ -53,7 +53,7 @@ def response_control(head: Fields, targets: Sequence[bytes] = TARGETS) -> Contro
 
 
 def _targeted(values: Sequence[bytes], field: bytes) -> Control | None:
-    """The directives in a targeted field, or None if it does not count."""
+    """Return the directives in a targeted field, or None if it is ignored."""
     import http_sf
 
     try:
@@ -65,7 +65,7 @@ def _targeted(values: Sequence[bytes], field: bytes) -> Control | None:
     found: dict[str, Any] = {}
     for name, (value, _parameters) in directives.items():
         if name in _BOOLEANS and value is not False:
-            found[_BOOLEANS[name]] = True  # any value but "no": the restrictive reading
+            found[_BOOLEANS[name]] = True  # any value but "no": the restrictive interpretation
         elif name in _INTEGERS:
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
             found[_INTEGERS[name]] = min(value, MOST) if whole else 0

@@ -1,4 +1,4 @@
-"""PURE. Stored responses that a 304 or a HEAD refreshes (RFC 9111 §3.2, §4.3.3 to §4.3.5)."""
+"""PURE. Update of stored responses by a 304 or a HEAD (RFC 9111 §3.2, §4.3.3 to §4.3.5)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["answered", "head_agrees", "is_same", "updated", "validated"]
 _KEPT: Final = frozenset(
     {b"content-length", b"content-encoding", b"content-range", b"content-type"}
 )
-"""Fields of the stored body that an update leaves alone (RFC 9111 §3.2)."""
+"""Fields of the stored body that an update does not change (RFC 9111 §3.2)."""
 
 
 def is_same(stored: Stored, response: ResponseHead) -> bool:
-    """Return whether a 304 is about ``stored`` (RFC 9111 §4.3.4)."""
+    """Return whether a 304 applies to ``stored`` (RFC 9111 §4.3.4)."""
     etag = response.header(b"etag")
     own = stored.header(b"etag")
     if etag is not None:
@@ -44,7 +44,7 @@ def updated(
 ) -> Stored | None:
     """Return ``stored`` with the fields of the 304 or HEAD ``response``, fresh again.
 
-    None: the merged response may not be stored any more.
+    The result is None if the merged response must not be stored any more.
     """
     merged = ResponseHead(
         stored.status,
@@ -60,7 +60,7 @@ def updated(
 
 
 def answered(stored: Stored, response: ResponseHead, times: tuple[float, float]) -> Stored:
-    """Return ``stored`` as a 304 describes it, for the answer to a request that stores nothing."""
+    """Return ``stored`` as a 304 describes it, to answer a request that stores nothing."""
     headers = _merged(stored, response)
     if first_value(headers, b"date") is None:
         headers.append((b"Date", formatdate(times[1], usegmt=True).encode()))
@@ -68,11 +68,11 @@ def answered(stored: Stored, response: ResponseHead, times: tuple[float, float])
 
 
 def _merged(stored: Stored, response: ResponseHead) -> Headers:
-    """The fields of ``stored`` with those of ``response`` in their place."""
+    """Return the fields of ``stored``, replaced by those of ``response``."""
     named = frozenset(name.lower() for name, _ in response.headers) - _KEPT
     age = frozenset({b"age"}) if response.header(b"age") is None else frozenset()
     if response.header(b"date") is None:
-        named |= {b"date"}  # stored anew, as the time of this response
+        named |= {b"date"}  # stored again, with the time of this response
     return without(stored.headers, named | age) + stored_fields(response.headers, _KEPT)
 
 

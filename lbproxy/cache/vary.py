@@ -20,11 +20,12 @@ _CODINGS: Final = frozenset(
 _ZERO: Final = re.compile(rb"q\s*=\s*0(?:\.0{0,3})?\s*$")
 
 _LISTS: Final = frozenset({b"accept-charset", b"accept-language"})
-"""Lists of tokens with weights, in which neither blanks nor case matter. Blanks in other fields
-may be part of a value, and two users must not share a response because of them."""
+"""Lists of tokens with weights, in which neither blanks nor case matter. In other fields blanks may
+be part of a value, and must not make two users share a response.
+"""
 
 LONGEST: Final = 100
-"""Bytes of the longest Accept-Encoding that is remembered in its normal form."""
+"""Maximum length in bytes of an Accept-Encoding whose normal form is cached."""
 
 Selected = tuple[tuple[bytes, bytes | None], ...]
 
@@ -41,14 +42,14 @@ def vary_names(head: Fields) -> tuple[bytes, ...]:
 
 
 def selected_by(names: Iterable[bytes], request: Fields) -> Selected:
-    """Return the request's values of ``names``, in a form in which equal means the same
+    """Return the request's values of ``names`` in a form whose equality means the same
     selection.
     """
     return tuple((name, _normal(name, request.header_values(name))) for name in names)
 
 
 def selects(selected: Selected, request: Fields) -> bool:
-    """Whether ``request`` has the values ``selected`` of a stored response."""
+    """Return whether ``request`` has the values ``selected`` of a stored response."""
     return all(_normal(name, request.header_values(name)) == wanted for name, wanted in selected)
 
 
@@ -67,14 +68,14 @@ def _normal(name: bytes, values: Sequence[bytes]) -> bytes | None:
 
 @lru_cache(maxsize=256)
 def _remembered(value: bytes) -> bytes:
-    """See :func:`_accepted`; browsers send a handful of different lines."""
+    """See :func:`_accepted`. Results are cached, because browsers send few different lines."""
     return _accepted([value])
 
 
 def _accepted(values: Sequence[bytes]) -> bytes:
-    """Accept-Encoding as the sorted list of codings that servers use and the client accepts.
+    """Return Accept-Encoding as the sorted list of codings that servers use and the client accepts.
 
-    Weights among them are dropped: a server chooses one of the set.
+    Their weights are dropped, because a server chooses one coding of the set.
     """
     found: set[bytes] = set()
     refused: set[bytes] = set()
@@ -97,7 +98,8 @@ def _accepted(values: Sequence[bytes]) -> bytes:
 def matching(variants: Iterable[Stored], request: Fields) -> Stored | None:
     """Return the stored response that ``request`` selects, the most recent of several.
 
-    Of two that came at the same time it is the later in ``variants``."""
+    Of two with the same time, the later one in ``variants`` is returned.
+    """
     best: Stored | None = None
     for one in variants:
         if selects(one.selected, request) and (best is None or one.received >= best.received):

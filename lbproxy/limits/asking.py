@@ -1,4 +1,4 @@
-"""PURE. Several rates for one request: all are asked before any is charged."""
+"""PURE. Several rates for one request: all are checked before any is charged."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Charge", "Method", "charge_all", "first_refusal"]
 
 
 class Method(Protocol):
-    """The method that holds a rate: :class:`~lbproxy.limits.bucket.Buckets` or
+    """The method of a rate: :class:`~lbproxy.limits.bucket.Buckets` or
     :class:`~lbproxy.limits.window.Windows`.
     """
 
     rate: Rate
 
     def ident(self, key: str) -> int:
-        """Return the number that stands for ``key`` in the other methods."""
+        """Return the number that represents ``key`` in the other methods."""
 
     def ask(self, ident: int, cost: float, now: float) -> float:
         """Return the seconds until ``cost`` units are free; 0 if they are. Nothing is charged."""
@@ -29,18 +29,18 @@ class Method(Protocol):
         """Take ``cost`` units."""
 
     def left(self, ident: int, now: float) -> float:
-        """Return the units that are free."""
+        """Return the number of free units."""
 
     def reset(self, ident: int, now: float) -> float:
         """Return the seconds until all units are free."""
 
     def forget(self, ident: int) -> bool:
-        """Forget what the key has used; whether it was known."""
+        """Delete the use of a key. Return False if it had none."""
 
 
 @frozen
 class Charge:
-    """``cost`` units of the key ``ident`` of ``method``."""
+    """A charge of ``cost`` units to the key ``ident`` of ``method``."""
 
     method: Method
     ident: int
@@ -48,7 +48,9 @@ class Charge:
 
 
 def first_refusal(charges: Sequence[Charge], now: float) -> tuple[Charge, float] | None:
-    """Return the charge that has to wait longest, and how many seconds; None if all can be made."""
+    """Return the charge with the longest wait, and that wait in seconds; None if all can be
+    made.
+    """
     found: tuple[Charge, float] | None = None
     for one in charges:
         wait = one.method.ask(one.ident, one.cost, now)

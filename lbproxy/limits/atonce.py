@@ -25,9 +25,9 @@ class AtOnceClaims(Protocol):
 class AtOnce:
     """At most ``most`` of each key at once, in all processes that ``shared`` joins.
 
-    A key without any uses no memory.  With several processes a key can be refused too early, never
-    too late (:class:`~lbproxy.sharing.contracts.Shared`).  :meth:`join` adds other nodes, which
-    have an error of their own (:mod:`~lbproxy.limits.places`).
+    A key that is not in use takes no memory. With several processes a key can be refused too early,
+    but never too late (:class:`~lbproxy.sharing.contracts.Shared`). :meth:`join` adds other nodes,
+    with a further error (:mod:`~lbproxy.limits.places`).
     """
 
     def __init__(self, shared: AtOnceClaims, name: str, most: int) -> None:
@@ -38,7 +38,7 @@ class AtOnce:
         self.held: dict[str, int] = {}
 
     def join(self, places: NodePlaces | None) -> None:
-        """Hold the limit together with other nodes from now on; None: no longer."""
+        """Enforce the limit together with other nodes from now on; None stops this."""
         before, self._places = self._places, places
         if before is places:
             return
@@ -49,23 +49,25 @@ class AtOnce:
                 places.hold(self._prefix + key, own)
 
     def room(self, key: str) -> int:
-        """Return how many more the key may have."""
+        """Return how many more uses of the key are allowed."""
         return self._room(key) - self._shared.others(self._prefix + key)
 
     def take(self, key: str) -> bool:
-        """Count one more of ``key`` unless that is too many; return whether it was counted."""
+        """Count one more use of ``key`` if it is allowed. Return whether it was counted."""
         if not self._shared.claim(self._prefix + key, self._room(key)):
             return False
         self._hold(key, self.held.get(key, 0) + 1)
         return True
 
     def give_back(self, key: str) -> None:
-        """Uncount one that :meth:`take` has counted.  KeyError if there is none."""
+        """Remove one use counted by :meth:`take`. Raises KeyError if none is counted."""
         self._hold(key, self.held[key] - 1)
         self._shared.release(self._prefix + key)
 
     def _room(self, key: str) -> int:
-        """Return how many more this process may have if the others of the machine have none."""
+        """Return how many more uses this process may have if the other processes of the machine
+        have none.
+        """
         room = self.most - self.held.get(key, 0)
         return room if self._places is None else room - self._places.others(self._prefix + key)
 

@@ -2,9 +2,9 @@
 
 A cell holds one number for each key: the time at which its bucket is full again.
 
-Laws, for any sequence of requests of a key: within any ``t`` seconds at most
-``amount / seconds * t + burst`` units pass; a unit is refused only if the bucket holds less; what
-is refused changes nothing.  Forgetting a key (:mod:`lbproxy.limits.cells`) fills its bucket.
+Guarantees for any sequence of requests of a key: within any ``t`` seconds at most ``amount /
+seconds * t + burst`` units pass. A unit is refused only if the bucket contains less. A refused
+request changes nothing. Dropping a key (:mod:`lbproxy.limits.cells`) fills its bucket.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class BucketSlot:
 
 
 class Buckets:
-    """The buckets of one limit, for all keys.  ``name`` separates limits in the same ``cells``."""
+    """The buckets of one limit, for all keys. ``name`` separates limits in the same ``cells``."""
 
     def __init__(self, cells: Cells, name: str, rate: Rate) -> None:
         self._cells = cells
@@ -94,19 +94,19 @@ class Buckets:
         return wait if wait > _EPSILON else 0.0
 
     def charge(self, ident: int, cost: float, now: float) -> None:
-        """Charge ``cost``, even if that is more than the bucket holds: the rest is a debt."""
+        """Charge ``cost``, even if the bucket contains less: the difference is a debt."""
         cells = self._cells
         at = cells.place(ident, now)
         until = cells.words[at]
         cells.words[at] = (until if until > now else now) + cost * self.rate.each
 
     def settle(self, ident: int, debt: float, now: float) -> None:
-        """Note that the bucket is full in ``debt`` seconds, unless it is known to take longer."""
+        """Record that the bucket is full in ``debt`` seconds, unless it is known to take longer."""
         at = self._cells.place(ident, now)
         self._cells.words[at] = max(self._cells.words[at], now + debt)
 
     def left(self, ident: int, now: float) -> float:
-        """Return the units that the bucket holds; below 0 it is in debt."""
+        """Return the units in the bucket; negative if it is in debt."""
         return self.rate.burst - self._owed(ident, now) / self.rate.each
 
     def reset(self, ident: int, now: float) -> float:
@@ -114,7 +114,7 @@ class Buckets:
         return self._owed(ident, now)
 
     def forget(self, ident: int) -> bool:
-        """Fill the bucket of a key; return whether it was not full."""
+        """Fill the bucket of a key. Return False if it was full."""
         return self._cells.forget(ident)
 
     def _owed(self, ident: int, now: float) -> float:

@@ -1,15 +1,14 @@
 """PURE. A table of numbers by key, in one piece of memory of fixed size.
 
-The memory is an array of 64-bit words.  A cell is a fingerprint of its key, the time until which
-the cell matters, and ``extra`` numbers.  A key may lie in one of the :data:`WAYS` cells of one set,
-so a lookup reads 8 words.  Processes that map the same memory and have the same secret share the
-table.
+The memory is an array of 64-bit words. A cell consists of a fingerprint of its key, its expiry
+time, and ``extra`` numbers. A key may be in any of the :data:`WAYS` cells of one set, so that a
+lookup reads 8 words. Processes that map the same memory and have the same secret share the table.
 
-If all cells of a set matter, the one that matters for the shortest time gives way.  For a limit
-that is the key with the least debt: forgetting it favours its client by that debt, and a client
-that invents many keys does not push out the debt of others that is greater than its own.
+If no cell of a set has expired, the one that expires first is replaced. For a limit that is the key
+with the least debt. Its client gains that debt, and a client that invents many keys does not
+displace keys whose debt is greater than its own.
 
-Two processes that write a cell in the same microsecond may lose the write of one of them.
+If two processes write a cell in the same microsecond, one write may be lost.
 """
 
 from __future__ import annotations
@@ -22,23 +21,24 @@ from lbproxy.compiled import native
 __all__ = ["COUNTERS", "KEYS", "WAYS", "Cells", "cell_bytes"]
 
 WAYS: Final = 8
-"""Cells of a set."""
+"""Number of cells in a set."""
 
 KEYS: Final = 1_000_000
-"""Keys that the table of buckets has room for: 32 MiB, of which the pages in use count."""
+"""Capacity of the table of buckets in keys: 32 MiB, of which only used pages count."""
 
 COUNTERS: Final = 100_000
-"""Keys that the table of windows has room for: 22 MiB."""
+"""Capacity of the table of windows in keys: 22 MiB."""
 
 _BYTES: Final = 8
-_SAMPLE: Final = 4096  # sets that are looked at to estimate how many cells matter
+_SAMPLE: Final = 4096  # number of sets in the sample for estimating the number of used cells
 
 
 @native(allow_interpreted_subclasses=True)
 class Cells:
-    """``memory``: zeroed bytes, a power of two of sets of :data:`WAYS` cells; see :meth:`size`.
+    """A table of cells. ``memory``: zeroed bytes, a power of two of sets of :data:`WAYS` cells; see
+    :meth:`size`.
 
-    ``dropped``: keys that this process has forgotten while they mattered.
+    ``dropped``: number of keys that this process has dropped before their expiry.
     """
 
     def __init__(self, memory: memoryview, extra: int = 0, secret: bytes = b"") -> None:
@@ -56,10 +56,10 @@ class Cells:
 
     @staticmethod
     def size(keys: int, extra: int = 0) -> int:
-        """Return the bytes for a table that has room for ``keys`` at once.
+        """Return the size in bytes of a table for ``keys`` keys at a time.
 
-        It is twice as large or more, because sets fill unevenly: with ``keys`` keys less than one
-        in 20 finds its set full.
+        It has at least twice that capacity, because sets fill unevenly: with ``keys`` keys, fewer
+        than one in 20 finds its set full.
         """
         sets = 1
         while sets * WAYS < keys * 2:
@@ -74,13 +74,13 @@ class Cells:
     def ident(self, key: str) -> int:
         """Return the fingerprint of ``key``: 64 bits, never 0.
 
-        Nobody can choose keys that share a set without knowing the secret.
+        Without the secret, clients cannot choose keys that share a set.
         """
         digest = blake2b(key.encode("utf-8", "replace"), key=self._secret, digest_size=8).digest()
         return int.from_bytes(digest, "little") or 1
 
     def find(self, ident: int) -> int:
-        """Return the index in ``words`` of the time of the key's cell; -1 if it has none.
+        """Return the index in ``words`` of the expiry time of the key's cell; -1 if it has none.
 
         The extra numbers follow it at distances of :data:`WAYS`.
         """
@@ -93,7 +93,7 @@ class Cells:
         return self._names[at - WAYS] == ident
 
     def place(self, ident: int, now: float) -> int:
-        """Return the index as :meth:`find`, of a new cell if the key has none: all 0."""
+        """Return the index like :meth:`find`; a key without a cell gets a new one of zeros."""
         found = self.find(ident)
         if found >= 0:
             return found
@@ -109,7 +109,7 @@ class Cells:
         return way + WAYS
 
     def forget(self, ident: int) -> bool:
-        """Drop the cell of a key; return whether it had one."""
+        """Drop the cell of a key. Return False if it had none."""
         at = self.find(ident)
         if at < 0:
             return False
@@ -118,7 +118,9 @@ class Cells:
         return True
 
     def used(self, now: float) -> int:
-        """Return about how many cells matter at ``now``, from a sample of the sets."""
+        """Return an estimate of the number of cells not expired at ``now``, from a sample of the
+        sets.
+        """
         step = max(1, self._count // _SAMPLE)
         looked = range(0, self._count, step)
         words, row = self.words, self._row
@@ -132,5 +134,5 @@ class Cells:
 
 
 def cell_bytes(extra: int) -> int:
-    """Return the bytes of the table that all limits with ``extra`` numbers share."""
+    """Return the size in bytes of the table that all limits with ``extra`` numbers share."""
     return Cells.size(COUNTERS if extra else KEYS, extra)

@@ -1,8 +1,8 @@
 """PURE. ``RateLimit``, ``RateLimit-Policy`` (draft-ietf-httpapi-ratelimit-headers-10) and
 ``Retry-After``.
 
-Both fields are lists of structured fields (RFC 9651): an item for each policy, a string with
-integer parameters.
+Both fields are lists of structured fields (RFC 9651): one item per policy, a string with integer
+parameters.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from lbproxy.limits.rate import Rate
 __all__ = ["LONGEST", "policy_item", "rate_item", "retry_after"]
 
 LONGEST = 86_400 * 366
-"""Seconds; no field states more."""
+"""Upper limit of times in these fields, in seconds."""
 
-_MOST = 999_999_999_999_999  # of a structured field's integer
+_MOST = 999_999_999_999_999  # maximum integer of a structured field
 
 
 def policy_item(name: str, rate: Rate, unit: str = "requests") -> str:
     """Return the item of RateLimit-Policy: the quota ``q`` in a window of ``w`` seconds.
 
-    Rates below a second are scaled up to whole seconds.  ``requests`` is the default unit.
+    Rates with a period below a second are scaled up to whole seconds. ``requests`` is the default
+    unit.
     """
     times = ceil(1 / rate.seconds) if rate.seconds < 1 else 1
     quota, seconds = _whole(rate.amount * times), max(1, round(rate.seconds * times))

@@ -1,14 +1,14 @@
-"""PURE. Rates and counts that several nodes hold together through a store.
+"""PURE. Rates and counts that several nodes share through a store.
 
 Each node decides by its own table (:mod:`~lbproxy.limits.bucket`, :mod:`~lbproxy.limits.window`),
-so no request waits for the store.  Its charges go to the store a few times a second. The answer
-contains the charges of all nodes, which the node copies into its table.
+so that no request waits for the store. It sends its charges to the store a few times a second. The
+answer contains the charges of all nodes, which the node copies into its table.
 
-Laws for ``N`` nodes, of which each exchanges within ``d`` seconds.  Within any ``t`` seconds at
-most ``amount / seconds * (t + N * d) + N * burst`` units of a key pass: a key may use a burst at
-each node before they know of one another, and what is too much is a debt afterwards.  A unit is
-refused only if the nodes together have used up the rate up to ``d`` seconds ago.  Nodes that cannot
-reach the store hold their own rate; the units of that time stay unknown to the others.
+Guarantees for ``N`` nodes that each exchange within ``d`` seconds: within any ``t`` seconds at most
+``amount / seconds * (t + N * d) + N * burst`` units of a key pass. A key may use a burst at each
+node before the nodes exchange; the excess then becomes a debt. A unit is refused only if the nodes
+together have used up the rate up to ``d`` seconds ago. Nodes that cannot reach the store apply the
+rate separately; the units of that time stay unknown to the others.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ __all__ = [
 ]
 
 BATCH: Final = 500
-"""Keys of one exchange."""
+"""Maximum number of keys in one exchange."""
 
 MOST_NOTED: Final = 20_000
-"""Keys that wait for an exchange; the use of further ones stays unknown to other nodes."""
+"""Maximum number of keys that wait for an exchange. The use of further ones stays unknown to other
+nodes.
+"""
 
 
 class BucketTable(Protocol):
@@ -52,10 +54,10 @@ class WindowTable(Protocol):
 
 @define(eq=False)
 class NodeCounter:
-    """One limit, track or ban, whose keys the nodes count together.
+    """One limit, track or ban, whose keys all nodes count together.
 
-    ``name``: the same at all nodes that count alike.  ``unit``: seconds in which a bucket gets one
-    unit back, or the length of a window's slice.  ``table``: a :class:`BucketTable` or a
+    ``name``: the same at all nodes that share the counts. ``unit``: seconds in which a bucket
+    regains one unit, or the length of a window's slice. ``table``: a :class:`BucketTable` or a
     :class:`WindowTable`.
     """
 
@@ -65,7 +67,7 @@ class NodeCounter:
     unit: float
 
     def digest(self, key: str) -> str:
-        """Return the name of ``key`` in the store: the store does not learn the key itself."""
+        """Return the name of ``key`` in the store, which does not reveal the key."""
         text = f"{self.name}\0{key}".encode("utf-8", "replace")
         return blake2b(text, digest_size=16).hexdigest()
 
@@ -74,7 +76,7 @@ class NodeCounter:
 class Noted:
     """Use of one key that the store does not know yet.
 
-    ``forget``: the store is to forget what was used before; of windows only.
+    ``forget``: the store must delete the earlier use; for windows only.
     """
 
     counter: NodeCounter
@@ -86,9 +88,9 @@ class Noted:
 
 @define(eq=False)
 class NodeCounts:
-    """The use of all keys by this process that the store does not know yet.
+    """The use of keys in this process that the store does not know yet.
 
-    ``dropped``: keys whose use was not noted, because there were too many.
+    ``dropped``: keys whose use was not recorded, because there were too many.
     """
 
     most: int = MOST_NOTED
@@ -99,7 +101,7 @@ class NodeCounts:
         return len(self._noted)
 
     def note(self, counter: NodeCounter, key: str, ident: int, amount: float) -> None:
-        """Note that ``key`` has used ``amount`` units; 0 asks what others have used."""
+        """Record the use of ``amount`` units by ``key``; 0 only requests the use by others."""
         place = (id(counter), ident)
         found = self._noted.get(place)
         if found is None:
@@ -110,7 +112,7 @@ class NodeCounts:
         found.amount += amount
 
     def forget(self, counter: NodeCounter, key: str, ident: int) -> None:
-        """Let all nodes forget what ``key`` has used."""
+        """Delete the use of ``key`` at all nodes."""
         self._noted.pop((id(counter), ident), None)
         self.note(counter, key, ident, 0.0)
         found = self._noted.get((id(counter), ident))
@@ -118,7 +120,7 @@ class NodeCounts:
             found.forget = True
 
     def take(self, kind: str) -> list[Noted]:
-        """Return up to :data:`BATCH` uses to be sent now."""
+        """Return at most :data:`BATCH` uses to send now."""
         places = []
         for place, one in self._noted.items():
             if one.counter.kind == kind:
@@ -128,11 +130,11 @@ class NodeCounts:
         return [self._noted.pop(place) for place in places]
 
     def clear(self) -> None:
-        """Drop all notes, because the store is unreachable."""
+        """Drop all records, because the store is unreachable."""
         self._noted.clear()
 
     def settle_buckets(self, sent: Sequence[Noted], debts: Iterable[float], now: float) -> None:
-        """Take over the debts of buckets, in seconds, and what was charged since they were sent."""
+        """Copy the debts of buckets in seconds, and add the charges since they were sent."""
         for one, debt in zip(sent, debts, strict=True):
             later = self._noted.get((id(one.counter), one.ident))
             more = later.amount * one.counter.unit if later is not None else 0.0
@@ -142,7 +144,7 @@ class NodeCounts:
     def settle_windows(
         self, sent: Sequence[Noted], rows: Iterable[Mapping[int, float]], now: float
     ) -> None:
-        """Take over the counts of windows, by age in slices, and what was counted since."""
+        """Copy the counts of windows by age in slices, and add the counts since they were sent."""
         for one, row in zip(sent, rows, strict=True):
             counts = dict(row)
             later = self._noted.get((id(one.counter), one.ident))

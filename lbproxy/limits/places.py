@@ -1,13 +1,15 @@
-"""PURE. Places of ``concurrent`` limits that several nodes hold together through a store.
+"""PURE. Places of ``concurrent`` limits that several nodes share through a store.
 
-Each process decides by what it holds, what the other processes of its machine hold, and what the
-other nodes held at the last exchange, so no request waits for the store.  What it holds is a lease:
-it is renewed every :data:`RENEW` seconds and ends :data:`LEASE` seconds after a node has died.
+Each process decides by its own places, those of the other processes of its machine, and those of
+the other nodes at the last exchange, so that no request waits for the store. The places of a node
+are leases: they are renewed every :data:`RENEW` seconds and end :data:`LEASE` seconds after a node
+has died.
 
-Laws for ``N`` nodes (with worker processes, machines) that exchange within ``d`` seconds.  A key
-has at most ``N * most`` at once, and at most ``most`` if its traffic moves to another node no
-faster than ``d``.  A key is refused only if the nodes together held ``most`` up to ``d`` ago, or up
-to :data:`LEASE` ago if a node has died.  Nodes that cannot reach the store hold their own limit.
+Guarantees for ``N`` nodes (with worker processes, machines) that exchange within ``d`` seconds: a
+key has at most ``N * most`` places at a time, and at most ``most`` if its traffic moves to another
+node no faster than ``d``. A key is refused only if the nodes together held ``most`` up to ``d``
+ago, or up to :data:`LEASE` ago if a node has died. Nodes that cannot reach the store apply the
+limit separately.
 """
 
 from __future__ import annotations
@@ -23,17 +25,18 @@ from lbproxy.limits.nodes import BATCH, MOST_NOTED
 __all__ = ["LEASE", "RENEW", "HeldKey", "NodePlaces"]
 
 LEASE: Final = 5.0
-"""Seconds after which the store forgets what a node holds, unless the node renews it."""
+"""Seconds after which the store drops the places of a node, unless the node renews them."""
 
 RENEW: Final = 1.0
-"""Seconds from one renewal to the next, and the age of what is known of keys nobody asks for."""
+"""Seconds between two renewals, and the maximum age of data about unused keys."""
 
 
 @define(eq=False)
 class HeldKey:
-    """``own``: places that this process holds.  ``others``: those of other nodes, as last known.
+    """The places of one key. ``own``: those of this process. ``others``: those of other nodes at
+    the last exchange.
 
-    ``digest``: the name of the key in the store.  ``asked``: since the last renewal.
+    ``digest``: the name of the key in the store. ``asked``: used since the last renewal.
     """
 
     digest: str
@@ -44,9 +47,9 @@ class HeldKey:
 
 @define(eq=False)
 class NodePlaces:
-    """The keys that this process holds or has asked for lately; at most ``most``.
+    """The keys that this process holds or has used lately; at most ``most``.
 
-    ``dropped``: how often a key was beyond that, and was limited by this node alone.
+    ``dropped``: number of times that a key exceeded this number and was limited by this node alone.
     """
 
     most: int = MOST_NOTED
@@ -60,11 +63,13 @@ class NodePlaces:
 
     @property
     def due(self) -> int:
-        """The number of keys that are to be exchanged now."""
+        """Number of keys to exchange now."""
         return len(self._due)
 
     def others(self, key: str) -> int:
-        """Return how many places of ``key`` other nodes hold, and ask for the newest number."""
+        """Return the number of places of ``key`` that other nodes hold, and request the latest
+        number.
+        """
         one = self._key(key)
         if one is None:
             return 0
@@ -72,13 +77,13 @@ class NodePlaces:
         return one.others
 
     def hold(self, key: str, own: int) -> None:
-        """Note that this process holds ``own`` places of ``key`` from now on."""
+        """Record that this process holds ``own`` places of ``key`` from now on."""
         one = self._key(key)
         if one is not None:
             one.own = own
 
     def renew(self, now: float) -> None:
-        """Make all keys due, once every :data:`RENEW` seconds; forget those nobody asks for."""
+        """Mark all keys for exchange, once every :data:`RENEW` seconds. Drop unused ones."""
         if now - self._renewed < RENEW:
             return
         self._renewed = now
@@ -90,22 +95,22 @@ class NodePlaces:
             one.asked = False
 
     def take(self) -> list[tuple[str, HeldKey]]:
-        """Return up to :data:`~lbproxy.limits.nodes.BATCH` keys to be exchanged now."""
+        """Return at most :data:`~lbproxy.limits.nodes.BATCH` keys to exchange now."""
         return [self._due.popitem() for _ in range(min(BATCH, len(self._due)))]
 
     def again(self, sent: Iterable[tuple[str, HeldKey]]) -> None:
-        """Exchange these keys once more: they have not arrived."""
+        """Mark these keys for exchange again, because they have not arrived."""
         self._due.update(sent)
 
     def settle(self, sent: Sequence[tuple[str, HeldKey]], counts: Iterable[int]) -> None:
-        """Take over what other nodes hold.  Keys that nobody holds are forgotten."""
+        """Store the places of other nodes. Keys without places are dropped."""
         for (key, one), count in zip(sent, counts, strict=True):
             one.others = max(0, count)
             if not one.own and not one.others and key not in self._due:
                 self._keys.pop(key, None)
 
     def lose(self) -> None:
-        """Forget what other nodes hold: the store does not answer."""
+        """Drop the places of other nodes, because the store does not respond."""
         for key, one in list(self._keys.items()):
             one.others = 0
             if not one.own:

@@ -1,4 +1,4 @@
-"""PURE. The rate of a limit: so much in a time, and so much at once."""
+"""PURE. The rate of a limit: an amount per time, and a burst."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ class Rate:
 
     @property
     def each(self) -> float:
-        """Seconds in which one unit comes back."""
+        """Seconds in which one unit is regained."""
         return self.seconds / self.amount

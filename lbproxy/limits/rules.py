@@ -17,8 +17,9 @@ Reaction = Literal["reject", "delay", "tarpit", "log", "ban"]
 class Action:
     """The reaction to traffic beyond a limit.
 
-    ``queue``: requests of a key that ``delay`` lets wait.  ``seconds``: how long ``tarpit`` holds a
-    request before it is refused.  ``ban``: the ``[ban NAME]`` of its client.
+    ``queue``: maximum number of waiting requests of a key with ``delay``. ``seconds``: time for
+    which ``tarpit`` holds a request before it is refused. ``ban``: the ``[ban NAME]`` applied to
+    its client.
     """
 
     kind: Reaction = "reject"
@@ -29,7 +30,7 @@ class Action:
 
 @frozen
 class BanAction:
-    """The treatment of banned clients.  ``seconds``: how long ``tarpit`` holds a client."""
+    """The treatment of banned clients. ``seconds``: time for which ``tarpit`` holds a client."""
 
     kind: Literal["close", "reject", "tarpit", "drop"] = "close"
     seconds: float = 0.0
@@ -37,7 +38,7 @@ class BanAction:
 
 @frozen
 class LimitUse:
-    """One line of ``limits``: a ``[limit NAME]``, where ``conditions`` hold."""
+    """One line of ``limits``: a ``[limit NAME]`` with its ``conditions``."""
 
     name: str
     conditions: tuple[Condition, ...] = ()
@@ -45,10 +46,10 @@ class LimitUse:
 
 @frozen
 class ShedLimits:
-    """The value of ``shed``; 0 where a load is not limited.
+    """The value of ``shed``; 0 for a load that is not limited.
 
-    ``lag``: seconds that the reactor is late.  ``memory``: share from 0 to 1.  ``queue``: share of
-    the places in the queue of the backend.
+    ``lag``: delay of the reactor in seconds. ``memory``: share from 0 to 1. ``queue``: share of the
+    places in the queue of the backend.
     """
 
     lag: float = 0.0

@@ -1,12 +1,12 @@
-"""PURE. Sliding windows: how much a key has used in the last seconds.
+"""PURE. Sliding windows: the use of a key in the last seconds.
 
-A window is :data:`SLICES` slices that begin at multiples of their length.  A slice is one
-:data:`PARTS`-th of the window, and one slice more is kept than the window has, so what was counted
-is remembered for the window and for at most one slice longer.
+A window consists of :data:`SLICES` slices that begin at multiples of their length. A slice is one
+:data:`PARTS`-th of the window, and one more slice than the window needs is kept. A count is
+therefore remembered for the window and at most one slice longer.
 
-Laws of the limit, for any sequence of requests of a key: within any ``seconds`` at most ``burst``
-units pass; what is refused changes nothing; a key that has used less than ``burst`` units in
-``seconds * (1 + 1 / PARTS)`` is not refused the next one.
+Guarantees for any sequence of requests of a key: within any ``seconds`` at most ``burst`` units
+pass. A refused request changes nothing. A key that has used less than ``burst`` units in ``seconds
+* (1 + 1 / PARTS)`` is not refused the next one.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from lbproxy.limits.rate import Rate
 __all__ = ["PARTS", "SLICES", "WindowCounts", "Windows"]
 
 SLICES: Final = 9
-"""Slices that are kept, the current one included; ``extra`` of the :class:`Cells`."""
+"""Number of slices kept, including the current one; ``extra`` of the :class:`Cells`."""
 
 PARTS: Final = SLICES - 1
-"""Slices in a window."""
+"""Number of slices in a window."""
 
 
 class WindowCounts:
-    """Units that each key has used in the last ``seconds``.
+    """The units that each key has used in the last ``seconds``.
 
-    ``name`` separates several of these in the same ``cells``.
+    ``name`` separates several objects in the same ``cells``.
     """
 
     def __init__(self, cells: Cells, name: str, seconds: float) -> None:
@@ -46,11 +46,11 @@ class WindowCounts:
         return self._cells.ident(self._prefix + key)
 
     def count(self, ident: int, now: float) -> float:
-        """Return what the key has used in the window, and up to one slice before it."""
+        """Return the use of the key in the window, and up to one slice before it."""
         return sum(amount for _, amount in self._slices(ident, now))
 
     def add(self, ident: int, amount: float, now: float) -> None:
-        """Count ``amount``.  A negative amount takes back what was counted just now."""
+        """Count ``amount``. A negative amount undoes a recent count."""
         cells, words = self._cells, self._cells.words
         current = int(now / self._slice)
         at = cells.place(ident, now)
@@ -63,7 +63,7 @@ class WindowCounts:
         words[place] = max(0.0, words[place] + amount)
 
     def settle(self, ident: int, counts: Mapping[int, float], now: float) -> None:
-        """Replace what is counted for a key by ``counts``: by age in slices, from 0."""
+        """Replace the counts of a key by ``counts``, by age in slices from 0."""
         current = int(now / self._slice)
         at = self._cells.place(ident, now)
         words = self._cells.words
@@ -72,7 +72,7 @@ class WindowCounts:
         words[at] = (current + SLICES) * self._slice
 
     def over_at(self, ident: int, room: float, now: float) -> float:
-        """Return the seconds until the key has used at most ``room``; 0.0 means now."""
+        """Return the seconds until the use of the key is at most ``room``; 0.0 means now."""
         found = self._slices(ident, now)
         total = sum(amount for _, amount in found)
         for index, amount in found:  # the oldest first
@@ -85,20 +85,20 @@ class WindowCounts:
         return 0.0
 
     def ends(self, ident: int, now: float) -> float:
-        """Return the seconds until nothing is counted any more."""
+        """Return the seconds until all counts have expired."""
         found = [index for index, amount in self._slices(ident, now) if amount]
         return (found[-1] + SLICES) * self._slice - now if found else 0.0
 
     def forget(self, ident: int) -> bool:
-        """Set the count of a key to 0; return whether it had one."""
+        """Set the count of a key to 0. Return False if it had none."""
         return self._cells.forget(ident)
 
     def _index(self, until: float) -> int:
-        """The number of the newest slice of a cell that matters until ``until``."""
+        """Return the number of the newest slice of a cell that expires at ``until``."""
         return round(until / self._slice) - SLICES
 
     def _slices(self, ident: int, now: float) -> list[tuple[int, float]]:
-        """Number and count of the slices that matter, the oldest first."""
+        """Return number and count of the slices that have not expired, the oldest first."""
         at = self._cells.find(ident)
         if at < 0:
             return []

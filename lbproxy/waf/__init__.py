@@ -1,9 +1,11 @@
-"""PURE. The firewall: rules in data form, and the engine that judges requests with them.
+"""PURE. The firewall: rules as data, and the engine that applies them to requests.
 
-- ``target`` has the parts of a request (path, arguments, cookies, headers, body) by zone; ``body``
-  reads bodies.
+- ``target`` splits a request into parts (path, arguments, cookies, headers, body) by zone;
+  ``body`` parses bodies.
 - ``decode`` undoes encodings, so that one pattern covers all spellings of an attack.
 - ``rule`` has the class of a rule, ``rules`` the built-in ones, each with examples.
-- ``engine`` compiles the rules with google-re2, whose time is linear in the text, and judges.
-- ``exclusion`` and ``examples``: rules that do not hold somewhere, and the self-test of the rules.
+- ``engine`` compiles the rules with google-re2, whose time is linear in the text, and evaluates
+  them.
+- ``exclusion`` disables rules for some parts of requests; ``examples`` is the self-test of the
+  rules.
 """

@@ -1,4 +1,4 @@
-"""PURE. Request bodies as arguments: forms, multipart, JSON, and any other as text."""
+"""PURE. Request bodies as arguments: forms, multipart, JSON, and other types as text."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from lbproxy.waf.target import Part, add_argument, is_plain, pairs_of
 __all__ = ["BrokenBody", "body_headers", "body_parts", "in_utf8", "inflated"]
 
 MOST_LEAVES: Final = 10_000
-"""Values of a JSON body that are told apart; the rest has one name."""
+"""Maximum number of values of a JSON body with separate names; the rest share one name."""
 
 MOST_PARTS: Final = 200
-"""Parts of a multipart body."""
+"""Maximum number of parts of a multipart body."""
 
 MOST_CODINGS: Final = 3
-"""Content codings around one another that are undone."""
+"""Maximum number of nested content codings that are undone."""
 
 MOST_MEMBERS: Final = 256
-"""Members of a gzip body.  Each costs a copy of all that follow."""
+"""Maximum number of members of a gzip body. Each costs a copy of all later ones."""
 
 _UTF8: Final = frozenset((b"", b"utf-8", b"utf8", b"us-ascii", b"ascii"))
 _FORM: Final = b"application/x-www-form-urlencoded"
@@ -46,11 +46,11 @@ _WIDE_XML: Final = (
     (b"\0<", "utf-16-be"),
     (b"\x4c\x6f\xa7\x94", "cp037"),
 )
-"""How a document of XML without a byte order mark begins in these encodings."""
+"""The first bytes of an XML document without a byte order mark in these encodings."""
 
 
 class BrokenBody(ValueError):
-    """The body is not what its head says.  ``status``: of the refusal."""
+    """The body does not match its head. ``status``: status of the refusal."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
@@ -60,7 +60,8 @@ class BrokenBody(ValueError):
 def body_headers(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
     """Return Content-Type and Content-Encoding of a request.
 
-    BrokenBody for two types: of these, servers differ in which they take."""
+    Raises BrokenBody for two content types, because servers differ in which one they use.
+    """
     kinds: list[bytes] = []
     codings: list[bytes] = []
     for name, value in pairs:
@@ -78,19 +79,20 @@ def body_headers(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
 def inflated(data: bytes, coding: bytes, limit: int, *, whole: bool) -> tuple[bytes, bool]:
     """Undo the Content-Encoding of a body; return at most ``limit`` bytes, and whether that is all.
 
-    ``whole``: ``data`` is the complete body.  BrokenBody for unknown codings and damaged data.
+    ``whole``: ``data`` is the complete body. Raises BrokenBody for unknown codings and damaged
+    data.
     """
     names = [one.strip().lower() for one in coding.split(b",")]
     names = [one for one in names if one not in (b"", b"identity")]
     if len(names) > MOST_CODINGS:
-        raise BrokenBody(f"more than {MOST_CODINGS} codings cannot be judged", 415)
+        raise BrokenBody(f"more than {MOST_CODINGS} codings cannot be inspected", 415)
     for name in reversed(names):
         if name not in (b"gzip", b"x-gzip", b"deflate"):
             text = name.decode("latin-1")[:40]
-            raise BrokenBody(f"Content-Encoding {text} cannot be judged", 415)
+            raise BrokenBody(f"Content-Encoding {text} cannot be inspected", 415)
         data, complete = _inflate(data, name, limit)
         if whole and not complete and len(data) < limit:
-            raise BrokenBody("the compressed body is cut short")
+            raise BrokenBody("the compressed body is truncated")
         whole = whole and complete
     return data[:limit], whole and len(data) <= limit
 
@@ -116,9 +118,9 @@ def _inflate(data: bytes, name: bytes, limit: int) -> tuple[bytes, bool]:
 
 
 def body_parts(data: bytes, content_type: bytes, *, whole: bool) -> list[Part]:
-    """Return the arguments of a body.  ``whole``: it is complete; else its end is missing.
+    """Return the arguments of a body. ``whole``: it is complete; otherwise its end is missing.
 
-    BrokenBody if the body is not of the type.
+    Raises BrokenBody if the body does not match its type.
     """
     kind = _kind(content_type)
     data = in_utf8(data, content_type)
@@ -129,7 +131,7 @@ def body_parts(data: bytes, content_type: bytes, *, whole: bool) -> list[Part]:
     if kind == b"application/json" or kind.endswith(b"+json"):
         return _json(data) if whole and data.strip() else _text(data)
     found = _text(data)
-    if not kind and found:  # some servers take it for a form
+    if not kind and found:  # some servers treat it as a form
         found = pairs_of(data) + found
     return found
 
@@ -139,14 +141,16 @@ def _kind(content_type: bytes) -> bytes:
 
 
 def in_utf8(data: bytes, content_type: bytes) -> bytes:
-    """Return the body in UTF-8, as its charset says.  BrokenBody for an unknown charset."""
+    """Return the body in UTF-8, converted from its charset. Raises BrokenBody for an unknown
+    charset.
+    """
     found = _CHARSET.search(content_type)
     name = b"" if found is None else found[1].lower()
     kind = _kind(content_type)
     if name in _UTF8:
         data = _marked(data)
     else:
-        # the letters of a form are escaped in its charset, and its separators are ASCII
+        # the letters of a form are escaped in its charset; its separators are ASCII
         data = _in_charset(data, name, ascii_only=kind == _FORM)
     return _declared(data) if kind.endswith((b"/xml", b"+xml")) else data
 
@@ -158,7 +162,7 @@ def _in_charset(data: bytes, name: bytes, *, ascii_only: bool = False) -> bytes:
         if not codec._is_text_encoding or codec.name in ("idna", "punycode", "undefined"):
             raise LookupError
         if ascii_only and _ASCII.decode(text, "replace") != _ASCII.decode():
-            raise BrokenBody(f"charset {text} of a form cannot be judged", 415)
+            raise BrokenBody(f"charset {text} of a form cannot be inspected", 415)
         return data.decode(text, "replace").encode("utf-8", "replace")
     except BrokenBody:
         raise
@@ -167,7 +171,7 @@ def _in_charset(data: bytes, name: bytes, *, ascii_only: bool = False) -> bytes:
 
 
 def _marked(data: bytes) -> bytes:
-    """Undo UTF-16 and UTF-32 that a byte order mark announces."""
+    """Decode UTF-16 and UTF-32 with a byte order mark."""
     if data[:2] not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return data.removeprefix(codecs.BOM_UTF8)
     name = "utf-32" if data[:4] == codecs.BOM_UTF32_LE else "utf-16"
@@ -175,7 +179,7 @@ def _marked(data: bytes) -> bytes:
 
 
 def _declared(data: bytes) -> bytes:
-    """Undo the encoding of XML that its beginning shows or its declaration names."""
+    """Decode XML whose first bytes or declaration show its encoding."""
     for begin, name in _WIDE_XML:
         if data.startswith(begin):
             data = data.decode(name, "replace").encode("utf-8", "replace")
@@ -189,12 +193,12 @@ def _declared(data: bytes) -> bytes:
         b"cp037",
         b"ibm037",
     ):
-        return data  # its bytes have shown what it is
+        return data  # its first bytes have shown the encoding
     return _in_charset(data, name_there)
 
 
 def _text(data: bytes) -> list[Part]:
-    """Return the lines of a text as one value, and nothing of binary data."""
+    """Return the lines of a text as one value; nothing for binary data."""
     if not data or b"\0" in data[:1024]:
         return []
     return [("BODY", one_line(data))]
@@ -239,8 +243,7 @@ def _json(data: bytes) -> list[Part]:
 
 
 class _Members:
-    """An object with all its members: of a name that is written twice, servers differ in which they
-    take."""
+    """An object with all its members. Of repeated names, servers differ in which one they use."""
 
     __slots__ = ("pairs",)
 
@@ -263,7 +266,7 @@ def _multipart(data: bytes, content_type: bytes, whole: bool) -> list[Part]:
     if b"boundary" in (content_type[: found.start()] + content_type[found.end() :]).lower():
         raise BrokenBody("multipart with two boundaries")
     boundary = found[1] if found[1] is not None else found[2]
-    # servers look for it at the beginning of a line, so inside of a line it ends nothing
+    # servers search for it at the beginning of a line, so that it ends nothing inside a line
     pieces = (b"\n" + data).split(b"\n--" + boundary, MOST_PARTS)
     rest = pieces.pop() if len(pieces) > MOST_PARTS else None
     if whole and rest is None and (len(pieces) < 2 or pieces[-1][:2] != b"--"):
@@ -299,13 +302,13 @@ def _add_part(piece: bytes, parts: list[Part], whole: bool) -> None:
         return
     for coding in known.get(b"content-transfer-encoding", ()):
         if coding.strip().lower() not in _PLAIN_CODINGS:
-            raise BrokenBody("the transfer encoding of a part cannot be judged", 415)
+            raise BrokenBody("the transfer encoding of a part cannot be inspected", 415)
     content = content.removesuffix(b"\r")
     for kind in known.get(b"content-type", ()):
         if _CHARSET.search(kind):
             content = in_utf8(content, kind)
     label, files = labels[0], _values(found, b"filename")
-    if not any(files):  # some servers take a part with an empty file name for a field
+    if not any(files):  # some servers treat a part with an empty file name as a field
         add_argument(parts, label, content)
         return
     add_argument(parts, label, b"")
@@ -317,7 +320,7 @@ def _add_part(piece: bytes, parts: list[Part], whole: bool) -> None:
 
 
 def _part_head(head: bytes) -> dict[bytes, list[bytes]]:
-    """Return the headers of a part, by their names in lower case."""
+    """Return the headers of a part by their names in lower case."""
     found: dict[bytes, list[bytes]] = {}
     for line in _FOLD.sub(b" ", head).split(b"\n"):
         name, colon, value = line.partition(b":")

@@ -1,7 +1,8 @@
-"""PURE. The forms in which patterns see a text: what a server would make of it, in one spelling.
+"""PURE. The forms of a text for patterns: the result of a server's decoding, in one spelling.
 
-A text is any number of values, one a line.  No transformation adds or removes a line feed, so the
-number of a line names its value in every form.  All take time linear in the text.
+A text consists of any number of values, one per line. No transformation adds or removes a line
+feed, so that the number of a line identifies its value in every form. All transformations take time
+linear in the text.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ from lbproxy.waf.rule import View
 __all__ = ["decoded", "one_line", "spellings", "unquoted", "view_of"]
 
 ROUNDS: Final = 3
-"""Encodings inside one another that are undone."""
+"""Maximum number of nested encodings that are undone."""
 
 MANY: Final = 2000
-"""Percent signs from which on codes are replaced one kind after the other, which is faster."""
+"""Number of percent signs from which codes are replaced one kind after the other, which is
+faster.
+"""
 
 LONGEST_NAME: Final = 4096
 """Bytes of the name of a file; Linux has no longer ones."""
 
 LONGEST_COMMAND: Final = 1000
-"""Bytes of a second line that are judged as a command; rules look at its beginning."""
+"""Bytes of a second line that are checked as a command; rules examine its beginning."""
 
 _CODE: Final = re.compile(rb"%([0-9a-fA-F]{2})")
 _BLANKS: Final = bytes.maketrans(b"\t\r\v\f", b"    ")
@@ -37,7 +40,7 @@ _ESCAPE: Final = re.compile(rb"\\u(?:([0-9a-f]{4})|\{0*([0-9a-f]{1,6})\})|\\x([0
 _PERCENT_U: Final = re.compile(rb"%u([0-9a-f]{4})")
 _COMMENT: Final = re.compile(rb"/\*(?:!\d*)?|\*/")
 _HOST: Final = re.compile(rb"[\d.:]*|[\w-]+(?:\.[\w-]+)+")
-"""The first line of a value whose second line may be a command."""
+"""First line of a value whose second line may be a command."""
 
 _BODY: Final = re.compile(rb"/\*[^!\n*][^\n*]*\*+/|/\*\*+/")
 _SHELL: Final = re.compile(rb"\$\{ifs\}|\$ifs(?:\$[0-9])?")
@@ -103,9 +106,11 @@ def spellings(value: bytes) -> list[bytes]:
 
 
 def _without_comments(value: bytes) -> bytes:
-    """Return a value as one line, without the comments that its lines end with.
+    """Return a value as one line, without the comments at the ends of its lines.
 
-    No pattern: it would search each mark of a last line for the end of a comment again."""
+    It does not use a pattern, which would search for the end of a comment again at each mark of a
+    last line.
+    """
     lines = value.split(b"\n")
     ended = [line.partition(b"#")[0].partition(b"--")[0] for line in lines[:-1]]
     return b" ".join((*ended, lines[-1]))
@@ -141,7 +146,9 @@ def _percent(text: bytes) -> bytes:
 
 
 def unquoted(text: bytes) -> bytes:
-    """Undo percent-encoding once.  With many codes, some that others have made are undone, too."""
+    """Undo percent-encoding once. With many codes, some codes that result from others are undone
+    too.
+    """
     if text.count(b"%") < MANY:
         return unquote_to_bytes(text)
     for code in sorted(set(_CODE.findall(text)), reverse=True):
@@ -179,7 +186,7 @@ def _letter(digits: bytes, base: int) -> bytes:
 
 
 def _plain_letters(text: bytes) -> bytes:
-    """Write letters of other widths and overlong forms in ASCII."""
+    """Replace letters of other widths and overlong forms by ASCII."""
     text = _OVERLONG.sub(_short, text)
     letters = text.decode("utf-8", "surrogateescape")
     normal = _WIDE.sub(lambda found: unicodedata.normalize("NFKC", found[0]), letters)
@@ -189,7 +196,7 @@ def _plain_letters(text: bytes) -> bytes:
 
 
 def _short(found: re.Match[bytes]) -> bytes:
-    """Return the letter of ASCII that an overlong form of UTF-8 stands for."""
+    """Return the ASCII letter for an overlong form of UTF-8."""
     return _ascii(found[0])
 
 
@@ -200,7 +207,7 @@ def _ascii(form: bytes) -> bytes:
 
 
 def view_of(view: View, text: bytes) -> bytes:
-    """Return :func:`decoded` text in the form that rules of ``view`` see."""
+    """Return :func:`decoded` text in the form for rules of ``view``."""
     if view is View.SQL:
         return _sql(text)
     if view is View.SHELL:

@@ -1,4 +1,4 @@
-"""PURE. Rules compiled, and the verdict about a request."""
+"""PURE. Compiles rules and evaluates requests."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from lbproxy.waf.target import Part, Parts, joined
 __all__ = ["NOTHING", "Engine", "Excluded", "Hit", "MissingEngine", "Verdict", "compiled_pattern"]
 
 MOST_HITS: Final = 1000
-"""Matches of one rule in one zone that are looked at, to find one that is not excluded.  Behind
-them the next one counts: else a client could hide it behind many that are excluded."""
+"""Maximum number of matches of one rule in one zone that are examined for one that is not excluded.
+After them the next match counts; otherwise a client could hide it behind many excluded ones.
+"""
 
 MOST_CLEAN: Final = 1000
-"""Texts of a zone that are remembered as harmless; browsers repeat their headers."""
+"""Maximum number of cached harmless texts of a zone; browsers repeat their headers."""
 
 LONGEST_CLEAN: Final = 2048
 
 LONG: Final = 4096
-"""Bytes from which on the letters of a text are looked up before its words."""
+"""Length in bytes from which the letters of a text are checked before its words."""
 
 SHOWN: Final = 80
-"""Bytes of a match that are shown."""
+"""Maximum length of a shown match in bytes."""
 
 
 class MissingEngine(ValueError):
-    """The firewall cannot judge: a library is not installed, or rules cannot be loaded."""
+    """The firewall cannot work: a library is not installed, or rules cannot be loaded."""
 
 
 @frozen
 class Hit:
-    """A rule that matched.  ``part``: such as ``ARGS:q``; ``text``: what the pattern matched."""
+    """A rule that matched. ``part``: such as ``ARGS:q``. ``text``: the match of the pattern."""
 
     rule: Rule
     part: str
@@ -65,11 +66,13 @@ class Verdict:
 NOTHING: Final = Verdict()
 
 Excluded = Callable[[int, str], bool]
-"""Whether a rule does not hold for a part."""
+"""Returns whether a rule is excluded for a part."""
 
 
 def compiled_pattern(pattern: str) -> Any:
-    """Compile a pattern for bytes in linear time; MissingEngine, or ValueError for bad syntax."""
+    """Compile a pattern for bytes with linear time. Raises MissingEngine, or ValueError for invalid
+    syntax.
+    """
     try:
         re2 = importlib.import_module("re2")
     except ImportError:
@@ -85,7 +88,7 @@ def compiled_pattern(pattern: str) -> Any:
 
 
 class _Compiled:
-    """A rule, ready to run."""
+    """A compiled rule."""
 
     __slots__ = ("rule", "search", "words")
 
@@ -96,7 +99,7 @@ class _Compiled:
 
 
 class Engine:
-    """The rules up to a level of paranoia."""
+    """The rules up to a paranoia level."""
 
     def __init__(self, rules: Iterable[Rule], paranoia: int = 1) -> None:
         self._by_zone: dict[Zone, list[tuple[View, list[_Compiled]]]] = {}
@@ -111,7 +114,7 @@ class Engine:
         self.count = len(chosen)
 
     def judge(self, parts: Parts, excluded: Excluded | None = None) -> Verdict:
-        """Return the verdict about the parts of a request."""
+        """Return the verdict for the parts of a request."""
         hits: dict[int, Hit] = {}
         for zone, some in parts.items():
             if some:
@@ -169,7 +172,7 @@ class Engine:
 
 
 class _Words:
-    """The words that a text has, as far as rules have asked."""
+    """The words in a text, as far as rules have tested them."""
 
     __slots__ = ("_known", "_letters", "_text")
 
@@ -179,7 +182,7 @@ class _Words:
         self._letters = frozenset(text) if len(text) > LONG else None
 
     def has_one(self, words: tuple[bytes, ...]) -> bool:
-        """Return whether the text has one of ``words``."""
+        """Return whether the text contains one of ``words``."""
         known, text, letters = self._known, self._text, self._letters
         for word in words:
             found = known.get(word)
@@ -202,7 +205,9 @@ def _names(parts: Sequence[Part]) -> list[str]:
 def _find(
     one: _Compiled, match: Any, text: bytes, names: Sequence[str], excluded: Excluded | None
 ) -> Hit | None:
-    """Return the first match in a part for which the rule holds; ``match`` is the first of all."""
+    """Return the first match in a part to which the rule applies. ``match`` is the first of all
+    matches.
+    """
     line = counted = 0
     known: dict[str, bool] = {}
     for place in range(MOST_HITS + 1):

@@ -1,5 +1,4 @@
-"""PURE. The self-test of rules: each has attacks that it finds, and ordinary values that it does
-not."""
+"""PURE. The self-test of rules: each has examples of attacks and of ordinary values."""
 
 from __future__ import annotations
 
@@ -12,9 +11,10 @@ __all__ = ["wrong_examples"]
 
 
 def wrong_examples(rules: Iterable[Rule]) -> list[str]:
-    """Run the examples of ``rules``; return a line for each that its rule judges wrongly.
+    """Run the examples of ``rules``. Return a line for each wrong result.
 
-    ValueError for a pattern that cannot be compiled."""
+    Raises ValueError for a pattern that cannot be compiled.
+    """
     found: list[str] = []
     for rule in rules:
         engine = Engine([rule], rule.paranoia)
@@ -23,7 +23,7 @@ def wrong_examples(rules: Iterable[Rule]) -> list[str]:
                 found.append(f"rule {rule.id} does not find {text!r}")
         for text in rule.ordinary:
             if _matches(engine, rule, text):
-                found.append(f"rule {rule.id} takes {text!r} for an attack")
+                found.append(f"rule {rule.id} reports {text!r} as an attack")
     return found
 
 

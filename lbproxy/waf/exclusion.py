@@ -1,4 +1,4 @@
-"""PURE. ``exclude`` lines: rules that do not hold for some parts of some requests."""
+"""PURE. ``exclude`` lines: rules that do not apply to some parts of some requests."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ PARTS = (
     *("ARGS", "ARGS_NAMES", "BODY", "COOKIES", "COOKIES_NAMES", "FILES", "FILES_NAMES"),
     *("HEADERS", "METHOD", "PATH", "TARGET"),
 )
-"""What a part is called, before the colon and its name."""
+"""Kinds of parts, before the colon and the name."""
 
 
 @frozen
 class Exclusion:
-    """``first`` to ``last``: ids of rules.  ``part``: a pattern such as ``ARGS:q``, "" for all.
+    """An exclusion. ``first`` to ``last``: ids of rules. ``part``: a pattern such as ``ARGS:q``, ""
+    for all.
 
-    ``conditions``: those of a route; () for all requests."""
+    ``conditions``: as those of a route; () for all requests.
+    """
 
     first: int
     last: int
@@ -31,7 +33,7 @@ class Exclusion:
     conditions: tuple[Any, ...] = ()
 
     def covers(self, rule: int, part: str) -> bool:
-        """Return whether it is about this rule and part."""
+        """Return whether it covers this rule and part."""
         if not self.first <= rule <= self.last:
             return False
         wanted = self.part
@@ -48,7 +50,9 @@ class Holding(Protocol):
 
 
 def excluder(pairs: Sequence[tuple[Exclusion, Holding]], traffic: Any) -> Excluded | None:
-    """Return the function that says for which rules and parts of a request an exclusion holds."""
+    """Return a function that tests whether an exclusion applies to a rule and a part of a
+    request.
+    """
     if not pairs:
         return None
 

@@ -1,4 +1,4 @@
-"""PURE. Rules of the operator: Python functions that judge requests."""
+"""PURE. Rules of the operator: Python functions that inspect requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lbproxy.waf.target import Part
 __all__ = ["FIRST_ID", "OwnRule", "WafRequest", "own_hit"]
 
 FIRST_ID = 999001
-"""Id of the first function; the next ones count on."""
+"""Id of the first function; the others follow."""
 
 
 @frozen
@@ -31,7 +31,7 @@ class OwnRule:
 class WafRequest:
     """The argument of such a function.
 
-    ``body``: what has been read of it, decompressed, at most ``body_limit`` bytes. ``parts``:
+    ``body``: the part of it that was read, decompressed, at most ``body_limit`` bytes. ``parts``:
     names such as ``ARGS:q`` and values, by zone.
     """
 
@@ -41,14 +41,15 @@ class WafRequest:
     parts: Mapping[Zone, list[Part]]
 
     def values(self, name: str) -> list[bytes]:
-        """Return the values of all parts of this name."""
+        """Return the values of all parts with this name."""
         return [value for some in self.parts.values() for one, value in some if one == name]
 
 
 def own_hit(number: int, name: str, result: Any) -> Hit | None:
     """Return the hit for the result of function ``number`` (from 0); None if it is falsy.
 
-    A text is the message."""
+    A text is used as the message.
+    """
     if not result:
         return None
     message = result[:200] if isinstance(result, str) else name

@@ -10,7 +10,7 @@ __all__ = ["CLASSES", "INJECTED", "Rule", "Severity", "View", "Zone"]
 
 
 class Severity(int, Enum):
-    """The importance of a rule; the value is what a match adds to the score of a request."""
+    """The importance of a rule. A match adds its value to the score of a request."""
 
     CRITICAL = 5
     ERROR = 4
@@ -19,10 +19,10 @@ class Severity(int, Enum):
 
 
 class Zone(str, Enum):
-    """The part of a request that a rule looks at."""
+    """The part of a request that a rule examines."""
 
     METHOD = "method"
-    TARGET = "target"  # the request target as it was sent
+    TARGET = "target"  # the request target as sent
     PATH = "path"
     ARGS = "args"  # names and values of the query and of the body
     COOKIES = "cookies"
@@ -34,8 +34,8 @@ class Zone(str, Enum):
 class View(str, Enum):
     """The form of the text that a pattern matches."""
 
-    RAW = "raw"  # as it was sent, percent-decoded once in arguments
-    TEXT = "text"  # decoded, lower case, white space as one blank
+    RAW = "raw"  # as sent, percent-decoded once in arguments
+    TEXT = "text"  # decoded, lower case, white space reduced to one blank
     SQL = "sql"  # TEXT without SQL comments
     SHELL = "shell"  # TEXT without quotes and other characters that a shell drops
     FILE = "file"  # TEXT with / for \\, and without /./ and //
@@ -47,18 +47,18 @@ CLASSES = ("protocol", "scanner", "traversal", "rfi", "command", "code", "xss", 
 """The classes of rules, for metrics."""
 
 INJECTED = (Zone.ARGS, Zone.COOKIES, Zone.PATH, Zone.HEADERS)
-"""Where injected code is looked for."""
+"""Zones that are searched for injected code."""
 
 
 @frozen
 class Rule:
     """A pattern, and the meaning of a match.
 
-    ``id``: a number in the range that the OWASP Core Rule Set uses for the class.
-    ``pattern``: in the syntax of RE2; each value is one line, so ``^`` and ``$`` are the ends of a
-    value. ``words``: the pattern is tried only on texts with one of these, in the form of ``view``;
-    () tries it always. ``paranoia``: the level from which on the rule is used.
-    ``attacks`` and ``ordinary``: values with and without a match, for the self-test.
+    ``id``: a number in the range of the OWASP Core Rule Set for the class. ``pattern``: in the
+    syntax of RE2; each value is one line, so that ``^`` and ``$`` are the ends of a value.
+    ``words``: the pattern is tried only on texts with one of these, in the form of ``view``; ()
+    tries it always. ``paranoia``: the minimum level at which the rule is used. ``attacks`` and
+    ``ordinary``: values with and without a match, for the self-test.
     """
 
     id: int

@@ -1,4 +1,4 @@
-"""PURE. The parts of a request that rules look at."""
+"""PURE. Splits a request into the parts that rules examine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Part = tuple[str, bytes]
 Parts = Mapping[Zone, list[Part]]
 
 MOST_PAIRS: Final = 1000
-"""Arguments that are told apart; the rest has one name."""
+"""Maximum number of arguments with separate names; the rest share one name."""
 
 _LINE_FEED: Final = re.compile(rb"%0a", re.IGNORECASE)
 
@@ -39,7 +39,7 @@ _UNJUDGED: Final = frozenset(
         *(b"sec-websocket-key", b"te", b"transfer-encoding", b"upgrade"),
     )
 )
-"""Headers whose form is fixed.  They are judged only if they have a character that it lacks."""
+"""Headers with a fixed form. They are inspected only if they contain a character outside it."""
 
 _ODD: Final = (
     *(b"${", b"() {", b"%{", b"<", b"%24%7b", b"'", b"`"),
@@ -72,7 +72,7 @@ def head_parts(head: RequestHead) -> dict[Zone, list[Part]]:
 
 
 def with_body(head: Mapping[Zone, list[Part]], body: list[Part]) -> dict[Zone, list[Part]]:
-    """Return the parts of a head with the arguments of its body behind those of the query."""
+    """Return the parts of a head with the arguments of its body after those of the query."""
     return {**head, Zone.ARGS: head[Zone.ARGS] + body}
 
 
@@ -83,7 +83,7 @@ def _add_cookies(value: bytes, cookies: list[Part]) -> None:
         name, _, content = piece.strip().partition(b"=")
         label = name.decode("latin-1")
         cookies.append((f"COOKIES:{label}", one_line(unquoted(content))))
-        if b"+" in content:  # PHP takes it for a blank
+        if b"+" in content:  # PHP treats it as a blank
             text = one_line(unquoted(content.replace(b"+", b" ")))
             cookies.append((f"COOKIES:{label}", text))
         if not name.replace(b"-", b"").replace(b"_", b"").isalnum():
@@ -109,13 +109,15 @@ def pairs_of(query: bytes) -> list[Part]:
 
 
 def _lines(pairs: Iterable[bytes]) -> bytes:
-    """Return names and values as one part, each on a line, so that rules find where they begin."""
+    """Return names and values as one part, each on a line, so that rules find their beginnings."""
     lines = b"\n".join([one_line(pair).replace(b"=", b"\n", 1) for pair in pairs])
     return unquoted(_LINE_FEED.sub(b"%20", lines))
 
 
 def add_argument(found: list[Part], name: bytes, value: bytes) -> None:
-    """Add the value of an argument; also its name, if that is more than letters and digits."""
+    """Add the value of an argument, and its name if that has characters other than letters and
+    digits.
+    """
     label = one_line(name).decode("utf-8", "replace")[:100]
     if value:
         found += [(f"ARGS:{label}", one) for one in spellings(value)]
@@ -124,12 +126,13 @@ def add_argument(found: list[Part], name: bytes, value: bytes) -> None:
 
 
 def is_plain(name: bytes) -> bool:
-    """Return whether a name has nothing that rules could find.
+    """Return whether a name contains nothing that rules could find.
 
-    Prototypes of JavaScript and properties of Java classes are reached by plain letters."""
+    Prototypes of JavaScript and properties of Java classes have names of plain letters.
+    """
     return name.replace(b"_", b"").replace(b"-", b"").isalnum() and b"proto" not in name
 
 
 def joined(parts: Iterable[Part]) -> bytes:
-    """Return the values, one a line."""
+    """Return the values, one per line."""
     return b"\n".join(value for _, value in parts)

@@ -24,7 +24,7 @@ def test_a_wrong_example_is_reported() -> None:
     rule = Rule(1, "sqli", "test", "a+", (), ("b",), ("xaay",))
     assert wrong_examples([rule]) == [
         "rule 1 does not find 'b'",
-        "rule 1 takes 'xaay' for an attack",
+        "rule 1 reports 'xaay' as an attack",
     ]
 
 

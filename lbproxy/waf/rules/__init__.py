@@ -1,4 +1,4 @@
-"""PURE. The built-in rules, one file a class of attack."""
+"""PURE. The built-in rules, one file per class of attack."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ from lbproxy.waf.rules.xss import XSS
 __all__ = ["RULES"]
 
 RULES: tuple[Rule, ...] = (*PROTOCOL, *SCANNERS, *FILES, *COMMANDS, *CODE, *XSS, *SQL)
-"""In the order of their ids."""
+"""The rules in the order of their ids."""

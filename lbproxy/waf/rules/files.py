@@ -22,11 +22,14 @@ _SERVED = (
     r"|do|cgi|p[yl]|rb|sh|bat|exe|dll|ini|conf|config|cfg|cnf|properties|ya?ml|json|xml|toml|log"
     r"|passwd|env|key|pem|crt|sql|db|sqlite\d?|bak|old|txt|csv|zip|gz|tar|jar|war)(?:$|[^\w])))"
 )
-"""A file two folders up that a link in source code or a document does not name: without extension,
-hidden, or of configuration, data or programs."""
+"""A file two folders up that a link in source code or a document does not name: without an
+extension, hidden, or of configuration, data or programs.
+"""
 
 _WHOLE = r"[^ \n]*(?:$| [^a-z])"
-"""The rest of a path that no prose follows: a system would take the prose for part of the name."""
+"""The rest of a path that is not followed by prose: a system would treat the prose as part of the
+name.
+"""
 
 FILES: tuple[Rule, ...] = (
     Rule(

@@ -1,4 +1,4 @@
-"""PURE. Scanners: the paths that they try, and their names."""
+"""PURE. Scanners: the paths that they request, and their names."""
 
 from __future__ import annotations
 

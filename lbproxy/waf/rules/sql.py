@@ -21,7 +21,7 @@ _VALUE = (
     r"(?:[^b ;\n][^ ;\n]*|b(?:e(?:gi?)?)?"
     r"|b(?:[^e ;\n]|e[^g ;\n]|eg[^i ;\n]|egi[^n ;\n]|egin[^ ;\n])[^ ;\n]*)?"
 )
-"""A word other than BEGIN, with which a whole script begins: no query has it behind a value."""
+"""A word other than BEGIN, which starts a whole script: no query has it after a value."""
 
 SQL: tuple[Rule, ...] = (
     Rule(
