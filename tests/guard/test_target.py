@@ -294,5 +294,5 @@ def test_what_is_allowed_is_read_the_same_by_others(url: str) -> None:
 
 def test_a_redirect_that_is_no_url() -> None:
     base = GUARD.target("https://example.com/a/b")
-    with pytest.raises(TargetRefused, match="the redirect leads to no URL"):
+    with pytest.raises(TargetRefused, match="the redirect does not lead to a URL"):
         GUARD.redirected(base, "/\udc80")  # not UTF-8
