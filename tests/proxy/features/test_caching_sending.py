@@ -133,6 +133,20 @@ def test_a_filter_may_replace_the_response(make: Make, tmp_path: Path) -> None:
     assert lb.get("http://h/a").body == BODY
 
 
+def test_pieces_that_go_as_bytes_are_read_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    lb = make()
+    preadv, sizes = os.preadv, []
+
+    def counted(fd: int, buffers: Any, offset: int, flags: int) -> int:
+        found = preadv(fd, buffers, offset, flags)
+        sizes.append(found)
+        return found
+
+    monkeypatch.setattr(f"{OPENBODY}.os.preadv", counted)
+    assert lb.get("http://h/a").body == BODY
+    assert sum(sizes) <= len(BODY) + 256 * 1024
+
+
 @pytest.mark.parametrize("good", [0, 1, 2, 5])
 def test_what_the_kernel_does_not_have_is_read_in_a_thread(
     make: Make, monkeypatch: pytest.MonkeyPatch, good: int

@@ -230,7 +230,8 @@ class SentFile:
         return size
 
     def _give(self, view: memoryview) -> int:
-        """Send a piece as bytes."""
+        """Send a piece as bytes: it may be buffered, so it is small."""
+        self._piece = _LEAST
         self._at += len(view)
         self._sink.server_events([bytes(view)])
         return 4 * len(view)
