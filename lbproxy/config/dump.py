@@ -17,7 +17,7 @@ from lbproxy.config.masking import masked
 from lbproxy.config.options import field_default, label, option_fields
 from lbproxy.config.sections import SECTIONS
 from lbproxy.config.value import value_lines
-from lbproxy.model import Address, Config, LogSpec, PluginSpec, Target
+from lbproxy.model import Address, Config, Target
 from lbproxy.model.secrets import MASK
 
 __all__ = ["MASK", "as_json", "dump"]
@@ -79,24 +79,19 @@ def _json(value: Any) -> Any:
     plain = _plain(value)
     if plain is not _ATTRS:
         return plain
-    if isinstance(value, PluginSpec):
-        found = {"name": value.name, "options": _json(value.options)}
-        if value.conditions:
-            found["if"] = " ".join(dump_conditions(value.conditions))
-        return found
     if isinstance(value, tuple | list | set | frozenset):
         return [_json(item) for item in value]
     if isinstance(value, dict):
         return {str(key): _json(item) for key, item in value.items()}
-    found = {
-        label(f): _json(getattr(value, f.name))
-        for f in attrs.fields(type(value))
-        if f.name != "where" and f.init  # the derived values of the others add nothing
-    }
-    if isinstance(value, LogSpec):
-        del found["conditions"]
-        if value.conditions:
-            found["if"] = " ".join(dump_conditions(value.conditions))
+    found = {}
+    for f in attrs.fields(type(value)):
+        if f.name == "where" or not f.init or f.metadata.get("unshown"):
+            continue  # derived fields add nothing
+        part = getattr(value, f.name)
+        if not f.metadata.get("after_if"):
+            found[label(f)] = _json(part)
+        elif part:
+            found["if"] = " ".join(dump_conditions(part))
     return found
 
 
@@ -111,8 +106,6 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Address | Target | IPv4Network | IPv6Network):
         return str(value)
-    if isinstance(value, PluginSpec | tuple | list | set | frozenset | dict) or attrs.has(
-        type(value)
-    ):
+    if isinstance(value, tuple | list | set | frozenset | dict) or attrs.has(type(value)):
         return _ATTRS
     return str(value)

@@ -61,7 +61,7 @@ def option(
     all remaining words, as a tuple), ``label`` (the name users see, if it is not that of the
     field), ``empty`` (of several lines: the word for none, which must be written), ``http_only``
     (refused in tcp mode), ``restart`` (a reload cannot change it), ``secret`` (masked where the
-    configuration is shown to others) and ``workers``.
+    configuration is shown to others), ``after_if`` (conditions behind ``if``) and ``workers``.
 
     ``workers`` says how worker processes get the value (:mod:`lbproxy.config.share`). ``"split"``:
     an equal share of a limit. ``"master"``: the default value, because only the master uses the
@@ -165,7 +165,7 @@ class PluginSpec:
     """
 
     name: str
-    cls: Any
+    cls: Any = field(metadata={"unshown": True})
     options: Any
     where: Where = hidden(NOWHERE)
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Condition, ...] = field(default=(), metadata={"after_if": True})

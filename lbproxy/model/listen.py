@@ -132,7 +132,7 @@ class LogSpec:
     )  # fmt: skip
     tag: str = option("name", "lbproxy", doc="syslog application name")
     conditions: tuple[Condition, ...] = option(
-        "hidden", (), doc="after ``if``: conditions for logged requests"
+        "hidden", (), doc="after ``if``: conditions for logged requests", after_if=True
     )
     where: Where = hidden(NOWHERE)
 
