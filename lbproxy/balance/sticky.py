@@ -181,7 +181,7 @@ class Sticky:
                 yield StickyEntry(self.shown_key(key), server, left)
 
     def adopt(self, old: Sticky) -> bool:
-        """Take over the bonds of ``old`` after a reload if they have the same meaning; return
+        """Take over the entries of ``old`` after a reload if they have the same meaning; return
         whether they do.
         """
         mine, theirs = self.table, old.table

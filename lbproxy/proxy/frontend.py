@@ -28,10 +28,10 @@ from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature, FeatureSet, counts_of, shown, take_over
 from lbproxy.proxy.guarding import each
 from lbproxy.proxy.http.pipelineline import PipelineLine
-from lbproxy.proxy.member import Member
 from lbproxy.proxy.policy import Hooks, Policies
 from lbproxy.proxy.roles import FrontendClient
 from lbproxy.proxy.routeowner import RouteOwner, take_over_routes
+from lbproxy.proxy.weakhandle import WeakHandle
 
 __all__ = ["Frontend", "Lineage"]
 
@@ -48,7 +48,7 @@ class Lineage:
 
     def __init__(self, first: Frontend, total: ConnectionTotal | None) -> None:
         self.current = first
-        self._members: WeakSet[Member[Frontend]] = WeakSet()
+        self._members: WeakSet[WeakHandle[Frontend]] = WeakSet()
         self.counters = FrontendCounters()
         self.counts: dict[str, Any] = counts_of(first.kinds)
         self.limits = ConnectionLimits(total=total)
@@ -58,11 +58,11 @@ class Lineage:
     @property
     def members(self) -> list[Frontend]:
         """The frontends that connections still use, in no order."""
-        return [member.frontend for member in self._members]
+        return [handle.frontend for handle in self._members]
 
-    def join(self, member: Member[Frontend]) -> None:
-        """Add a frontend, which holds ``member`` as long as it exists."""
-        self._members.add(member)
+    def join(self, handle: WeakHandle[Frontend]) -> None:
+        """Add a frontend, which holds ``handle`` as long as it exists."""
+        self._members.add(handle)
 
 
 class Frontend(Admission):
@@ -100,7 +100,7 @@ class Frontend(Admission):
         self.pipelines: PipelineLine = (
             PipelineLine(dialler.wheel) if after is None else after.pipelines
         )
-        self._member = Member(self)
+        self._handle = WeakHandle(self)
         self.max_requests = spec.max_requests
         self.timeout_filter = spec.timeout_filter
         self.timeout_keepalive = spec.timeout_keepalive
@@ -155,7 +155,7 @@ class Frontend(Admission):
         lineage = self.lineage
         before, lineage.current = lineage.current, self
         self.followers = before.followers
-        lineage.join(self._member)
+        lineage.join(self._handle)
         lineage.limits.maxconn = self.spec.maxconn
         lineage.limits.maxconn_per_ip = self.spec.maxconn_per_ip
         for older in lineage.members:

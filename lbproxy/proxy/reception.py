@@ -50,7 +50,7 @@ class Reception(ProtocolBuilder):
         info = frontend.welcome(ip, port, self._listener, announced)
         if info is None:
             bans = frontend.ban_judge
-            return None if bans is None else bans.farewell(plain_ip(ip), announced)
+            return None if bans is None else bans.closing_protocol(plain_ip(ip), announced)
         look = frontend.looks_at_hello and not self._tls
         if announced or look or self._tls:
             return self._arrive(self, frontend, info, announced, look)

@@ -39,7 +39,7 @@ class BanJudge(Protocol):
     def admit(self, info: Any) -> ProxyError | None:
         """Return why the connection of a client is not accepted."""
 
-    def farewell(self, ip: str, announced: bool) -> IProtocol | None:
+    def closing_protocol(self, ip: str, announced: bool) -> IProtocol | None:
         """Return what ends a refused connection from ``ip``; None closes it.
 
         ``announced``: it is that of a proxy that names its client.

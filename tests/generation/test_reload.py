@@ -14,7 +14,7 @@ from lbproxy.balance.server import AdminState
 from lbproxy.errors import Kind
 from lbproxy.generation.reload import ReloadReport
 from lbproxy.proxy.backend import Backend
-from lbproxy.proxy.member import Member
+from lbproxy.proxy.weakhandle import WeakHandle
 from lbproxy.testing import LB, Client
 from lbproxy.testing.wire import render
 from tests.support import tls
@@ -637,11 +637,11 @@ def test_stopping_waits_for_what_is_leaving(site: Site) -> None:
 
 
 def test_a_hundred_reloads_leave_nothing_behind(site: Site) -> None:
-    alive: WeakSet[Member] = WeakSet()  # each goes with its frontend
+    alive: WeakSet[WeakHandle] = WeakSet()  # each goes with its frontend
     client, session = site.lb.connect("web"), site.tcp()
     services = len(site.service.services)
     for i in range(100):
-        alive.add(site.service.frontend("web")._member)
+        alive.add(site.service.frontend("web")._handle)
         extra = f"    e{i} 10.0.2.{i + 1}:80\n" if i % 3 else ""
         text = TEXT.replace("path /shop/*", f"path /shop{i}/*").replace(
             f"    b {B}\n", f"    b {B}\n{extra}"

@@ -162,7 +162,7 @@ class Banning(BanDeclaration, Feature["Frontend"]):
         total = self.counters.bans
         return (new_bans(self._owner.name, total),) if total and self._owner is not None else ()
 
-    def farewell(self, ip: str, announced: bool) -> IProtocol | None:
+    def closing_protocol(self, ip: str, announced: bool) -> IProtocol | None:
         """See :class:`lbproxy.proxy.roles.BanJudge`."""
         found = None if announced else self._find(ip)
         if found is None or found[0].spec.action.kind != "drop":

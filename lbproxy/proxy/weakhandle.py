@@ -6,15 +6,15 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-__all__ = ["Member"]
+__all__ = ["WeakHandle"]
 
-FrontendT = TypeVar("FrontendT")
+HeldT = TypeVar("HeldT")
 
 
-class Member(Generic[FrontendT]):
+class WeakHandle(Generic[HeldT]):
     """Kept by its ``frontend`` alone: the garbage collector frees the two together."""
 
     __slots__ = ("__weakref__", "frontend")
 
-    def __init__(self, frontend: FrontendT) -> None:
+    def __init__(self, frontend: HeldT) -> None:
         self.frontend = frontend
