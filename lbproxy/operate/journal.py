@@ -148,7 +148,8 @@ class KeptJournal(Service):
 
     def inherit(self) -> None:
         """Take the contents of the file from another process, which writes it until :meth:`own`."""
-        self._part = _Part.HEIR
+        if self._part is _Part.NEW:
+            self._part = _Part.HEIR
         self._check_folder()
 
     def own(self) -> None:
