@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,9 +14,6 @@ from lbproxy.proxy.http.attemptstate import AttemptState
 from lbproxy.proxy.http.serverlink import ServerLink
 from lbproxy.proxy.http.streams import ServerStream
 from lbproxy.proxy.ratelog import Quiet
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["AttemptStream"]
 
