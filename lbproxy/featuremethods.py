@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from twisted.internet.defer import Deferred, succeed
-
 from lbproxy.features import kind_of
 from lbproxy.inventory import Inventory
 
@@ -34,31 +32,6 @@ class FeatureMethods(Inventory):
     def caches(self) -> Mapping[str, Cache[Any]]:
         """The caches that routes use, by name."""
         return self.together(kind_of("cache"))
-
-    def cache_entries(self, cache: str, url: str = "") -> Deferred[list[dict[str, Any]]]:
-        """Return what a cache has of a URL, or ("") in memory, in all processes, as JSON types.
-
-        At most 1,000 responses of each process.  KeyError."""
-        return succeed(self.cache_entries_here(cache, url))
-
-    def cache_entries_here(self, cache: str, url: str = "") -> list[dict[str, Any]]:
-        """Return what :meth:`cache_entries` does, of this process alone."""
-        from lbproxy.proxy.features.caching.everywhere import entries_of  # few need it
-
-        return entries_of(self.caches[cache], url)
-
-    def cache_why(self, request: dict[str, Any]) -> Deferred[dict[str, Any]]:
-        """Return what a cache would do with a request, as all processes see it.  KeyError.
-
-        ``request``: cache, scheme, host, target, method, and headers as pairs.
-        """
-        return succeed(self.cache_why_here(**request))
-
-    def cache_why_here(self, cache: str, **request: Any) -> dict[str, Any]:
-        """Return what :meth:`cache_why` does, as this process sees it."""
-        from lbproxy.proxy.features.caching.everywhere import why_of  # few need it
-
-        return why_of(self.caches[cache], **request)
 
     def rebalance(self, backend: str) -> Rebalance:
         """Begin to move long-lived sessions to where there is room, as after a change of servers,

@@ -10,11 +10,12 @@ from itertools import islice
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.protocol import Factory
 
 from lbproxy.config.model import Config
 from lbproxy.errors import Kind
+from lbproxy.features import kind_of
 from lbproxy.generation.exposure import exposed_files, exposed_keys
 from lbproxy.generation.forgetting import forgotten
 from lbproxy.generation.generation import Generation
@@ -28,10 +29,19 @@ from lbproxy.proxy.backend import Backend
 from lbproxy.proxy.feature import Feature
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.routeowner import RouteOwner
+from lbproxy.proxy.together import SharedQuestion
 from lbproxy.tls.certificates import KeyPair
 from lbproxy.tls.contexts import unused_certificates
 
-__all__ = ["Inventory"]
+__all__ = ["Inventory", "question_of"]
+
+
+def question_of(feature: str, question: str) -> SharedQuestion:
+    """Return a question about what owners of a feature share.  KeyError."""
+    together = kind_of(feature).together
+    if together is None:
+        raise KeyError(feature)
+    return together.questions[question]
 
 
 class Inventory(MultiService):
@@ -121,6 +131,19 @@ class Inventory(MultiService):
         assert kind.together is not None
         features = kind.among(self._owners(kind.owner))
         return kind.together.find(features) if features else {}
+
+    def ask_here(self, feature: str, name: str, question: str, arguments: dict[str, Any]) -> Any:
+        """Return the answer of this process to a question about what owners of a feature share
+        (:class:`~lbproxy.proxy.together.SharedQuestion`).  KeyError.
+        """
+        objects = self.together(kind_of(feature))
+        return question_of(feature, question).here(objects[name], **arguments)
+
+    def ask_all(
+        self, feature: str, name: str, question: str, arguments: dict[str, Any]
+    ) -> Deferred[Any]:
+        """Return the answer of all processes, as :meth:`ask_here`.  KeyError."""
+        return succeed(self.ask_here(feature, name, question, arguments))
 
     def feature(self, owner: str, name: str, feature: str) -> Feature[Any]:
         """Return the feature of a "backend", "frontend" or "route".

@@ -106,7 +106,7 @@ CROSS: dict[str, tuple[str, ...]] = {
     "ending": ("runtime",),
     "service": ("configsource", "ending", "registry"),
     "testing": ("registry", "service"),
-    "workers": ("featuremethods", "registry", "service"),
+    "workers": ("featuremethods", "inventory", "registry", "service"),
     "__main__": ("cli",),
 }
 

@@ -13,7 +13,6 @@ LONGER: dict[str, str] = {
     "proxy/features/caching/source.py": "the decisions about one request, in their order",
     "proxy/features/caching/store.py": "memory and disk as one store, whose changes go together",
     "proxy/features/caching/nodes/tier.py": "the order of purges among nodes",
-    "proxy/features/limiting/feature.py": "life, hooks and admin part of limits",
 }
 """Longer modules, and the one idea that a cut would divide."""
 

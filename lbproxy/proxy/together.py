@@ -6,7 +6,7 @@ declaration, so that none of them knows the feature.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import field, frozen
@@ -14,7 +14,7 @@ from attrs import field, frozen
 from lbproxy.observe.counters import Table
 from lbproxy.observe.events import EventKind, EventSeverity
 
-__all__ = ["Growth", "Together"]
+__all__ = ["Growth", "SharedQuestion", "Together"]
 
 
 @frozen
@@ -36,14 +36,28 @@ class Growth:
 
 
 @frozen
+class SharedQuestion:
+    """A question about an object that every process answers, as ``why`` of a cache.
+
+    ``here(object, **arguments)`` is the answer of one process, in JSON types.  ``gather(answers)``
+    makes one answer of those of all processes; a process without the object gives None.
+    """
+
+    here: Callable[..., Any]
+    gather: Callable[[Iterable[Any]], Any]
+
+
+@frozen
 class Together:
     """Objects that owners of one feature share.
 
     ``name``: of the kind of object, in the reports of workers.  ``find(features)`` returns the
     objects by their names, for the features by the names of their owners.  ``table``: what workers
     report of each object, how reports are added up, and how the master shows the sums.
+    ``questions`` by name: what may be asked about an object in all processes.
     """
 
     name: str
     find: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     table: Table
+    questions: Mapping[str, SharedQuestion] = field(factory=dict)

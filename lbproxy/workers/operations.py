@@ -17,6 +17,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from lbproxy.featuremethods import EVERYWHERE
+from lbproxy.inventory import question_of
 from lbproxy.operate.drain import SessionView
 from lbproxy.service import LoadBalancer
 
@@ -90,24 +91,13 @@ def _all_sessions(arguments: Arguments, answers: Answers) -> list[SessionView]:
     return found[: arguments.get("limit", 1000)]
 
 
-def _cache_entries(balancer: LoadBalancer, **arguments: Any) -> Any:
-    return balancer.cache_entries_here(**arguments)
+def _ask_here(balancer: LoadBalancer, **arguments: Any) -> Any:
+    return balancer.ask_here(**arguments)
 
 
-def _all_entries(arguments: Arguments, answers: Answers) -> Any:
-    from lbproxy.proxy.features.caching.everywhere import merge_entries  # few need it
-
-    return merge_entries(answers[slot] for slot in sorted(answers))
-
-
-def _cache_why(balancer: LoadBalancer, **arguments: Any) -> Any:
-    return balancer.cache_why_here(**arguments["request"])
-
-
-def _all_why(arguments: Arguments, answers: Answers) -> Any:
-    from lbproxy.proxy.features.caching.everywhere import merge_why  # few need it
-
-    return merge_why(answers[slot] for slot in sorted(answers))
+def _all_answers(arguments: Arguments, answers: Answers) -> Any:
+    question = question_of(arguments["feature"], arguments["question"])
+    return question.gather(answers[slot] for slot in sorted(answers))
 
 
 def _owner(arguments: Arguments) -> tuple[int, Arguments]:
@@ -127,8 +117,7 @@ OPERATIONS: tuple[SpreadOperation, ...] = (
     SpreadOperation(
         "operate", LoadBalancer.operate, master=LoadBalancer.operate, everywhere=_everywhere
     ),
-    SpreadOperation("cache_entries", _cache_entries, master=_cache_entries, gather=_all_entries),
-    SpreadOperation("cache_why", _cache_why, master=_cache_why, gather=_all_why),
+    SpreadOperation("ask_all", _ask_here, master=_ask_here, gather=_all_answers),
     SpreadOperation("all_sessions", _sessions, gather=_all_sessions),
     SpreadOperation(
         "end_session",

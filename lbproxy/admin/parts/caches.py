@@ -135,7 +135,7 @@ async def _entries(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     url = call.query.get("url", "")
     if url or cache.nodes is not None:
-        found = await call.balancer.cache_entries(cache.name, url)
+        found = await call.balancer.ask_all("cache", cache.name, "entries", {"url": url})
         return paged(call, found, _entry)
     first, limit = call.query["offset"], call.query["limit"]
     entries, total = await cache.store.page(first, limit)
@@ -155,7 +155,7 @@ def _entry(facts: dict[str, Any]) -> dict[str, Any]:
 async def _object(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
     url = call.query["url"]
-    found = await call.balancer.cache_entries(cache.name, url) if url else []
+    found = await call.balancer.ask_all("cache", cache.name, "entries", {"url": url}) if url else []
     return paged(call, found, dict)
 
 
@@ -187,7 +187,6 @@ async def _why(call: APICall) -> Any:
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise APIError(400, "url is a whole URL, such as https://www.example.com/a")
     request = {
-        "cache": cache.name,
         "scheme": parts.scheme,
         "host": parts.netloc.lower(),
         "target": (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
@@ -195,7 +194,7 @@ async def _why(call: APICall) -> Any:
         "headers": [_header(line) for line in call.body.get("headers", ())],
     }
     try:
-        return await call.balancer.cache_why(request)
+        return await call.balancer.ask_all("cache", cache.name, "why", request)
     except UnicodeEncodeError:
         raise APIError(400, "method, url and headers are ASCII") from None
 

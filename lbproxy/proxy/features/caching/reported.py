@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lbproxy.observe.counters import Lifetime, Table, Value, dump_counters, load_counters, setter
+from lbproxy.proxy.features.caching.everywhere import entries_of, merge_entries, merge_why, why_of
 from lbproxy.proxy.features.caching.shown import merge_top, top_of
-from lbproxy.proxy.together import Together
+from lbproxy.proxy.together import SharedQuestion, Together
 
 if TYPE_CHECKING:
     from lbproxy.proxy.features.caching.cache import Cache
@@ -56,4 +57,8 @@ CACHES = Together(
             Value("top", top_of, setter("remote_top"), combine=merge_top, empty={}),
         )
     ),
+    {
+        "entries": SharedQuestion(entries_of, merge_entries),
+        "why": SharedQuestion(why_of, merge_why),
+    },
 )
