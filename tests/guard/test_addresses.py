@@ -133,22 +133,28 @@ def test_an_address_and_its_port(text: bytes, found: tuple[str, int]) -> None:
     assert split_address(text) == found
 
 
-class Named(AddressSet):
+class Office:
     """A list that may change."""
 
     name = "office"
 
+    def __init__(self, *addresses: str) -> None:
+        self._addresses = addresses
+
+    def __contains__(self, ip: str) -> bool:
+        return ip in self._addresses
+
 
 def test_why_a_client_may_not_connect() -> None:
     ip, other = "192.0.2.1", AddressSet(networks("198.51.100.0/24"))
-    listed = Named(networks("192.0.2.0/24"))
+    listed = Office(ip)
     assert Access(deny_lists=[other, listed]).why_not(ip) == (
         f"{ip} is not allowed: it is in list:office"
     )
-    empty = Named()
+    empty = Office()
     access = Access(allow_lists=[empty])
     assert not access.allows(ip)
     assert access.why_not(ip) == f"{ip} is not allowed: it is not in list:office"
     both = Access(deny=networks("192.0.2.0/24"), deny_lists=[listed], allow_lists=[empty])
     assert both.why_not(ip) == f"{ip} is not allowed", "the key itself denies it"
-    assert repr(listed) == "<addresses 192.0.2.0/24>"
+    assert repr(other) == "<addresses 198.51.100.0/24>"
