@@ -40,11 +40,12 @@ NEGATIVE: Final = frozenset({404, 405, 410, 414, 501})
 @frozen
 class Refusal:
     """The refusal to store a response. ``reason``: for people. ``rule``: the section that requires
-    it.
+    it. ``is_silent``: the response says nothing about caching, and states no lifetime.
     """
 
     reason: str
     rule: str
+    is_silent: bool = False
 
 
 def store(
@@ -73,12 +74,15 @@ def store(
         lifetime = FreshnessLifetime(0, False, "no lifetime")
     usable = lifetime.seconds - (0 if line is not None else initial_age(response, *times))
     if usable <= 0 and not _validator(response) and not _lasting(control, policy):
-        return Refusal(f"stale at once ({lifetime.rule}) and without a validator", "RFC 9111 §3")
+        silent = lifetime.rule == "no lifetime"
+        reason = f"stale at once ({lifetime.rule}) and without a validator"
+        return Refusal(reason, "RFC 9111 §3", silent)
     guessed = line is None and not lifetime.stated
     if guessed and asked.method == b"POST":
         return Refusal("POST without stated freshness", "RFC 9110 §9.3.3")
     if guessed and response.status not in HEURISTIC and not control.public:
-        return Refusal(f"status {response.status} without stated freshness", "RFC 9111 §3")
+        reason = f"status {response.status} without stated freshness"
+        return Refusal(reason, "RFC 9111 §3", is_silent=True)
     return Stored(
         url=url,
         status=response.status,

@@ -180,12 +180,13 @@ class Cache(Generic[RunningT]):
         """The response will not be stored.
 
         If others could have had it, requests of its key do not wait for each other for a while. The
-        response to the cookies or the credentials of one client says nothing about theirs."""
+        response to the cookies or the credentials of one client says nothing about theirs, and a
+        failure nothing about the next response."""
         _remember(self._refused, hash(fetch.url), why)
         Reasons.count(self.reasons.not_stored, why.reason)
         if self.fetches.get(fetch.key) is fetch:
             del self.fetches[fetch.key]
-            if not fetch.personal:
+            if not fetch.personal and fetch.failure is None:
                 until = self.wall() + PASS_SECONDS
                 _remember(self._passing, hash(fetch.key), until)
                 _take_claim(fetch)(until)

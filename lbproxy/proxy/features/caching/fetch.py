@@ -42,6 +42,7 @@ from lbproxy.proxy.features.caching.fetchbody import FetchBody
 from lbproxy.proxy.features.caching.fetchstate import DISK, FetchState
 from lbproxy.proxy.features.caching.judging import (
     FAILURES,
+    failure_for_all,
     remove_older,
     stored_or_refused,
     supersedes,
@@ -59,9 +60,9 @@ class Fetch(Fanout):
     ``key``: of those who may join; ``own_key``: of the request itself, with its whole query.
     ``entry``: the stored response that the request validates, or None. ``readers``: the clients
     that get the response. ``stored``: the head as it will be stored, from state KEEPING on.
-    ``last``: the End, with trailers. ``reason``: for Cache-Status. ``outdated``: a purge has named
-    it since it began, so it is not stored. ``claim``: other processes wait for it. ``began``: when,
-    in reactor time.
+    ``failure``: the head of a failure that all who wait get. ``last``: the End, with trailers.
+    ``reason``: for Cache-Status. ``outdated``: a purge has named it since it began, so it is not
+    stored. ``claim``: other processes wait for it. ``began``: when, in reactor time.
     """
 
     ranged = False
@@ -89,6 +90,7 @@ class Fetch(Fanout):
         )
         self.last = END
         self.refusal: Refusal | None = None
+        self.failure: ResponseHead | None = None
         self.claim: Claim | None = None
         self.reason = "stale"
         self._request = original.request
@@ -167,6 +169,7 @@ class Fetch(Fanout):
         self.refusal = found
         if supersedes(self, head.status):
             remove_older(self, self._request, self._sent_at)
+        self.failure = failure_for_all(head, found)
         self.state = FetchState.PASSING
         self.cache.fetch_passes(self, found)
 

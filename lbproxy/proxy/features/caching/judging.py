@@ -10,14 +10,14 @@ from lbproxy.cache.memory import Entry
 from lbproxy.cache.parts import is_part, selection_of, store_part
 from lbproxy.cache.serving import usable_on_error
 from lbproxy.cache.stored import Stored
-from lbproxy.cache.storing import Refusal, store
+from lbproxy.cache.storing import Refusal, store, stored_fields
 from lbproxy.cache.targeted import Fields
 from lbproxy.cache.vary import matching, selects
 from lbproxy.http.message import RequestHead, ResponseHead
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetchstate import BETTER, PURGED, TOO_FEW, TOO_LARGE
 
-__all__ = ["FAILURES", "remove_older", "stored_or_refused", "supersedes"]
+__all__ = ["FAILURES", "failure_for_all", "remove_older", "stored_or_refused", "supersedes"]
 
 FAILURES: Final = frozenset({500, 502, 503, 504})
 """Statuses for which a stale response may be served instead."""
@@ -57,6 +57,19 @@ def stored_or_refused(
     if head.length is not None and head.length > policy.max_object:
         return TOO_LARGE
     return PURGED if fetch.outdated else found
+
+
+def failure_for_all(head: ResponseHead, why: Refusal) -> ResponseHead | None:
+    """Return the head of a failure for all who wait for it, None for any other response.
+
+    The server has failed, and would fail for each of them. An error that says anything about its
+    use by others (Cache-Control, Vary, Set-Cookie) is for the first client alone."""
+    if head.status not in FAILURES or not why.is_silent:
+        return None
+    if head.header(b"vary") is not None or head.header(b"set-cookie") is not None:
+        return None
+    fields = stored_fields(head.pairs(), frozenset({b"content-length"}))
+    return ResponseHead(head.status, fields, head.reason, length=head.length)
 
 
 def _has_good(fetch: Judged, request: RequestHead, now: float) -> bool:

@@ -8,6 +8,7 @@ from lbproxy.cache.asked import Asked
 from lbproxy.cache.key import Key
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.stored import Stored
+from lbproxy.http.message import ResponseHead
 from lbproxy.proxy.features.caching.disk.claims import Claim
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Running(Protocol):
     began: float
     entry: Entry | None
     claim: Claim | None
+    failure: ResponseHead | None
     asked: Asked
     traffic: HTTPTraffic
 

@@ -33,6 +33,8 @@ def head_for(cache: Cache[Fetch], fetch: Fetch, sink: Asking, first: bool) -> Re
     if first:
         _note_first(cache, fetch, head, sink)
         return head
+    if fetch.failure is not None and public_url(sink, cache) == fetch.url:
+        return _failure_for(cache, fetch, fetch.failure, sink)
     if stored is None or not fits(cache, stored, sink):
         return None
     cache.counters.collapsed += 1
@@ -41,6 +43,19 @@ def head_for(cache: Cache[Fetch], fetch: Fetch, sink: Asking, first: bool) -> Re
     facts = {"fwd": fetch.reason, "ttl": stored.lifetime - age, "collapsed": True}
     said = Said(cache.name, age, cache.spec.cache_status, **facts)
     return fresh_head(stored, said, fetch.length)
+
+
+def _failure_for(
+    cache: Cache[Fetch], fetch: Fetch, failure: ResponseHead, sink: Asking
+) -> ResponseHead:
+    """Return the head of a server's failure for a request that waited."""
+    cache.counters.collapsed += 1
+    sink.traffic.cached = CacheNote("collapsed", f"status {failure.status}")
+    head = ResponseHead(failure.status, failure.pairs(), failure.reason, length=failure.length)
+    if cache.spec.cache_status:
+        facts: dict[str, Any] = {"fwd": fetch.reason, "status": failure.status, "collapsed": True}
+        head.add_header(b"Cache-Status", cache_status(cache.name, **facts))
+    return head
 
 
 def _note_first(cache: Cache[Fetch], fetch: Fetch, head: ResponseHead, sink: Asking) -> None:
