@@ -98,8 +98,8 @@ class PrefixSet:
 
     def has(self, number: int) -> bool:
         """Return whether the address ``number`` is in the set; -1 never is."""
-        v4 = number - V4_BASE
-        if v4 >= 0:
+        if number >= V4_BASE:
+            v4 = number - V4_BASE
             index = self._index
             if index is None:
                 at = bisect_right(self._firsts, v4)

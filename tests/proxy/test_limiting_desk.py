@@ -13,7 +13,7 @@ from lbproxy.limits.bucket import Buckets
 from lbproxy.limits.cells import WAYS, Cells
 from lbproxy.limits.rate import Rate
 from lbproxy.proxy.features.limiting.feature import Limiting
-from lbproxy.proxy.features.limiting.limit import SLOTS
+from lbproxy.proxy.features.limiting.quick import SLOTS
 from lbproxy.testing import LB
 from tests.proxy.test_limiting import BACKEND, ask
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lbproxy.limits.bucket import BucketSlot
-from lbproxy.proxy.features.limiting.limit import Limit, LimitCheck
+from lbproxy.proxy.features.limiting.quick import QuickLimit
 from lbproxy.proxy.features.limiting.tally import LimitTally
 
 __all__ = ["LimitDesk"]
@@ -26,7 +26,11 @@ class LimitDesk:
     """
 
     def __init__(
-        self, inner: Any, limits: Sequence[Limit] | None, now: Callable[[], float], stated: bool
+        self,
+        inner: Any,
+        limits: Sequence[QuickLimit] | None,
+        now: Callable[[], float],
+        stated: bool,
     ) -> None:
         self.inner = inner
         self.patience: float = inner.patience
@@ -45,7 +49,7 @@ class LimitDesk:
         slots = _free(limits, traffic, now)
         if slots is None:
             return self.inner.apply(traffic, limits)
-        checks: list[LimitCheck] = []
+        checks: list[Any] = []
         for limit, slot in zip(limits, slots, strict=True):
             if slot is None:
                 continue
@@ -63,7 +67,7 @@ class LimitDesk:
             self.inner.response(traffic)
 
 
-def _free(limits: Sequence[Limit], traffic: Any, now: float) -> list[BucketSlot | None] | None:
+def _free(limits: Sequence[QuickLimit], traffic: Any, now: float) -> list[BucketSlot | None] | None:
     """Return the slots that have room for a request, None for each limit that does not hold for it;
     None if the request needs the long way.
     """

@@ -11,19 +11,16 @@ from lbproxy.limits.nodes import NodeCounter
 from lbproxy.limits.rate import Rate
 from lbproxy.limits.window import PARTS, SLICES, Windows
 from lbproxy.proxy.feature import Given
-from lbproxy.proxy.features.limiting.key import FunctionKey, Key, prefix_of
+from lbproxy.proxy.features.limiting.key import FunctionKey, Key
+from lbproxy.proxy.features.limiting.quick import QuickLimit
 from lbproxy.proxy.features.limiting.spec import LimitSpec
 from lbproxy.sharing.contracts import Nodes, Shared, SharedStateError
 
-__all__ = ["LATE", "SLOTS", "Limit", "LimitCheck"]
+__all__ = ["LATE", "Limit", "LimitCheck"]
 
 LATE: Final = ("bytes", "errors")
 """Units that are charged when a request or a session ends."""
 
-SLOTS: Final = 16_384
-"""Keys of a limit whose fingerprints are remembered: some 4 MB.  All are forgotten at once."""
-
-_SHORT: Final = 64  # characters of a key that is remembered
 _NAMED: Final = 100  # refused keys that are counted by name
 _CARRIED: Final = 86_400.0  # seconds for which debts at an old rate are looked for, at least
 _MOVING: Final = 60.0  # seconds in which all processes have taken over another rate
@@ -54,13 +51,14 @@ class LimitCheck:
         self.at_once = at_once
 
 
-class Limit:
+class Limit(QuickLimit):
     """Shared by all frontends and routes that name it.  ``refused``: by key, of the last keys.
 
-    ``quick``: the buckets, if a request with one key needs nothing else to be decided.
+    It is not compiled, so that it can be referred to weakly.
     """
 
     def __init__(self, spec: LimitSpec, shared: Shared, nodes: Nodes | None = None) -> None:
+        super().__init__(spec.name, self.key_of(spec), spec.prefix)
         self._shared = shared
         self._nodes = nodes
         self._counter: NodeCounter | None = None
@@ -72,8 +70,6 @@ class Limit:
         self.method: Method | None = None
         self._before: Method | None = None
         self._changed = 0.0
-        self._slots: dict[str, BucketSlot] = {}
-        self.quick: Buckets | None = None
         self.apply(spec, 0.0)
 
     @staticmethod
@@ -118,50 +114,15 @@ class Limit:
             self._before, self._changed = before, now
         self.late = spec.unit in LATE
         self.cost = 0.0 if self.late else 1.0
-        self.passes_empty = spec.empty == "pass"
-        self._by_address = self.key.is_address
-        self._slots = {}
+        self.use(spec.name, self.key, spec.prefix, spec.empty == "pass")
         self._set_quick()
 
     def _set_quick(self) -> None:
-        method = self.method
-        closed = self._nodes is not None and self.spec.nodes and self.spec.on_error == "closed"
-        once = isinstance(self.key, FunctionKey)  # a request asks the function once
-        long = self.late or closed or once or self._before is not None
-        self.quick = method if isinstance(method, Buckets) and not long else None
-
-    def word_of(self, traffic: Any) -> str | None:
-        """Return the argument of :meth:`slot_of` for a request; None if it has several keys."""
-        if self._by_address:
-            ip: str = traffic.client_ip
-            return ip or None
-        keys = self.key.all_of(traffic)
-        return keys[0] if len(keys) == 1 else None
-
-    def slot_of(self, word: str) -> BucketSlot | None:
-        """Return the slot of an address, or else of a key; None for what is no address.
-
-        Only where ``quick`` is.
-        """
-        slot = self._slots.get(word)
-        if slot is not None:
-            return slot
-        key = prefix_of(word, self.spec.prefix) if self._by_address else word
-        if self.quick is None or (self._by_address and not key):
-            return None
-        slot = self.quick.slot(key)
-        if len(word) <= _SHORT:
-            if len(self._slots) >= SLOTS:
-                self._slots.clear()
-            self._slots[word] = slot
-        return slot
-
-    def charge_one(self, slot: BucketSlot, now: float) -> None:
-        """Charge one unit at all nodes, as :meth:`charge`; only where ``quick`` is."""
-        if self.quick is not None:
-            self.quick.take_one(slot, now)
-        if self._counter is not None and self._nodes is not None:
-            self._nodes.counts.note(self._counter, slot.key, slot.ident, 1.0)
+        nodes, method = self._nodes, self.method
+        closed = nodes is not None and self.spec.nodes and self.spec.on_error == "closed"
+        long = self.late or closed or self._before is not None
+        buckets = method if isinstance(method, Buckets) and not long else None
+        self.set_quick(buckets, None if nodes is None else nodes.counts, self._counter)
 
     def passed(self, slot: BucketSlot) -> LimitCheck:
         """Return what :meth:`ask` returned for a request that has passed."""
