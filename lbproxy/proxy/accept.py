@@ -1,4 +1,4 @@
-"""DATA. From an accepted socket to the protocol that serves it: admission, PROXY header, TLS,
+"""DATA. The path from an accepted socket to its protocol: admission, PROXY header, TLS,
 ClientHello.
 """
 
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 __all__ = ["ProxyFactory"]
 
-_ROOM = 16  # connections that are closed when descriptors run out, before accepting continues
+_ROOM = 16  # number of connections closed when descriptors run out, before accepting continues
 
 
 class ProxyFactory(Factory):
     """The protocol factory of one listener of a frontend; each connection gets the frontend of the
     newest generation.
 
-    Any Twisted endpoint can listen with it. ``listen`` and ``tls`` add what a listener of ours does
-    before the protocol proper: PROXY headers from trusted peers, TLS termination.
+    Any Twisted endpoint can listen with it. ``listen`` and ``tls`` add the steps of lbproxy's own
+    listeners before the actual protocol: PROXY headers from trusted peers, TLS termination.
     """
 
     noisy = False
 
     reception: ClassVar[type[Reception] | None] = None
-    """Makes what ``protocol_for`` of the same class returns, in compiled code."""
+    """Creates the result of ``protocol_for`` of the same class in compiled code."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class ProxyFactory(Factory):
 
     @property
     def builder(self) -> Reception:
-        """The object that an acceptor of lbproxy calls in place of ``buildProtocol``."""
+        """The object that an acceptor of lbproxy calls instead of ``buildProtocol``."""
         return self._reception
 
     @property
@@ -68,13 +68,13 @@ class ProxyFactory(Factory):
 
     @property
     def key_pairs(self) -> tuple[Any, ...]:
-        """The certificates it serves now (:class:`lbproxy.tls.certificates.KeyPair`); none in the
-        clear.
+        """The certificates that it serves now (:class:`lbproxy.tls.certificates.KeyPair`); none
+        without TLS.
         """
         return self.tls.creator.pairs if self.tls is not None else ()
 
     def protocol_for(self, info: ConnectionInfo) -> IProtocol:
-        """The protocol proper; subclasses say which."""
+        """Return the actual protocol. Subclasses implement it."""
         raise NotImplementedError
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -84,12 +84,14 @@ class ProxyFactory(Factory):
         return self.build_for(getattr(addr, "host", ""), getattr(addr, "port", 0))
 
     def build_for(self, ip: str, port: int) -> Any:
-        """:meth:`buildProtocol` for a client at ``ip`` ("" for a Unix socket)."""
+        """Return the protocol for a client at ``ip`` ("" for a Unix socket), like
+        :meth:`buildProtocol`.
+        """
         return self._reception.build(ip, port)
 
     def make_room(self) -> None:
-        """Close some idle connections of the process: the listener cannot accept for lack of
-        descriptors.
+        """Close some idle connections of the process, because no descriptors are left for new
+        ones.
         """
         total = self.frontend.limits.total
         for _ in range(_ROOM):
@@ -98,7 +100,9 @@ class ProxyFactory(Factory):
 
 
 def _reception_of(factory: type[ProxyFactory]) -> type[Reception] | None:
-    """Return the compiled equivalent of ``protocol_for``; None if a class below overrides that."""
+    """Return the compiled equivalent of ``protocol_for``; None if a subclass overrides that
+    method.
+    """
     for kind in factory.__mro__:
         if "reception" in vars(kind):
             return factory.reception
@@ -108,8 +112,8 @@ def _reception_of(factory: type[ProxyFactory]) -> type[Reception] | None:
 
 
 class _Arrival(Preamble):
-    """A connection before its protocol proper; one of the frontend's clients, so that stopping ends
-    it.
+    """A connection before its actual protocol. It is one of the frontend's clients, so that a stop
+    ends it.
     """
 
     def __init__(
@@ -140,8 +144,8 @@ class _Arrival(Preamble):
 
     @property
     def info(self) -> ConnectionInfo | None:
-        """The data about its client, who may be banned or denied meanwhile; None as long as a PROXY
-        header has to name it.
+        """The data about its client, who may be banned or denied meanwhile; None while a PROXY
+        header is pending.
         """
         return self._info if self._header is None else None
 
@@ -152,8 +156,8 @@ class _Arrival(Preamble):
         self._fail(ProxyError(Kind.LIMITED, "sent no request and made room for others"))
 
     def named(self, info: ConnectionInfo) -> None:
-        """See Preamble: a client that is not let in costs no handshake."""
-        if self._place.line is not None:  # it does not make room for itself
+        """See Preamble. A refused client costs no handshake."""
+        if self._place.line is not None:  # it must not evict itself
             self._place.line.remove(self._place)
         error = self._frontend.lineage.current.readmit(info)
         if error is not None:
@@ -177,11 +181,11 @@ class _Arrival(Preamble):
         self._frontend.clients.discard(self)
         if self._place.line is not None:
             self._place.line.remove(self._place)
-        self._ready = _decided  # it refers to us: no cycle for the garbage collector
+        self._ready = _decided  # it refers to this object: avoid a cycle for the garbage collector
         self._place._arrival = None
 
     def shut(self) -> None:
-        """The frontend stops."""
+        """Close it, because the frontend stops."""
         self.kill(ProxyError(Kind.SHUTDOWN))
 
     def kill(self, error: ProxyError) -> None:
@@ -190,7 +194,7 @@ class _Arrival(Preamble):
 
 
 class _Place(IdleClient):
-    """The place of an arrival among the connections that have not sent a request."""
+    """The entry of an arrival among the connections without a request."""
 
     def __init__(self, arrival: _Arrival, info: ConnectionInfo) -> None:
         super().__init__()
@@ -213,5 +217,5 @@ class _Place(IdleClient):
 
 
 def _decided(info: ConnectionInfo, data: bytes) -> IProtocol:
-    """A preamble ends once."""
+    """Raise an error, because a preamble ends only once."""
     raise AssertionError("the preamble is over")

@@ -23,16 +23,16 @@ from lbproxy.proxy.roles import RefusalLog
 __all__ = ["Accounting"]
 
 _quiet: Final = Quiet(Logger(__name__))
-_OK: Final = Kind.OK  # looked up once
+_OK: Final = Kind.OK  # cached lookup
 _CHALLENGED: Final = Kind.CHALLENGED
 
 
 class Accounting:
     """Counts and logs the traffic of a frontend.
 
-    ``offenders``: clients that are refused or get 4xx; None if nothing reads them. ``refusals``:
-    set by a feature. ``write_log`` receives finished exchanges and sessions; None without an access
-    log. ``followers`` receive the same, for the admin API.
+    ``offenders``: clients that are refused or get 4xx; None if they are not counted. ``refusals``:
+    set by a feature. ``write_log`` is called with finished exchanges and sessions; None without an
+    access log. ``followers`` are called with the same, for the admin API.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Accounting:
         self.followers: tuple[Callable[[Any], None], ...] = ()
         self.offenders = offenders
         self.refusals: RefusalLog | None = None
-        # Called for connections that end before their first request
+        # called for connections that end before their first request
         self.turned_away: tuple[Callable[[ConnectionInfo, ProxyError], None], ...] = ()
 
     def refused(self, info: ConnectionInfo, error: ProxyError) -> None:
@@ -88,7 +88,7 @@ class Accounting:
     def exchange_over(self, exchange: HTTPRecord) -> None:
         """Count and log one HTTP exchange.
 
-        Does not raise: its client connection continues.
+        It does not raise, because the client connection continues.
         """
         exchange.started += self.wheel.epoch
         counters = self.counters
@@ -116,7 +116,7 @@ class Accounting:
     def session_over(self, session: Record) -> None:
         """Count and log one TCP session.
 
-        Does not raise: both connections have to be closed.
+        It does not raise, because both connections must be closed.
         """
         session.started += self.wheel.epoch
         self.counters.bytes_in += session.bytes_in
@@ -144,12 +144,12 @@ class Accounting:
         )
 
     def count_close(self, kind: Kind) -> None:
-        """Count an end of this kind."""
+        """Count a close reason."""
         closes = self.counters.closes
         closes[kind] = closes.get(kind, 0) + 1
 
     def run_finish(self, hook: Hook, traffic: Any) -> None:
-        """Run a filter of phase ``finish``; an exception is only logged."""
+        """Run a filter of phase ``finish``. An exception is only logged."""
         try:
             hook(traffic)
         except BaseException:

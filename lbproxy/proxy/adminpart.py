@@ -1,9 +1,8 @@
-"""DATA. The place of a feature on the admin side, as data that :mod:`lbproxy.admin.parts.features`
-interprets.
+"""DATA. The admin part of a feature as data, which :mod:`lbproxy.admin.parts.features` interprets.
 
-Kinds of values are words: ``string``, ``count`` (a whole number from 0), ``number``, ``boolean``.
-A list of one kind is a list, a dict an object; a key that ends in ``?`` may be missing.
-:class:`Many` and :class:`Maybe` do the rest.
+Kinds of values are words: ``string``, ``count`` (a whole number from 0), ``number``, ``boolean``. A
+list of one kind is a list, a dict an object; a key that ends in ``?`` is optional. :class:`Many`
+and :class:`Maybe` express the rest.
 """
 
 from __future__ import annotations
@@ -34,12 +33,13 @@ class Maybe:
 
 @frozen
 class Column:
-    """One column of a panel: a key of its rows, its title, and how it is shown.
+    """One column of a panel: a key of its rows, its title, and its format.
 
     ``unit``: "" (as it is), ``count``, ``bytes``, ``seconds``, ``time`` (Unix time), ``percent``
     (of a share from 0 to 1), ``rate`` (growth per second) or ``switch`` (``on``, ``off`` or
     ``auto`` of a frontend, with buttons that POST another one to the path of the API that has the
-    name of the rows)."""
+    name of the rows).
+    """
 
     key: str
     title: str
@@ -63,9 +63,9 @@ class Argument:
 class Operation:
     """A request of the API: ``METHOD /api/v1/backends/NAME/path``.
 
-    ``run(feature, **arguments)`` gives the answer, whose kinds are ``answer``; a ValueError is
-    answered with 409. GET may be used by readers, anything else by those who may write.
-    ``everywhere``: worker processes run it too, and the answer is that of the master.
+    ``run(feature, **arguments)`` returns the response, whose kinds are ``answer``; a ValueError is
+    answered with 409. GET requires the role ``read``, other methods ``write``. ``everywhere``:
+    worker processes run it too, and the response is that of the master.
     """
 
     method: str
@@ -78,18 +78,18 @@ class Operation:
 
     @property
     def key(self) -> str:
-        """``METHOD path``: what names it among the operations of its feature."""
+        """The identity of an operation within its feature: ``METHOD path``."""
         return f"{self.method} {self.path}"
 
 
 @frozen
 class AdminPart:
-    """``state``: the name in ``GET /api/v1/state`` of the rows of all owners, "" for none;
-    ``title``: of the panel.
+    """The admin part of a feature. ``state``: the name in ``GET /api/v1/state`` of the rows of all
+    owners, "" for none. ``title``: of the panel.
 
-    ``fields``: kinds of :meth:`lbproxy.proxy.feature.Feature.snapshot`; ``row``: kinds of
-    :meth:`lbproxy.proxy.feature.Feature.row`, which also gets the owner's name under ``owner_key``;
-    ``columns``: what the panel shows of a row.
+    ``fields``: kinds of :meth:`lbproxy.proxy.feature.Feature.snapshot`. ``row``: kinds of
+    :meth:`lbproxy.proxy.feature.Feature.row`, to which the owner's name is added under
+    ``owner_key``. ``columns``: the columns of the panel.
     """
 
     name: str

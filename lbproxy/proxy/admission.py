@@ -1,6 +1,6 @@
 """DATA. The admission of client connections: address lists, bans, limits, and their release.
 
-The base of :class:`lbproxy.proxy.frontend.Frontend`.
+It is the base of :class:`lbproxy.proxy.frontend.Frontend`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _quiet: Final = Quiet(Logger(__name__))
 class Admission(Accounting):
     """Decides which clients may connect, and counts their connections.
 
-    ``gate`` refuses connections besides the address lists, or returns a callable that charges one
-    that is counted.  ``stopping``: no client is admitted.
+    ``gate`` refuses connections in addition to the address lists, or returns a callable that
+    charges a counted one. ``stopping``: no client is admitted.
     """
 
     def __init__(
@@ -54,19 +54,19 @@ class Admission(Accounting):
         self.use_lists({})
 
     def use_lists(self, lists: Mapping[str, Any]) -> None:
-        """Let ``allow``, ``deny`` and conditions find the lists of addresses in ``lists``."""
+        """Use the lists of addresses in ``lists`` for ``allow``, ``deny`` and conditions."""
         spec = self.spec
         self.lists: Mapping[str, Any] = lists
         self.access: Access = access_of(spec.allow, spec.deny, lists)
         self.peers: Access = access_of(spec.allow_peers, spec.deny_peers, lists)
-        # Whether some clients are known only from their requests (:meth:`Exchange.start` asks)
+        # whether some clients are known only from their requests (:meth:`Exchange.start` checks it)
         self.judges_requests = bool(self._proxies) and not self.access.open
 
     def welcome(self, ip: str, port: int, listener: str, announced: bool) -> ConnectionInfo | None:
         """Return the data about a client that has connected; None if it is refused, which is
         counted.
 
-        ``announced``: a PROXY header will name the address that counts (:meth:`readmit`).
+        ``announced``: a PROXY header will report the client's address (:meth:`readmit`).
         """
         if self.stopping:
             return None
@@ -87,10 +87,11 @@ class Admission(Accounting):
     def admit(
         self, info: ConnectionInfo, ip: str, *, judge: bool = True, gated: bool = True
     ) -> ProxyError | None:
-        """Count one connection from ``ip`` ("" for a Unix socket), or say why not.
+        """Count one connection from ``ip`` ("" for a Unix socket), or return why it is refused.
 
-        ``judge`` False leaves the address lists for :meth:`readmit`: the PROXY header will tell the
-        address.  ``gated`` False: it belongs to a proxy in front, so :attr:`gate` is not asked.
+        ``judge`` False leaves the address lists to :meth:`readmit`, because a PROXY header will
+        report the address. ``gated`` False: the connection belongs to a proxy in front, so
+        :attr:`gate` is not called.
         """
         if judge and not self._lets_in(ip):
             return ProxyError(Kind.DENIED, self.access.why_not(ip))
@@ -116,23 +117,23 @@ class Admission(Accounting):
         return None
 
     def _lets_in(self, ip: str) -> bool:
-        """Return whether a connection from ``ip`` may begin; trusted proxies are judged by their
-        requests.
+        """Return whether a connection from ``ip`` is allowed. Clients behind trusted proxies are
+        checked by their requests.
         """
         return self.access.allows(ip) or ip in self._proxies
 
     def is_direct(self, ip: str) -> bool:
-        """Return whether ``ip`` is a client, and not a trusted proxy."""
+        """Return whether ``ip`` is a client, not a trusted proxy."""
         return ip not in self._proxies
 
     def still_allows(self, info: ConnectionInfo) -> bool:
-        """Return whether a connection that an older configuration admitted may continue."""
+        """Return whether a connection admitted by an older configuration may continue."""
         return self.peers.allows(info.peer_ip) and self._lets_in(info.client_ip)
 
     def readmit(self, info: ConnectionInfo) -> ProxyError | None:
-        """Judge and count the client's real address, which the PROXY header has named.
+        """Check and count the client's real address, which the PROXY header has reported.
 
-        A header with LOCAL leaves the address of the proxy, whose own connection it is.
+        A header with LOCAL leaves the address of the proxy, to which the connection belongs.
         """
         self.depart(info)
         return self.admit(info, info.client_ip, gated=info.client_ip != info.peer_ip)
@@ -149,8 +150,8 @@ class Admission(Accounting):
             info.release = None
 
     def has_too_many(self, info: ConnectionInfo) -> bool:
-        """Return whether the client's address holds more than a tenth of ``maxconn``; trusted
-        proxies may.
+        """Return whether the client's address has more than a tenth of ``maxconn``; False for
+        trusted proxies.
         """
         ip = info.counted_as
         return ip is not None and self.limits.has_too_many(ip) and ip not in self._proxies
@@ -158,7 +159,8 @@ class Admission(Accounting):
     def evicted(self, info: ConnectionInfo, silent: bool) -> None:
         """Count a connection without a request that is closed to make room for another one.
 
-        Its place is free at once.  ``silent``: it has not sent a request, so it is refused.
+        Its place is released at once. ``silent``: it has not sent a request, so that it counts as
+        refused.
         """
         self.depart(info)
         self.counters.evicted += 1

@@ -94,7 +94,7 @@ class Backend(BackendMembers):
         """Count a waiter that the queue has refused."""
         if kind is Kind.QUEUE_TIMEOUT:
             self.counters.queue_timeouts += 1
-        elif kind is Kind.QUEUE_FULL:  # gave way to another
+        elif kind is Kind.QUEUE_FULL:  # replaced by a waiter of higher priority
             self.counters.queue_full += 1
 
     def has_other(self, tried: Sequence[ServerState]) -> bool:
@@ -145,7 +145,7 @@ class Backend(BackendMembers):
         return dial_server(self.terms, server, protocol, failed, preamble)
 
     def start(self, processes: int = 1) -> None:
-        """Start, at first and after each reload. ``processes``: number of processes that serve the
+        """Start, initially and after each reload. ``processes``: number of processes that serve the
         same servers.
         """
         self.processes = processes
@@ -160,7 +160,7 @@ class Backend(BackendMembers):
             guard(connector_of(server).close)
 
     def close(self) -> None:
-        """Refuse the waiters, and :meth:`retire`."""
+        """Refuse the waiters, then :meth:`retire`."""
         self.queue.refuse_all(ProxyError(Kind.SHUTDOWN))
         self.retire()
         each(self.features.values(), "close")

@@ -1,24 +1,24 @@
 """DATA. The contract of a feature: an optional function of a frontend, a backend or a route.
 
-A feature is one class in one file and one line in :mod:`lbproxy.features`; its keys and sections
-are declared in a module beside it (:mod:`lbproxy.config.declaration`).  Nothing else knows it:
-assembling, reload, workers, metrics and the admin side read the class attributes below and call the
-methods below.  The life of a feature:
+A feature is one class in one file and one line in :mod:`lbproxy.features`. Its keys and sections
+are declared in a module beside it (:mod:`lbproxy.config.declaration`). No other module knows it:
+assembly, reload, workers, metrics and the admin API read the class attributes below and call the
+methods below. The life of a feature:
 
-1. :meth:`Feature.prepare` runs while a configuration is compiled.  It returns a new object, the old
-   one if that can go on, or None if the configuration does not ask for the feature.  It may raise,
-   and it touches nothing that serves.
-2. In the swap, :meth:`Feature.attach` binds a new object to its owner, and :meth:`Feature.refit`
-   gives an old one the new configuration of its owner.  These and all later methods must not raise.
-3. :meth:`Feature.start` runs when traffic begins, and again after each reload.
-4. :meth:`Feature.detach` undoes what the feature did to an owner that continues without it.
+1. :meth:`Feature.prepare` runs while a configuration is compiled. It returns a new object, the old
+   one if that continues, or None if the configuration does not use the feature. It may raise, and
+   does not change objects in use.
+2. In the swap, :meth:`Feature.attach` connects a new object to its owner, and :meth:`Feature.refit`
+   gives an old one the new configuration of its owner. These and all later methods must not raise.
+3. :meth:`Feature.start` runs when traffic starts, and again after each reload.
+4. :meth:`Feature.detach` undoes the changes of the feature to an owner that continues without it.
    :meth:`Feature.close` follows.
-5. When the owner itself ends, :meth:`Feature.retire` runs when nobody new comes,
-   :meth:`Feature.close` at the end.
+5. When the owner itself ends, :meth:`Feature.retire` stops new traffic, and :meth:`Feature.close`
+   runs at the end.
 
-A feature that the configuration does not ask for has no object, so it costs nothing.  Traffic asks
-a feature in one of two ways: by hooks of filter phases (:meth:`Feature.around`), or by a role, an
-attribute of the owner that is None until a feature takes it in :meth:`Feature.attach`
+A feature that the configuration does not use has no object, so it costs nothing. Traffic calls a
+feature in one of two ways: by hooks of filter phases (:meth:`Feature.around`), or by a role, an
+attribute of the owner that is None until a feature sets it in :meth:`Feature.attach`
 (:mod:`lbproxy.proxy.roles`).
 """
 
@@ -60,7 +60,7 @@ __all__ = [
 
 
 def counted(help: str = "") -> Any:
-    """An attrs field of :attr:`Feature.Counters`: a number that only grows, from 0.
+    """Declare a field of :attr:`Feature.Counters`: a number that only grows, from 0.
 
     With ``help`` it is also a metric: field ``hedges`` of a backend is
     ``lbproxy_backend_hedges_total``.
@@ -75,10 +75,10 @@ T = TypeVar("T")
 class Given:
     """Arguments of :meth:`Feature.prepare` besides the specification of its owner.
 
-    ``config``: the whole configuration; ``config.of(SPEC)`` gives the sections that only this
-    feature knows. ``shared``: state of all processes of this machine, fast enough for traffic.
-    ``replicated``: eventual state of all processes, for the background. ``kept``: see :meth:`keep`.
-    ``nodes``: the other nodes, None without ``[shared]``.
+    ``config``: the whole configuration; ``config.of(SPEC)`` returns the sections that belong only
+    to this feature. ``shared``: state of all processes of this machine, fast enough for traffic.
+    ``replicated``: eventually consistent state of all processes, for background work. ``kept``: see
+    :meth:`keep`. ``nodes``: the other nodes, None without ``[shared]``.
     """
 
     config: Config
@@ -90,9 +90,10 @@ class Given:
     nodes: Nodes | None = None
 
     def keep(self, kind: str, name: str, make: Callable[[], T]) -> T:
-        """Return the object of this kind and name that other features have, or a new one.
+        """Return the object of this kind and name that other features use, or a new one.
 
-        It lives while a feature refers to it, so a reload that names it again keeps it."""
+        It lives as long as a feature refers to it, so that a reload that uses it again keeps it.
+        """
         found: T | None = self.kept.get((kind, name))
         if found is None:
             found = self.kept[kind, name] = make()
@@ -102,8 +103,8 @@ class Given:
 class Owner(Protocol):
     """The common interface of frontends, backends and routes for their features.
 
-    ``kinds``: the features it could have; ``features``: those it has, by name; ``counts``: the
-    counters of each of ``kinds`` that has some. Counters belong to the owner, so that they survive
+    ``kinds``: the features that it can have. ``features``: those that it has, by name. ``counts``:
+    the counters of the ``kinds`` that have some. Counters belong to the owner, so that they survive
     every reload.
     """
 
@@ -122,7 +123,7 @@ FeatureSet = Mapping[str, "Feature[Any]"]
 
 
 class Feature(Declaration, Generic[OwnerT]):
-    """Extend this; see the module, and :class:`Declaration` for ``owner``, ``Keys`` and
+    """Base class of features; see the module, and :class:`Declaration` for ``owner``, ``Keys`` and
     ``sections``.
 
     ``name``: in the API and in :attr:`Owner.features`.  ``keys``: the configuration keys it reads;
@@ -131,10 +132,10 @@ class Feature(Declaration, Generic[OwnerT]):
     feature, its source answers what no route takes, without a backend.  ``together``: the objects
     that its owners share.
 
-    A feature of a ``route`` has one object for each route that asks for it.  Its keys are keys of
-    the frontend, too: they hold for all its routes that have no such option.  ``spec`` is the route
-    with these keys filled in.  Hooks of phase ``early`` run before the route is known, so it cannot
-    have one; routes with an action do not have features.
+    A feature of a ``route`` has one object for each route that uses it. Its keys are also keys of
+    the frontend, which apply to all its routes without such an option. ``spec`` is the route with
+    these keys filled in. Hooks of phase ``early`` run before the route is known, so such a feature
+    cannot have one. Routes with an action have no features.
     """
 
     name: ClassVar[str]
@@ -147,38 +148,40 @@ class Feature(Declaration, Generic[OwnerT]):
     counters: Any = None
     """The owner's object of class :attr:`Counters`, from :meth:`attach` on.
 
-    A feature whose counts start at 0 with another configuration sets an object of its own instead.
+    A feature whose counts restart at 0 with another configuration sets its own object instead.
     """
 
     @classmethod
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
-        """The object that serves ``spec``; see the module.  ``old``: of the same owner, before the
-        reload.
+        """Return the object for ``spec``; see the module. ``old``: that of the same owner before
+        the reload.
         """
         raise NotImplementedError(f"{cls.__name__}.prepare")
 
     @classmethod
     def of(cls, owner: Any) -> Self | None:
-        """The feature of this class that ``owner`` has, or None."""
+        """Return the feature of this class that ``owner`` has, or None."""
         found: Self | None = owner.features.get(cls.name)
         return found
 
     @classmethod
     def among(cls, owners: Mapping[str, Any]) -> dict[str, Self]:
-        """Return the features of this class by the names of their owners; others have none."""
+        """Return the features of this class by the names of their owners. Owners without one are
+        omitted.
+        """
         found = {name: cls.of(owner) for name, owner in owners.items()}
         return {name: one for name, one in found.items() if one is not None}
 
     @classmethod
     def has_hooks(cls) -> bool:
-        """Return whether exchanges run hooks of it, so that a reload must renew them with the
+        """Return whether exchanges run its hooks, so that a reload must renew them with the
         feature.
         """
         return cls.around is not Feature.around
 
     @classmethod
     def has_snapshot(cls) -> bool:
-        """Return whether it is shown as an object of its own, and not as fields of its owner."""
+        """Return whether it is shown as a separate object, and not as fields of its owner."""
         return cls.snapshot is not Feature.snapshot
 
     @classmethod
@@ -193,73 +196,73 @@ class Feature(Declaration, Generic[OwnerT]):
 
     @classmethod
     def operation(cls, key: str) -> Operation:
-        """The operation ``METHOD path`` of :attr:`part`.  KeyError."""
+        """Return the operation ``METHOD path`` of :attr:`part`. Raises KeyError."""
         operations = cls.part.operations if cls.part is not None else ()
         return {one.key: one for one in operations}[key]
 
     # -- life -----------------------------------------------------------------------------------
 
     def around(self, phases: Phases) -> Phases:
-        """``phases`` with the hooks of this feature: before, after or between those of filters."""
+        """Return ``phases`` with the hooks of this feature before, after or between those of
+        filters.
+        """
         return phases
 
     def source(self, inner: Source) -> Source:
-        """Return the source of exchanges in place of ``inner``, or one that uses ``inner``.
+        """Return a source of exchanges that replaces ``inner`` or wraps it.
 
-        Of a backend ``inner`` is :data:`lbproxy.proxy.http.attempts.SERVERS`, or what another
-        feature has made of it.  Of a route or a frontend it is the present source of the backend;
-        the method is called for each route.
+        For a backend ``inner`` is :data:`lbproxy.proxy.http.attempts.SERVERS`, or the source of
+        another feature. For a route or a frontend it is the present source of the backend; the
+        method is called for each route.
         """
         return inner
 
     def attach(self, owner: OwnerT) -> None:
-        """Work for ``owner`` from now on.  Its servers exist already."""
+        """Start to work for ``owner``, whose servers exist already."""
 
     def refit(self, owner: OwnerT) -> None:
         """Apply the new ``owner.spec``; a frontend is also a new object after a reload."""
 
     def start(self) -> None:
-        """Traffic begins.  Called again after each reload: harmless when started."""
+        """Handle the start of traffic. It is called again after each reload."""
 
     def detach(self) -> None:
         """Undo the changes to the owner, which continues without this feature."""
 
     def retire(self) -> None:
-        """Stop new traffic; running traffic may finish.  Harmless the second time."""
+        """Stop new traffic. Running traffic may finish. A second call does nothing."""
 
     def close(self) -> None:
-        """Release timers, dials and files.  Hooks of exchanges that still run may be called
-        later.
-        """
+        """Release timers, dials and files. Hooks of running exchanges may still be called later."""
 
     def services(self) -> Iterable[Service]:
-        """Services that run in the background while the owner serves."""
+        """Return the services that run in the background while the owner serves."""
         return ()
 
     # -- what a backend reports -----------------------------------------------------------------
 
     def server_added(self, server: ServerState) -> None:
-        """The backend has one server more."""
+        """Handle a new server of the backend."""
 
     def server_removed(self, server: ServerState) -> None:
-        """The backend has lost a server; one of the same name may come back."""
+        """Handle a removed server. One of the same name may be added later."""
 
     def state_changed(self, server: ServerState, old: State, new: State) -> None:
-        """A server went up, down, into drain or maint."""
+        """Handle a server that went up, down, into drain or maint."""
 
     def servers_changed(self) -> None:
-        """The servers that may be picked have changed, or a weight has."""
+        """Handle a change of the eligible servers or of a weight."""
 
     def sync(self) -> None:
-        """An operator or a reload added, removed or changed servers; for features with
+        """Handle servers added, removed or changed by an operator or a reload; for features with
         :meth:`services`.
         """
 
     # -- snapshots, and sums of workers ---------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any] | None:
-        """Return the value of ``GET /api/v1/backends/NAME`` under :attr:`name`; None for fields of
-        :attr:`Counters` alone.
+        """Return the value of ``GET /api/v1/backends/NAME`` under :attr:`name`; None if only the
+        fields of :attr:`Counters` are shown.
         """
         return None
 
@@ -268,34 +271,34 @@ class Feature(Declaration, Generic[OwnerT]):
         return self.snapshot() or {}
 
     def gauges(self) -> dict[str, Any]:
-        """In a worker: what is true at this moment, as numbers in nested dicts.  The master adds
-        them up.
+        """Return the present values in a worker, as numbers in nested dicts. The master adds them
+        up.
         """
         return {}
 
     def show_gauges(self, total: dict[str, Any]) -> None:
-        """In the master: the sum of :meth:`gauges` of all workers, {} while there is none."""
+        """Show the sum of :meth:`gauges` of all workers in the master; {} if there is none."""
 
     def growths(self) -> Sequence[Growth]:
-        """Return the counters above 0 whose growth is an event.  Called once a second."""
+        """Return the counters above 0 whose growth is an event. It is called once a second."""
         return ()
 
     def sample(self) -> dict[str, dict[str, Any]]:
-        """Return what the rules of alerts read: for fields of
-        :class:`lbproxy.observe.samples.Sample`, values by name.  Called once a second.
+        """Return the input of alert rules: for fields of :class:`lbproxy.observe.samples.Sample`,
+        values by name. It is called once a second.
         """
         return {}
 
     def take_records(self) -> list[dict[str, Any]]:
-        """In a worker: the records since the last call, as JSON types."""
+        """Return the records since the last call in a worker, as JSON types."""
         return []
 
     def add_records(self, records: Sequence[dict[str, Any]]) -> None:
-        """In the master: what :meth:`take_records` gave in a worker."""
+        """Add the result of :meth:`take_records` of a worker in the master."""
 
 
 def counts_of(kinds: Sequence[type[Feature[Any]]]) -> dict[str, Any]:
-    """Counters, all 0, for the features of ``kinds`` that count."""
+    """Return new counters for the features of ``kinds`` that have some."""
     return {kind.name: kind.Counters() for kind in kinds if kind.Counters is not None}
 
 
@@ -314,7 +317,7 @@ def shown(owner: Owner) -> dict[str, Any]:
 
 
 def take_over(owner: Owner, old: FeatureSet, wanted: FeatureSet) -> None:
-    """Let ``owner`` have exactly the features ``wanted``; ``old`` are those it had before."""
+    """Give ``owner`` exactly the features ``wanted``. ``old``: those it had before."""
     for name, one in old.items():
         if wanted.get(name) is not one:
             guard(one.detach)

@@ -1,7 +1,7 @@
-"""DATA. A frontend in traffic: routes, features, generations, the end.
+"""DATA. A frontend in traffic: routes, features, generations and the end.
 
-Clients are admitted in :mod:`lbproxy.proxy.admission`; counters and access log are in
-:mod:`lbproxy.proxy.accounting`.
+:mod:`lbproxy.proxy.admission` admits clients; :mod:`lbproxy.proxy.accounting` has counters and
+access log.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _IDLE_TCP: Final = 3600.0
 class Lineage:
     """The part of a frontend that all its generations share: counts and clients.
 
-    ``current`` is the frontend of the newest generation; ``members`` are all that some connection
-    still uses.
+    ``current`` is the frontend of the newest generation. ``members`` are all frontends that a
+    connection still uses.
     """
 
     def __init__(self, first: Frontend, total: ConnectionTotal | None) -> None:
@@ -52,7 +52,7 @@ class Lineage:
         self.counters = FrontendCounters()
         self.counts: dict[str, Any] = counts_of(first.kinds)
         self.limits = ConnectionLimits(total=total)
-        self.remote_clients = 0  # those of the workers, in a master
+        self.remote_clients = 0  # clients of the workers, in a master
         self.clients: set[FrontendClient] = set()
 
     @property
@@ -66,12 +66,12 @@ class Lineage:
 
 
 class Frontend(Admission):
-    """Shared by the connections of one ``[frontend]`` section, as one configuration has it.
+    """One configuration of a ``[frontend]`` section, shared by its connections.
 
     A reload that changes the section creates a new frontend ``after`` the old one. New connections
-    use the new one, and existing connections use theirs until their next request begins. Both
-    share counters, limits and clients, so only the log and ``stopping`` of a frontend change.
-    ``kinds``, ``features``, ``counts``: as in a backend. ``routes``: the routes that own features.
+    use the new one, and existing connections use theirs until their next request begins. Both share
+    counters, limits and clients, so only the log and ``stopping`` of a frontend change. ``kinds``,
+    ``features``, ``counts``: as in a backend. ``routes``: the routes that own features.
     ``write_log``: called with each finished exchange or session; None without an access log.
     """
 
@@ -108,14 +108,14 @@ class Frontend(Admission):
         self.backends = backends
         self.router = router
         self.filters = tuple(filters)
-        # Follows the alert ``attack`` for this frontend
+        # follows the alert ``attack`` for this frontend
         self.alarm: Callable[[bool], None] | None = None
         self.tracks: Mapping[str, Any] = {}  # set by a feature
         self.geo: GeoLookup | None = None  # set by a feature
         self.forwarder = Forwarder(spec)
         self.methods = MethodPolicy(spec)
         self.plain_methods = self.methods.plain
-        self.takes_get = b"GET" in self.plain_methods  # to compare costs less than to hash
+        self.takes_get = b"GET" in self.plain_methods  # comparing costs less than hashing
         self.request_limits = Limits(
             header_bytes=spec.max_header_bytes,
             header_count=spec.max_headers,
@@ -147,7 +147,7 @@ class Frontend(Admission):
 
     @property
     def client_count(self) -> int:
-        """Client connections, here and in the workers of a master."""
+        """Number of client connections, here and in the workers of a master."""
         return len(self.clients) + self.lineage.remote_clients
 
     def lead(self) -> None:
@@ -162,8 +162,8 @@ class Frontend(Admission):
             older.write_log = self.write_log
 
     def _needs_hello(self) -> bool:
-        """Return whether a route asks for what only a ClientHello tells, or the balancer of a
-        backend it leads to.
+        """Return whether a route, or the balancer of its backend, needs data from the
+        ClientHello.
         """
         routes = self.spec.routes
         filters = [one for owner in self.backends.values() for one in owner.spec.filters]
@@ -175,7 +175,7 @@ class Frontend(Admission):
         return any(Need.SNI in self.backends[name].needs for name in targets)
 
     def may_upgrade(self, head: RequestHead) -> bool:
-        """Return whether the protocol switch that ``head`` asks for may pass."""
+        """Return whether the protocol switch that ``head`` requests is allowed."""
         return may_upgrade(self.spec.upgrade, head)
 
     # -- the end of traffic ---------------------------------------------------------------------
@@ -193,15 +193,15 @@ class Frontend(Admission):
     # -- stopping -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Serve, again after :meth:`stop`."""
+        """Start to serve, also after :meth:`stop`."""
         self.stopping = False
         each(self.all_features(), "start")
 
     def stop(self, *, idle: bool = True) -> None:
         """Accept no new clients. Idle clients are closed at once, busy ones after their request.
 
-        ``idle`` False: idle ones may ask once more, and go after that. One that asks at the moment
-        it is closed would lose its request.
+        ``idle`` False: idle clients may send one more request and are closed after it, because a
+        request sent at the moment of the close would be lost.
         """
         for member in self.lineage.members:
             member.stopping = True

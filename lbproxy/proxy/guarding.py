@@ -1,7 +1,7 @@
 """DATA. Calls of features and connectors whose exceptions must not stop the caller.
 
-Features and connectors may be extensions.  An exception of one, of any class, is logged
-once a second for each kind; the others are called as if nothing had happened.
+Features and connectors may be extensions. Any exception of one is logged, once a second for each
+kind; the other calls continue.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def guard(call: Callable[..., Any], *words: Any) -> None:
-    """Call a method, and log what it raises."""
+    """Call a method, and log its exception."""
     try:
         call(*words)
     except BaseException as error:
@@ -24,7 +24,7 @@ def guard(call: Callable[..., Any], *words: Any) -> None:
 
 
 def ask(default: T, call: Callable[..., T], *words: Any) -> T:
-    """Return what a method returns, or ``default`` if it raises, which is logged."""
+    """Return the result of a method, or ``default`` after an exception, which is logged."""
     try:
         return call(*words)
     except BaseException as error:
@@ -33,14 +33,14 @@ def ask(default: T, call: Callable[..., T], *words: Any) -> T:
 
 
 def each(objects: Iterable[Any], method: str, *words: Any) -> None:
-    """Call ``method`` of each of ``objects``, and log what it raises."""
+    """Call ``method`` of each of ``objects``, and log exceptions."""
     for one in objects:
         guard(getattr(one, method), *words)
 
 
 def report(call: Callable[..., Any], error: BaseException) -> None:
-    """Log what ``call`` has raised."""
-    # imported here: modules that only read configurations do without Twisted
+    """Log an exception of ``call``."""
+    # imported here, because modules that only read configurations work without Twisted
     from twisted.python.failure import Failure
 
     from lbproxy.proxy.guardlog import quiet

@@ -1,4 +1,6 @@
-"""DATA. The log of :mod:`lbproxy.proxy.guarding`, which is used where Twisted is not imported."""
+"""DATA. The log of :mod:`lbproxy.proxy.guarding`, separate because that module works without
+Twisted.
+"""
 
 from __future__ import annotations
 

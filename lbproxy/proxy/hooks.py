@@ -1,4 +1,4 @@
-"""DATA. Runs the hooks of one filter phase, sync or async, for exchanges and TCP sessions alike."""
+"""DATA. Runs the hooks of one filter phase, synchronous or not, for exchanges and TCP sessions."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ Hook = Callable[..., Any]
 def run_hooks(
     runner: Runner, traffic: Any, hooks: tuple[Hook, ...], then: Callable[[], None], *words: Any
 ) -> None:
-    """Call each of ``hooks`` with ``traffic`` (and ``words``), waiting for asynchronous ones, then
-    ``then()``.
+    """Call each of ``hooks`` with ``traffic`` (and ``words``), wait for asynchronous ones, then
+    call ``then()``.
 
-    A reply or an error ends the phase and ``then`` is not called; nor is it when the traffic ended
-    meanwhile (``runner.over``).  ``runner.waiting`` is the Deferred waited for; a runner that no
-    longer waits removes it and cancels it, and then nothing follows.  A hook may take the
-    frontend's ``timeout_filter``."""
+    A reply or an error ends the phase without a call of ``then``, and so does the end of the
+    traffic (``runner.over``). ``runner.waiting`` is the Deferred being waited for; a runner that
+    stops waiting removes and cancels it, and then nothing follows. A hook may take the frontend's
+    ``timeout_filter``.
+    """
     index = 0
     for hook in hooks:
         index += 1
@@ -79,13 +80,13 @@ def _wait(
             run_hooks(runner, traffic, rest, then, *words)
 
     def expired() -> None:
-        # no longer waited for, whatever it makes of being cancelled
+        # its result is ignored, however it handles the cancellation
         runner.waiting = None
         deferred.cancel()
         go_on(Failure(ProxyError(Kind.FILTER_TIMEOUT, _name(hook))))
 
     timer = traffic.frontend.wheel.timer(expired)
-    # a feature that delays traffic on purpose says for how long
+    # a feature that delays traffic on purpose sets its own limit
     patience = getattr(getattr(hook, "__self__", None), "patience", 0.0)
     timer.set(patience or traffic.frontend.timeout_filter)
 
@@ -107,7 +108,9 @@ def _name(hook: Hook) -> str:
 
 
 def _forgiven(runner: Runner, hook: Hook, failure: Failure) -> bool:
-    """True to carry on after a hook failed (it fails open); else the traffic has been failed."""
+    """Return True to continue after a failed hook that fails open; otherwise the traffic has been
+    failed.
+    """
     if runner.over:
         return False
     error = failure.value

@@ -11,24 +11,24 @@ __all__ = ["ConnectionInfo", "note_local", "plain_ip"]
 
 
 def plain_ip(ip: str) -> str:
-    """An IPv4 address of a dual-stack socket without its IPv6 dress."""
+    """Return an IPv4-mapped address of a dual-stack socket as IPv4."""
     return ip[7:] if ip.startswith("::ffff:") and "." in ip else ip
 
 
 class ConnectionInfo(Connection):
-    """Facts about one accepted connection, settled before its protocol starts.
+    """Facts about one accepted connection, known before its protocol starts.
 
-    ``peer_ip``/``peer_port``: the socket's other end ("" and 0 for a Unix socket).
-    ``client_ip``/``client_port``: the same, or what a trusted PROXY header said.
-    ``local_ip``/``local_port``: the address the client aimed at. ``tls``
-    (:class:`lbproxy.net.endpoints.TLSInfo`): None in the clear. ``sni``/``alpn``: from the
-    handshake, or from the ClientHello that was looked at. ``counted_as``: the address the
-    connection limits hold it under; None when they do not. ``tlvs``: of a PROXY v2 header.
-    ``listener``: as written in the configuration. ``connected``: when, in reactor time. ``bound``:
+    ``peer_ip``/``peer_port``: the socket's peer ("" and 0 for a Unix socket).
+    ``client_ip``/``client_port``: the same, or the client in a trusted PROXY header.
+    ``local_ip``/``local_port``: the address that the client connected to. ``tls``
+    (:class:`lbproxy.net.endpoints.TLSInfo`): None without TLS. ``sni``/``alpn``: from the
+    handshake, or from the parsed ClientHello. ``counted_as``: the address under which the
+    connection limits count it; None if they do not. ``tlvs``: of a PROXY v2 header. ``listener``:
+    as written in the configuration. ``connected``: time of the accept, in reactor time. ``bound``:
     the server connections that belong to it (:class:`~lbproxy.proxy.http.bound.BoundConnections`);
-    None while there are none. ``release``: gives back its places in limits of connections; None
-    while it has none. ``served``: a backend with ``reuse = safe`` has answered a request of
-    it. ``own``: there is no connection, the request is one of lbproxy's own for this client.
+    None without any. ``release``: releases its places in limits of connections; None without any.
+    ``served``: a backend with ``reuse = safe`` has answered one of its requests. ``own``: there is
+    no connection; lbproxy sends the request itself for this client.
     """
 
     __slots__ = (
@@ -78,7 +78,7 @@ class ConnectionInfo(Connection):
 
 
 def note_local(info: ConnectionInfo, transport: Any) -> None:
-    """Fill in the address the client connected to, unless a PROXY header has named it."""
+    """Set the address that the client connected to, unless a PROXY header has reported it."""
     if info.local_port:
         return
     if isinstance(transport, FastTransport):

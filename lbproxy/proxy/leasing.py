@@ -1,6 +1,6 @@
-"""DATA. Counting of attempts at a server, for exchanges and TCP sessions.
+"""DATA. Counts attempts at a server, for exchanges and TCP sessions.
 
-``holder`` is what runs on the server and is listed among its sessions.
+``holder`` is the session or attempt that runs on the server and is listed among its sessions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ _FAILED: Final = Outcome.FAILED
 
 
 def begin(lease: Lease, holder: Any) -> ServerState:
-    """``holder`` has a lease: list it among the sessions of the server, and return the server."""
+    """List ``holder``, which has a lease, among the sessions of the server, and return the
+    server.
+    """
     server = lease.server
     server.sessions.add(holder)
     server.counters.picked += 1
@@ -31,7 +33,7 @@ def begin(lease: Lease, holder: Any) -> ServerState:
 def fail(
     backend: Backend, lease: Lease, holder: Any, error: ProxyError, judged: bool, seconds: float
 ) -> None:
-    """The attempt failed: report it to passive health if it is ``judged``, and give the lease back.
+    """Report a failed attempt to passive health if it is ``judged``, and release the lease.
 
     The holder is unlisted first: if this ejects the server, the attempt is over already.
     """

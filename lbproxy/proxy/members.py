@@ -1,4 +1,4 @@
-"""DATA. The parts of a backend: its configuration, its servers with their connectors, its features.
+"""DATA. The parts of a backend: configuration, servers with their connectors, and features.
 
 :class:`~lbproxy.proxy.backend.Backend` extends it with traffic.
 """
@@ -81,7 +81,7 @@ class BackendMembers:
         self.queue = Queue(dialler.wheel, spec.queue, spec.timeout_queue)
         self.group = ServerGroup(balancer, dialler.wheel.now, panic=spec.panic)
         self._panicking = False
-        # Roles of features that traffic asks directly (lbproxy.proxy.roles)
+        # roles of features that traffic calls directly (lbproxy.proxy.roles)
         self.pick: Pick = self.group.pick
         self.sticky: Sticky | None = None
         self.passive: Evidence | None = None
@@ -93,7 +93,8 @@ class BackendMembers:
         self.counts: dict[str, Any] = counts_of(kinds)
         self.features: dict[str, Feature[Any]] = {}
         self.processes = 1
-        # After a feature has added or removed servers: services follow (Generation.note_services)
+        # called after a feature has added or removed servers, so that services update
+        # (Generation.note_services)
         self.sync: Callable[[], None] = _nothing
         self._configure(spec, filters)
         self.group.on_state(self._state_changed)
@@ -103,7 +104,7 @@ class BackendMembers:
         self.group.on_error(self._balancer_failed)
         self.random = (random or Random()).random
         self._tls_for = tls_for
-        self._serving = False  # serve_queue() runs
+        self._serving = False  # serve_queue() is running
         with self.group.changes():
             for server in spec.servers:
                 self.add(server)
@@ -163,7 +164,7 @@ class BackendMembers:
             for server in moves.gone:
                 if (
                     self.group.servers.get(server.name) is server
-                ):  # else its discovery has removed it
+                ):  # otherwise its discovery has removed it
                     self.remove(server.name)
             for server, line in moves.changed:
                 self._change(server, line)
@@ -194,7 +195,8 @@ class BackendMembers:
     # -- servers --------------------------------------------------------------------------------
 
     def add(self, spec: ServerSpec, origin: str = CONFIG) -> ServerState:
-        """Add a server, which gets traffic once it has an address. ValueError if the name is taken.
+        """Add a server, which gets traffic once it has an address. Raises ValueError if the name is
+        taken.
 
         ``origin``: see :class:`~lbproxy.balance.server.ServerState`.
         """
@@ -219,7 +221,7 @@ class BackendMembers:
         """Replace the line of a server that is not from the configuration; the address stays.
 
         The server keeps its sessions, health, counters and changes by operators. Certificates are
-        read again. After ConfigErrors nothing is changed.
+        read again. A ConfigErrors leaves everything unchanged.
         """
         old, new = server.tls, self._tls_for(line)
         if old is not None and new is not None:
@@ -232,8 +234,8 @@ class BackendMembers:
             guard(connector_of(server).renew)
 
     def remove(self, name: str) -> ServerState:
-        """Remove a server: idle connections are closed, running work continues. KeyError if it is
-        unknown.
+        """Remove a server: idle connections are closed, running work continues. Raises KeyError if
+        it is unknown.
         """
         server = self.group.remove(name)
         guard(connector_of(server).close)
@@ -246,7 +248,7 @@ class BackendMembers:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """Properties of a client that the choice of a server needs."""
+        """Return the client properties that the choice of a server needs."""
         needs = self.group.balancer.needs
         return needs if self.sticky is None else needs | self.sticky.needs
 
@@ -296,7 +298,7 @@ class BackendMembers:
     def _balancer_failed(self, error: BaseException) -> None:
         _quiet.failure(
             f"{self.name} balancer",
-            "balancer of backend {backend} failed, took the first usable server",
+            "balancer of backend {backend} failed; using the first usable server",
             Failure(error),
             backend=self.name,
         )
@@ -313,7 +315,7 @@ class BackendMembers:
         return shown(self)
 
     def serve_queue(self) -> None:
-        """Give free places to waiters; called when a server has room again."""
+        """Give free places to waiters. Called when a server has room again."""
         raise NotImplementedError
 
     def use_connectors(self, make: MakeConnector) -> None:
@@ -325,4 +327,4 @@ class BackendMembers:
 
 
 def _nothing() -> None:
-    """The backend serves in no generation yet."""
+    """Do nothing: the backend serves in no generation yet."""

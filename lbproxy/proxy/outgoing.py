@@ -1,4 +1,4 @@
-"""DATA. The PROXY protocol header that names the client to a server."""
+"""DATA. The PROXY protocol header that reports the client to a server."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _ALPN, _AUTHORITY = 0x01, 0x02
 
 
 def outgoing_header(version: str, info: ConnectionInfo) -> bytes:
-    """A ``v1`` or ``v2`` header for the client of ``info``; v2 also carries the server name and
-    ALPN of its TLS.
+    """Return a ``v1`` or ``v2`` header for the client of ``info``. v2 also contains the server name
+    and ALPN of its TLS.
     """
     source = (info.client_ip, info.client_port)
     destination = (info.local_ip, info.local_port)

@@ -1,8 +1,8 @@
 """DATA. The policy of a route, compiled when a frontend is created.
 
-A frontend, one of its routes and the backend it leads to each bring filters and features.
-:class:`Policies` combines them when the configuration is built, so that an exchange or a session
-only reads the attributes of the :class:`RoutePolicy` that :meth:`Policies.match` gives it.
+A frontend, each of its routes and each backend have filters and features. :class:`Policies`
+combines them when the configuration is built, so that an exchange or a session only reads the
+attributes of the :class:`RoutePolicy` that :meth:`Policies.match` returns.
 
 The order of hooks in each phase: filters of the frontend, filters of the backend; around them the
 features of the backend, then those of the route, then those of the frontend.
@@ -50,7 +50,7 @@ class Hooks:
 
     @staticmethod
     def of(phases: Phases) -> Hooks:
-        """The hooks of ``phases``."""
+        """Return the hooks of ``phases``."""
         return Hooks(
             phases.request,
             phases.server_request,
@@ -64,11 +64,11 @@ class Hooks:
 class RoutePolicy:
     """One route of a frontend, and a backend.
 
-    ``text``, ``priority``, ``action``: see :class:`~lbproxy.http.route.Route`.  ``backend``: None
-    for a route with an action, which needs no hooks of its own, and where a feature of the frontend
-    answers (``Feature.answers``).  ``source``: of its exchanges; None for that of the backend,
-    unless a feature of the route or the frontend has one.  ``limits``: the timeouts and limits that
-    the route has of its own, None without any.
+    ``text``, ``priority``, ``action``: see :class:`~lbproxy.http.route.Route`. ``backend``: None
+    for a route with an action, which needs no hooks of its own, and if a feature of the frontend
+    answers (``Feature.answers``). ``source``: source of its exchanges; None for that of the
+    backend, unless a feature of the route or the frontend has one. ``limits``: the timeouts and
+    limits of the route itself, None without any.
     """
 
     __slots__ = (
@@ -106,9 +106,10 @@ class RoutePolicy:
         self.source = source
 
     def at(self, name: str) -> RoutePolicy:
-        """The policy of this route for the backend ``name``, which a filter has chosen.
+        """Return the policy of this route for the backend ``name``, which a filter has chosen.
 
-        It is compiled when first needed.  KeyError if there is no such backend."""
+        It is compiled at first use. Raises KeyError if the backend does not exist.
+        """
         found = self._elsewhere.get(name)
         if found is None:
             found = self._elsewhere[name] = self._policies.compile(self._index, name)
@@ -121,8 +122,8 @@ class Policies:
     ``filters``: the hooks of its filters; ``features``: its features; ``routes``: the features of
     each route in order, then those of the key ``backend``; empty if no route has any.
 
-    ``early``: hooks that run before the route is known; ``own``: those for answers without a
-    backend.  ``hooks``: those of each backend, without the features of a route.
+    ``early``: hooks that run before the route is known. ``own``: hooks for responses without a
+    backend. ``hooks``: those of each backend, without the features of a route.
     """
 
     def __init__(
@@ -149,15 +150,16 @@ class Policies:
         self._without_route = self._answering()
 
     def match(self, traffic: Any) -> RoutePolicy | None:
-        """The policy of the first route that takes ``traffic``; without one, that of the feature
-        that answers, or None.
+        """Return the policy of the first route that matches ``traffic``; without one, that of the
+        feature that answers, or None.
 
-        Raises ProxyError as :meth:`~lbproxy.http.route.Router.match`."""
+        Raises ProxyError like :meth:`~lbproxy.http.route.Router.match`.
+        """
         route = self._router.match(traffic)
         return self._without_route if route is None else self._by_route[route.index]
 
     def _answering(self) -> RoutePolicy | None:
-        """The policy for what no route takes, if a feature of the frontend answers that.
+        """Return the policy for traffic without a route, if a feature of the frontend answers it.
 
         Such a frontend has no routes; the only features in ``routes`` are those of its keys.
         """
@@ -171,7 +173,7 @@ class Policies:
         return RoutePolicy(self, route, None, hooks, source)
 
     def compile(self, index: int, name: str) -> RoutePolicy:
-        """The policy of the route at ``index`` for the backend ``name``.  KeyError."""
+        """Return the policy of the route at ``index`` for the backend ``name``. Raises KeyError."""
         routes = self._router.routes
         route = routes[index] if index < len(routes) else self._router.default
         assert route is not None

@@ -1,19 +1,18 @@
-"""DATA. The bytes before the actual protocol of a connection:
+"""DATA. The bytes before the actual protocol of a connection.
 
-PROXY header, TLS, ClientHello.
+These are PROXY header, TLS handshake and ClientHello.
 
-Put there by :class:`lbproxy.proxy.accept.ProxyFactory` when a listener needs any of it. The steps,
-in this order, each only if asked for:
+:class:`lbproxy.proxy.accept.ProxyFactory` uses it if a listener needs any of them. The steps, in
+this order, each only if configured:
 
-1. ``accept_proxy``: a PROXY header must come first; it settles the client's address, by which
-   :meth:`Preamble.named` judges it.
-2. ``tls``: a handshake, by the network; or ``look``: the ClientHello is read and left in place, for
-   the frontends that route by SNI or ALPN. Connections without TLS pass without a name.
-3. ``ready(info, data)`` makes the protocol that the connection is handed over to.
+1. ``accept_proxy``: a PROXY header must come first. It reports the client's address, which
+   :meth:`Preamble.named` checks.
+2. ``tls``: a handshake, by the network; or ``look``: the ClientHello is parsed and left in place,
+   for frontends that route by SNI or ALPN. Connections without TLS pass without a name.
+3. ``ready(info, data)`` creates the protocol to which the connection is handed over.
 
-All of it must be over within ``timeout``. With ``look`` a client that waits for the server to speak
-first (SMTP, MySQL) says nothing to look at and runs into that timeout: route such protocols without
-SNI.
+All steps must complete within ``timeout``. With ``look``, a client that waits for the server to
+speak first (SMTP, MySQL) sends nothing and reaches the timeout: route such protocols without SNI.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ __all__ = ["Preamble"]
 
 
 class Preamble(Protocol):
-    """See the module's docstring.
+    """The preamble of one connection; see the module.
 
     Exactly one of ``ready(info, data)`` and ``failed(info, error)`` is called. ``ready`` returns
-    the protocol, which gets ``makeConnection`` and then ``data``, what was read already; it may
-    raise :class:`ProxyError` to refuse, which is then given to ``failed``. After ``failed`` the
-    connection is gone. ``timeout`` in seconds; at most 4 KiB of PROXY header and 17 KiB of
-    ClientHello are kept, and one segment more.
+    the protocol, which gets ``makeConnection`` and then ``data``, the bytes already read. It may
+    raise :class:`ProxyError` to refuse, which is then passed to ``failed``. After ``failed`` the
+    connection is closed. ``timeout`` in seconds. At most 4 KiB of PROXY header and 17 KiB of
+    ClientHello are buffered, plus one segment.
     """
 
     def __init__(
@@ -70,19 +69,19 @@ class Preamble(Protocol):
         self._timer = dialler.wheel.timer(self._too_late)
         self._buffer = b""
         self._handshake: Handshaking | None = None
-        self._next: IProtocol | None = None  # on transports that cannot be handed over
+        self._next: IProtocol | None = None  # for transports that cannot be handed over
 
     # -- what the transport calls
 
     def connectionMade(self) -> None:
-        """Twisted's call: the connection is accepted."""
+        """Handle the accepted connection."""
         self._deadline = self._dialler.wheel.now() + self._timeout
         self._timer.set(self._timeout)
         if self._header is None:
             self._after_header(b"")
 
     def dataReceived(self, data: bytes) -> None:
-        """Twisted's call."""
+        """Handle received bytes."""
         if self._next is not None:
             self._next.dataReceived(data)
             return
@@ -103,14 +102,14 @@ class Preamble(Protocol):
             self._fail(error)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Twisted's call: the client left early."""
+        """Handle a client that left early."""
         if self._next is not None:
             self._next.connectionLost(reason)
         else:
             self._fail(ProxyError(Kind.CLIENT_GONE, "left before its first bytes were complete"))
 
     def __conform__(self, interface: Any) -> Any:
-        """On transports that cannot be handed over, half-close is the final protocol's affair."""
+        """Expose the final protocol's half-close on transports that cannot be handed over."""
         if interface is IHalfCloseableProtocol and self._next is not None:
             return IHalfCloseableProtocol(self._next, None)
         return None
@@ -118,7 +117,7 @@ class Preamble(Protocol):
     # -- the steps
 
     def _announced(self, header: ProxyHeader) -> None:
-        """Step 1 is done.  Local and unknown headers leave the socket's own addresses."""
+        """Finish step 1. Local and unknown headers keep the socket's own addresses."""
         info = self._info
         info.tlvs = header.tlvs
         if header.source_ip:
@@ -126,7 +125,9 @@ class Preamble(Protocol):
             info.local_ip, info.local_port = header.destination_ip, header.destination_port
 
     def named(self, info: ConnectionInfo) -> None:
-        """The PROXY header has named the client; a subclass may raise ProxyError to refuse it."""
+        """Handle the client reported by the PROXY header. A subclass may raise ProxyError to refuse
+        it.
+        """
 
     def _after_header(self, data: bytes) -> None:
         if self._tls is not None:
@@ -146,7 +147,7 @@ class Preamble(Protocol):
             self._done(data)
 
     def _secured(self, tls: TLSInfo) -> IProtocol:
-        """Step 2 with TLS: the network hands over to what this returns."""
+        """Finish step 2 with TLS: the network hands the connection to the returned protocol."""
         self._handshake = None
         info = self._info
         info.tls = tls
@@ -161,14 +162,14 @@ class Preamble(Protocol):
         return protocol
 
     def _insecure(self, error: ProxyError) -> None:
-        """The handshake failed; the network has closed the connection."""
+        """Handle a failed handshake. The network has closed the connection."""
         self._handshake = None
         failed, self._failed = self._failed, None
         if failed is not None:
             failed(self._info, error)
 
     def _peek(self, data: bytes) -> None:
-        """Step 2 with a look."""
+        """Run step 2 with a ClientHello."""
         self._buffer = buffer = self._buffer + data
         hello = sniff(buffer)
         if hello is None:
@@ -180,7 +181,7 @@ class Preamble(Protocol):
         self._done(buffer)
 
     def _done(self, data: bytes) -> None:
-        """Step 3 in the clear."""
+        """Run step 3 without TLS."""
         try:
             protocol = self._ready(self._info, data)
         except ProxyError as error:
@@ -188,7 +189,8 @@ class Preamble(Protocol):
             return
         self._failed = None
         self._timer.close()
-        self._next = protocol  # before data moves: a transport that keeps calling us finds it here
+        # set before data moves, for a transport that keeps calling this protocol
+        self._next = protocol
         if hand_over(self.transport, protocol, data):
             self._next = None
 
@@ -196,7 +198,7 @@ class Preamble(Protocol):
 
     def _too_late(self) -> None:
         kind = Kind.BAD_PREAMBLE if self._header is not None else Kind.CLIENT_TIMEOUT
-        self._fail(ProxyError(kind, f"first bytes not complete within {self._timeout:g} s"))
+        self._fail(ProxyError(kind, f"the first bytes were incomplete after {self._timeout:g} s"))
 
     def _fail(self, error: ProxyError) -> None:
         failed, self._failed = self._failed, None
@@ -214,7 +216,7 @@ class Preamble(Protocol):
 
 
 class _Refused(Protocol):
-    """Closes at once."""
+    """Closes the connection at once."""
 
     def connectionMade(self) -> None:
         transport: Any = self.transport

@@ -1,9 +1,10 @@
-"""DATA. The waiting line of a backend whose servers are all at their ``maxconn``.
+"""DATA. The queue of a backend whose servers are all at their ``maxconn``.
 
 1. Lower ``priority`` first; within one, first in, first out.
 2. Every place has a deadline.
-3. At most ``limit`` places.  One who comes when all are taken gets the place of the last of the
-   highest number, if that is higher than its own; else none."""
+3. At most ``limit`` places. If all are taken, a newcomer replaces the last waiter of the highest
+   priority number if its own is lower; otherwise it is refused.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ __all__ = ["Queue", "Waiter"]
 class Waiter(Protocol):
     """A waiting attempt of an HTTP exchange, or a waiting TCP session.
 
-    ``tried``: servers to avoid. ``priority``: the place in the queue. ``patience``: most seconds in
-    the queue; 0 for those of the queue.
+    ``tried``: servers to avoid. ``priority``: its order in the queue. ``patience``: maximum seconds
+    in the queue; 0 for the queue's timeout.
     """
 
     tried: Sequence[ServerState]
@@ -37,7 +38,7 @@ class Waiter(Protocol):
 
     @property
     def priority(self) -> int:
-        """Lower ones first."""
+        """Its order in the queue; lower numbers first."""
 
     @property
     def patience(self) -> float:
@@ -47,16 +48,16 @@ class Waiter(Protocol):
         """Receive a lease."""
 
     def refused(self, error: ProxyError) -> None:
-        """You waited in vain."""
+        """Handle the refusal by the queue."""
 
 
 class Queue:
-    """See the module.  ``limit`` and ``timeout`` may be changed; who waits already keeps its
-    deadline.
+    """A queue; see the module. ``limit`` and ``timeout`` may be changed; present waiters keep their
+    deadlines.
 
-    ``turn``: the order of all processes that serve this backend, None for a single one.  ``len()``
-    counts the waiters of this process; :attr:`waiting` those of a master's workers (``remote``)
-    too.
+    ``turn``: the order across all processes that serve this backend, None for a single one.
+    ``len()`` counts the waiters of this process; :attr:`waiting` also those of a master's workers
+    (``remote``).
     """
 
     def __init__(self, wheel: TimerWheel, limit: int, timeout: float) -> None:
@@ -73,11 +74,11 @@ class Queue:
 
     @property
     def waiting(self) -> int:
-        """Waiters in this process and, in a master, in its workers."""
+        """Number of waiters in this process and, in a master, in its workers."""
         return len(self._places) + self.remote
 
     def join(self, waiter: Waiter) -> None:
-        """Wait.  Raises :class:`ProxyError` QUEUE_FULL when there is no place."""
+        """Join the queue. Raises :class:`ProxyError` QUEUE_FULL if all places are taken."""
         priority = waiter.priority
         loser: Waiter | None = None
         if len(self._places) >= self.limit:
@@ -93,11 +94,13 @@ class Queue:
         self._places[waiter] = (timer, priority, ticket)
         self._classes.setdefault(priority, OrderedDict())[waiter] = None
         self.publish()
-        if loser is not None:  # after all is in order: it may come again at once
-            loser.refused(ProxyError(Kind.QUEUE_FULL, f"gave way to priority {priority}"))
+        if loser is not None:  # last, because it may join again at once
+            loser.refused(
+                ProxyError(Kind.QUEUE_FULL, f"replaced by a request of priority {priority}")
+            )
 
     def leave(self, waiter: Waiter) -> bool:
-        """The waiter is gone; False if it does not wait."""
+        """Remove a waiter. Return False if it is not waiting."""
         place = self._places.pop(waiter, None)
         if place is None:
             return False
@@ -111,28 +114,28 @@ class Queue:
         return True
 
     def first(self) -> Waiter | None:
-        """The next waiter; None if there is none here."""
+        """Return the next waiter; None if this process has none."""
         return next(iter(self._classes[min(self._classes)])) if self._places else None
 
     @property
     def has_turn(self) -> bool:
-        """The first waiter of this process comes before those of all other processes."""
+        """Return whether the first waiter of this process precedes those of all other processes."""
         turn, waiter = self.turn, self.first()
         return turn is None or waiter is None or turn.is_first(self._places[waiter][2])
 
     @property
     def others_wait(self) -> bool:
-        """Another process has a waiter, so new traffic must wait too."""
+        """Return whether another process has a waiter, so that new traffic must wait too."""
         return self.turn is not None and self.turn.others_wait()
 
     def publish(self) -> None:
-        """Make the first waiter known to the other processes; harmless when nothing has changed."""
+        """Publish the first waiter to the other processes, if it has changed."""
         if self.turn is not None:
             waiter = self.first()
             self.turn.publish(0 if waiter is None else self._places[waiter][2])
 
     def refuse_all(self, error: ProxyError) -> None:
-        """Send everybody away."""
+        """Refuse all waiters."""
         while (waiter := self.first()) is not None:
             self.leave(waiter)
             waiter.refused(error)

@@ -1,6 +1,4 @@
-"""DATA. Operators' log lines at most once a second per kind, so that no client can flood
-the log.
-"""
+"""DATA. Log messages limited to one per second and kind, so that no client can flood the log."""
 
 from __future__ import annotations
 
@@ -16,10 +14,10 @@ _KINDS = 256
 
 
 class Quiet:
-    """Wraps a logger; events of one ``kind`` within a second of the last are counted, not written.
+    """Wraps a logger. Events of one ``kind`` within a second of the last are counted, not written.
 
-    The next line of the kind reports their number.  A kind therefore names the subject (a frontend,
-    a server) besides what happened.  At most 256 kinds are remembered.
+    The next message of the kind reports their number. A kind therefore contains the subject (a
+    frontend, a server) as well as the event. At most 256 kinds are stored.
     """
 
     def __init__(self, log: Logger, every: float = 1.0) -> None:
@@ -28,7 +26,9 @@ class Quiet:
         self._seen: dict[str, tuple[float, int]] = {}
 
     def _due(self, kind: str) -> int:
-        """How many were suppressed since the last line; -1 to stay silent now."""
+        """Return the number of suppressed messages since the last one; -1 to suppress this one
+        too.
+        """
         now = monotonic()
         last, held = self._seen.get(kind, (0.0, 0))
         if last and now - last < self._every:
@@ -36,19 +36,19 @@ class Quiet:
             return -1
         self._seen.pop(kind, None)
         if len(self._seen) >= _KINDS:
-            del self._seen[next(iter(self._seen))]  # its last line is the oldest
+            del self._seen[next(iter(self._seen))]  # its last message is the oldest
         self._seen[kind] = (now, 0)
         return held
 
     def warn(self, kind: str, text: str, /, **facts: Any) -> None:
-        """One warning; ``text`` is a twisted.logger format."""
+        """Log a warning. ``text`` is a twisted.logger format."""
         held = self._due(kind)
         if held >= 0:
             more = f" ({held} more of these not shown)" if held else ""
             self._log.warn(text + more, **facts)
 
     def failure(self, kind: str, text: str, failure: Failure, /, **facts: Any) -> None:
-        """One error with its traceback, for bugs and failing extensions."""
+        """Log an error with its traceback, for bugs and failing extensions."""
         held = self._due(kind)
         if held >= 0:
             more = f" ({held} more of these not shown)" if held else ""

@@ -1,4 +1,4 @@
-"""DATA. Admits an accepted connection and makes what serves it: the compiled half of a factory.
+"""DATA. Admits an accepted connection and creates its protocol: the compiled half of a factory.
 
 :class:`lbproxy.proxy.accept.ProxyFactory` has one for each listener.
 """
@@ -44,7 +44,7 @@ class Reception(ProtocolBuilder):
 
     def build(self, ip: str, port: int) -> Any:
         """See :class:`ProtocolBuilder`."""
-        self.frontend = frontend = self.frontend.lineage.current  # older ones may go
+        self.frontend = frontend = self.frontend.lineage.current  # older frontends may be freed
         trusted = self._trusted
         announced = trusted is not None and (not ip or plain_ip(ip) in trusted)
         info = frontend.welcome(ip, port, self._listener, announced)
@@ -57,12 +57,12 @@ class Reception(ProtocolBuilder):
         return self.protocol_for(info)
 
     def protocol_for(self, info: ConnectionInfo) -> Any:
-        """Return the protocol proper of an admitted connection."""
+        """Return the actual protocol of an admitted connection."""
         raise NotImplementedError
 
 
 class OtherReception(Reception):
-    """For a factory with a ``protocol_for`` of its own, given as ``make``."""
+    """For a factory with its own ``protocol_for``, passed as ``make``."""
 
     __slots__ = ("_make",)
 

@@ -1,8 +1,8 @@
-"""DATA. Roles that features play for traffic.
+"""DATA. The roles of features in traffic.
 
-A backend has one attribute for each role, None until a feature takes it.  Code that carries traffic
-asks ``if backend.passive is not None``. This costs one attribute read and needs no knowledge of the
-feature.  Two more roles have classes of their own: :class:`lbproxy.balance.sticky.Sticky` and
+A backend has one attribute for each role, None until a feature sets it. Code that handles traffic
+tests ``if backend.passive is not None``, which costs one attribute read and needs no knowledge of
+the feature. Two more roles have their own classes: :class:`lbproxy.balance.sticky.Sticky` and
 :class:`lbproxy.health.breaker.RetryLimit`.
 """
 
@@ -28,21 +28,22 @@ Pick = Callable[..., Lease | None]
 
 
 Gate = Callable[[Any], Any]
-"""``gate(info)`` of a connection (``Frontend.gate``): the ProxyError that refuses it, or a function
-that charges it once it is counted.  That returns None, or a ProxyError if it is refused after all.
+"""``gate(info)`` of a connection (``Frontend.gate``). It returns the ProxyError that refuses it, or
+a function that charges it once it is counted. That function returns None, or a ProxyError if it is
+refused after all.
 """
 
 
 class BanJudge(Protocol):
-    """Judges clients by their bans (``Frontend.ban_judge``)."""
+    """Checks clients for bans (``Frontend.ban_judge``)."""
 
     def admit(self, info: Any) -> ProxyError | None:
-        """Return why the connection of a client is not accepted."""
+        """Return why the connection of a client is refused, or None."""
 
     def closing_protocol(self, ip: str, announced: bool) -> IProtocol | None:
         """Return what ends a refused connection from ``ip``; None closes it.
 
-        ``announced``: it is that of a proxy that names its client.
+        ``announced``: the connection is that of a proxy that reports its client.
         """
 
     def ban(self, name: str, ip: str, reason: str, request: str = "") -> None:
@@ -51,51 +52,55 @@ class BanJudge(Protocol):
     def offence(
         self, name: str, ip: str, reason: str, traffic: Any = None, amount: float = 1.0
     ) -> None:
-        """Count an offence against ``[ban name]``; ``traffic``: the request, if there is one."""
+        """Count an offence against ``[ban name]``. ``traffic``: the request, if any."""
 
 
 class Evidence(Protocol):
-    """Hears how attempts and sessions ended (``Backend.passive``)."""
+    """Gets the outcomes of attempts and sessions (``Backend.passive``)."""
 
     def answered(self, server: ServerState, status: int, seconds: float) -> None:
-        """The server gave a complete response."""
+        """Handle a complete response of the server."""
 
     def succeeded(self, server: ServerState, seconds: float) -> None:
-        """An attempt or a session went well; ``seconds`` to the first answer, or to connect."""
+        """Handle a successful attempt or session. ``seconds`` to the first response byte, or to
+        connect.
+        """
 
     def failed(self, server: ServerState, kind: Kind) -> None:
-        """An attempt failed."""
+        """Handle a failed attempt."""
 
     def session_over(
         self, server: ServerState, kind: Kind, hollow: bool, connect_s: float, lasted_s: float
     ) -> None:
-        """A TCP session that was connected has ended; ``hollow``: by the server, without a word."""
+        """Handle the end of a connected TCP session. ``hollow``: the server ended it without
+        sending data.
+        """
 
 
 class FrontendClient(Protocol):
-    """A live client of a frontend (``Frontend.clients``): a connection before its protocol starts,
-    an HTTP connection or a TCP session.
+    """A live client of a frontend (``Frontend.clients``): a connection before its protocol, an HTTP
+    connection or a TCP session.
     """
 
     def shut(self) -> None:
-        """The frontend stops: close now if idle, else after what runs."""
+        """Close because the frontend stops: now if idle, else after the running request."""
 
     def kill(self, error: ProxyError) -> None:
         """End it at once, with ``error`` as the reason."""
 
 
 class RefusalLog(Protocol):
-    """Remembers requests that did not succeed (``Frontend.refusals``)."""
+    """Stores failed requests (``Frontend.refusals``)."""
 
     def add(self, record: Any) -> None:
-        """Note a finished exchange whose close reason is not ``ok``."""
+        """Store a finished exchange whose close reason is not ``ok``."""
 
     def add_session(self, record: Any) -> None:
-        """Note a finished TCP session whose close reason is not ``ok``."""
+        """Store a finished TCP session whose close reason is not ``ok``."""
 
 
 class SessionWatch(Protocol):
     """Watches long-lived sessions (``Backend.rebalancer``)."""
 
     def watch(self, upgrade: bytes | None = None) -> Any:
-        """The watch of a session that begins, or None; ``upgrade``: of a tunnel, None for TCP."""
+        """Return the watch of a new session, or None. ``upgrade``: of a tunnel, None for TCP."""

@@ -9,12 +9,12 @@ __all__ = ["RouteLimits"]
 
 
 class RouteLimits:
-    """The options of one route; compiled with its policy.
+    """The limits of one route, compiled with its policy.
 
     - ``timeout_queue``, ``timeout_response``, ``timeout_server``, ``timeout_tunnel``: seconds; 0
       for those of the backend.
     - ``retries``: -1 for those of the backend.
-    - ``max_body``: bytes; -1 for no limit but that of the frontend.
+    - ``max_body``: bytes; -1 for only the frontend's limit.
     """
 
     __slots__ = (
@@ -38,7 +38,7 @@ class RouteLimits:
 
     @staticmethod
     def of(spec: RouteSpec | None) -> RouteLimits | None:
-        """Return the limits of a route; None if it has none, which costs its traffic nothing."""
+        """Return the limits of a route; None if it has none, so that its traffic costs nothing."""
         if spec is None:
             return None
         found = RouteLimits(spec)
@@ -46,7 +46,7 @@ class RouteLimits:
         return found if numbers or found.waits else None
 
     def over(self, terms: Terms) -> Waits:
-        """Return the deadlines of a stream: those of the route, and else those of the backend."""
+        """Return the deadlines of a stream: those of the route, otherwise those of the backend."""
         return Waits(
             self.timeout_response or terms.timeout_response,
             self.timeout_server or terms.timeout_server,

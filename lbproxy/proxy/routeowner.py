@@ -1,6 +1,6 @@
-"""DATA. A route as the owner of features: what it keeps from one configuration to the next.
+"""DATA. A route as the owner of features, with its state over reloads.
 
-Only made where some feature belongs to routes (``Feature.owner``).  Traffic never sees it: the
+It exists only if a feature belongs to routes (``Feature.owner``). Traffic does not use it: the
 hooks of its features are in the :class:`~lbproxy.proxy.policy.RoutePolicy` of the route.
 """
 
@@ -17,10 +17,10 @@ __all__ = ["RouteOwner", "take_over_routes"]
 class RouteOwner:
     """One route of a frontend, or its key ``backend``.
 
-    ``name``: frontend and conditions, ``web: path /login``; unique.  ``spec``: the route as
-    written, with the keys of the frontend where it has none of its own.  ``position``: among the
-    routes of the frontend.  ``planned``: the features it gets by :func:`take_over_routes`.
-    ``before``: the same route in the configuration before, whose counts continue.
+    ``name``: frontend and conditions, ``web: path /login``; unique. ``spec``: the route with the
+    keys of the frontend that it does not set. ``position``: its index among the routes of the
+    frontend. ``planned``: the features that it gets by :func:`take_over_routes`. ``before``: the
+    same route in the previous configuration, whose counts continue.
     """
 
     def __init__(
@@ -47,9 +47,7 @@ class RouteOwner:
 
 
 def take_over_routes(old: Iterable[RouteOwner], new: Iterable[RouteOwner]) -> None:
-    """Let routes have the features that are planned for them; those of ``old`` that end
-    are closed.
-    """
+    """Give routes their planned features. Features of ``old`` that end are closed."""
     gone = list(old)
     for owner in new:
         before, owner.before = owner.before, None

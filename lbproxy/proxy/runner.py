@@ -1,6 +1,4 @@
-"""DATA. The part of an exchange or a TCP session that
-:func:`lbproxy.proxy.hooks.run_hooks` uses.
-"""
+"""DATA. The interface of an exchange or a TCP session to :func:`lbproxy.proxy.hooks.run_hooks`."""
 
 from __future__ import annotations
 
@@ -26,14 +24,14 @@ class Runner(Protocol):
         """The traffic has ended."""
 
     def hook_replied(self, reply: Reply) -> None:
-        """A hook answered in place of a server."""
+        """Handle a reply by a hook instead of a server."""
 
     def fail(self, error: ProxyError) -> None:
-        """A hook refused the traffic, or failed."""
+        """Handle a refusal or a failure of a hook."""
 
 
 def deferred_of(result: Any) -> Deferred[Any] | None:
-    """Return the Deferred of what a hook has returned; None if it is not awaitable."""
+    """Return the Deferred for the result of a hook; None if it is not awaitable."""
     if isinstance(result, Deferred):
         return result
     if not isawaitable(result):

@@ -1,4 +1,4 @@
-"""DATA. The effect of a new configuration on the servers of a backend that serves."""
+"""DATA. The effect of a new configuration on the servers of a running backend."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Moves:
 def moves_between(live: Mapping[str, ServerState], old: BackendSpec, new: BackendSpec) -> Moves:
     """Return the effect of a reload from ``old`` to ``new`` on the servers ``live``, by name.
 
-    Changes by operators stay where the configuration has not changed: a removed server stays
-    removed, an added one stays, and so do a weight, a limit, drain and maint.
+    Changes by operators stay if the configuration has not changed: a removed server stays removed,
+    an added one stays, and so do a weight, a limit, drain and maint.
     """
     planned = server_moves(old.servers, new.servers)
     moves = Moves([live[name] for name in planned.removed if name in live])

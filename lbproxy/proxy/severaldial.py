@@ -1,4 +1,4 @@
-"""DATA. Dials the addresses of a server in turn; made by :mod:`lbproxy.proxy.dial`."""
+"""DATA. Dials the addresses of a server in turn, for :mod:`lbproxy.proxy.dial`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["SeveralDial"]
 
 
 class SeveralDial(Dial):
-    """Tries one address after the other; the time left is shared by those not yet tried."""
+    """Tries one address after the other. Those not yet tried share the remaining time."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""DATA. Long work in slices, a few milliseconds in each turn of the reactor."""
+"""DATA. Long work in slices of a few milliseconds per turn of the reactor."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from twisted.python.failure import Failure
 __all__ = ["SLICE_S", "in_slices"]
 
 SLICE_S: Final = 0.003
-"""Seconds of work in one turn."""
+"""Maximum seconds of work in one turn."""
 
 
 def in_slices(
     clock: Any, steps: Iterator[object], now: Callable[[], float] = perf_counter
 ) -> Deferred[None]:
-    """Take all ``steps``, the first slice of them now.
+    """Run all ``steps``, the first slice of them now.
 
-    A step takes less than a millisecond. The Deferred fires at the end, with the exception if a
-    step raises one; then no further step is taken. Cancelling it ends the work.
+    A step takes less than a millisecond. The Deferred fires at the end, or with the exception of a
+    step, after which no further step runs. Cancelling it ends the work.
     """
     call: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""DATA. The terms on which a backend's connections to its servers are made and kept."""
+"""DATA. The settings of a backend for its connections to servers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lbproxy.net.timers import TimerWheel
 
 __all__ = ["Terms", "Waits"]
 
-_RESPONSE_HEADERS: Final = 1000  # the most header lines of one response
+_RESPONSE_HEADERS: Final = 1000  # maximum number of header lines in a response
 
 
 class Waits:
@@ -27,12 +27,12 @@ class Waits:
 
 
 class Terms(Waits):
-    """One object for each backend, which its connectors and their connections share.
+    """The settings of one backend, which its connectors and their connections share.
 
-    A reload rewrites it in place, so a running connection uses the new timeouts from its next wait
-    on. All ``timeout_*`` and ``pool_idle`` are seconds. ``shares`` and ``shares_first``: whether a
-    pooled connection may serve another client connection, and its first request (``reuse``).
-    ``bound``: number of connections that belong to one client connection each.
+    A reload rewrites the object in place, so that a running connection uses the new timeouts from
+    its next wait on. All ``timeout_*`` and ``pool_idle`` are seconds. ``shares`` and
+    ``shares_first``: whether a pooled connection may serve another client connection, and its first
+    request (``reuse``). ``bound``: number of connections that each belong to one client connection.
     """
 
     __slots__ = (
@@ -56,7 +56,7 @@ class Terms(Waits):
         self.read(spec)
 
     def read(self, spec: BackendSpec) -> None:
-        """Take over what ``spec`` says."""
+        """Read the settings in ``spec``."""
         self.timeout_connect = spec.timeout_connect
         self.timeout_response = spec.timeout_response
         self.timeout_server = server_timeout(spec)

@@ -1,6 +1,7 @@
-"""PURE. Objects that several owners of a feature share, such as one cache of many routes, as data.
+"""PURE. Declarations of objects that several owners of a feature share, such as one cache of many
+routes.
 
-:attr:`lbproxy.proxy.feature.Feature.together` declares it.  Inventory, workers and alerts read the
+:attr:`lbproxy.proxy.feature.Feature.together` declares it. Inventory, workers and alerts read the
 declaration, so that none of them knows the feature.
 """
 

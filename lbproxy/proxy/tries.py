@@ -1,8 +1,9 @@
 """DATA. The retries of one request or session: number, pauses, deadline and servers.
 
-HTTP exchanges and TCP sessions make a :class:`Tries` when their first attempt fails.  It holds the
-servers that were tried, and asks the limits of the backend: ``retries``, ``timeout_retries``,
-``max_retries`` and ``retry_budget``."""
+HTTP exchanges and TCP sessions create a :class:`Tries` when their first attempt fails. It stores
+the servers that were tried, and checks the limits of the backend: ``retries``, ``timeout_retries``,
+``max_retries`` and ``retry_budget``.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["NONE_TRIED", "Tries"]
 
 NONE_TRIED: Final[tuple[ServerState, ...]] = ()
-"""The servers tried before the first attempt has failed."""
+"""The servers tried before the first failure: none."""
 
 _SAME_SERVER_PAUSE: Final = 0.25  # seconds before the only server is tried again
 
@@ -35,18 +36,18 @@ class Tries:
         self.started = started
         self._retries = retries
         self.servers: list[ServerState] = []
-        self._limit: RetryLimit | None = None  # under which a retry is counted
+        self._limit: RetryLimit | None = None  # the limit that counts the retry
 
     def failed(self, server: ServerState) -> None:
-        """Remember a server whose attempt failed: the next pick avoids it."""
+        """Record a server whose attempt failed, so that the next pick avoids it."""
         if server not in self.servers:
             self.servers.append(server)
 
     def allow(self, backend: Backend, attempts: int) -> bool:
         """Return whether a further attempt is within the limits of ``backend``, and count it as
-        begun.
+        started.
 
-        ``attempts``: how many were made so far.
+        ``attempts``: number of attempts so far.
         """
         retries = self._retries
         if attempts > (backend.spec.retries if retries < 0 else retries):

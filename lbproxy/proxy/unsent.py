@@ -1,4 +1,4 @@
-"""DATA. A test whether a slow peer still reads, made only when a deadline passes."""
+"""DATA. A test whether a slow peer still reads, used only when a deadline passes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ __all__ = ["taken_since", "unsent_bytes"]
 
 
 def unsent_bytes(transport: Any) -> int:
-    """Return the bytes written to ``transport`` that the system has not taken yet; 0 if unknown."""
+    """Return the number of bytes written to ``transport`` that the system has not accepted yet; 0
+    if unknown.
+    """
     own: int | None = getattr(transport, "buffered_bytes", None)
     if own is not None:
         return own
@@ -23,8 +25,8 @@ def unsent_bytes(transport: Any) -> int:
 
 
 def taken_since(transport: Any, before: int) -> int:
-    """Return what is unsent now if the peer has taken some of ``before`` bytes but not
-    all, else 0.
+    """Return the number of unsent bytes if the peer has read some of ``before`` bytes but not all,
+    else 0.
     """
     left = unsent_bytes(transport)
     return left if 0 < left < before else 0

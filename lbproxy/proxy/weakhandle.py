@@ -1,4 +1,4 @@
-"""DATA. A weakly referable stand-in for a frontend, whose compiled class supports no weak
+"""DATA. A weakly referable representative of a frontend, whose compiled class does not support weak
 references.
 """
 

@@ -1,1 +1,1 @@
-"""DATA. TCP sessions: a client, a server, and bytes both ways."""
+"""DATA. TCP sessions: a client, a server, and bytes in both directions."""

@@ -1,6 +1,6 @@
 """DATA. One attempt of a TCP session at one server: a lease, a dial, then the server's connection.
 
-Afterwards it does not know its session: no cycle for the garbage collector.
+After its end it does not refer to its session, which avoids a cycle for the garbage collector.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ __all__ = ["TCPAttempt"]
 
 
 class TCPAttempt(StreamProtocol):
-    """The protocol of the server's connection once there is one.
+    """An attempt, and the protocol of the server's connection.
 
-    ``to_client``: where its bytes go; None: to ``tap``, which somebody else reads.  ``dialled``,
-    ``t_connect``: when, and how many seconds the dial took; negative before.
+    ``to_client``: destination of its bytes; None: ``tap``, which another object reads. ``dialled``,
+    ``t_connect``: time of the dial and its duration in seconds; negative before.
     """
 
     __slots__ = (
@@ -81,7 +81,7 @@ class TCPAttempt(StreamProtocol):
         self._fail(error)
 
     def give_up(self, error: ProxyError) -> bool:
-        """End the dial as failed; return False if there is none."""
+        """End the dial as failed. Return False if none is running."""
         if self._dial is None:
             return False
         self._cancel()
@@ -103,7 +103,9 @@ class TCPAttempt(StreamProtocol):
     # -- the end --------------------------------------------------------------------------------
 
     def unlist(self, session: TCPTraffic) -> None:
-        """The session is over: end the dial, and take the session from the server's list."""
+        """End the dial and remove the session from the server's list, because the session is
+        over.
+        """
         self._cancel()
         if self.lease is not None:
             self.server.sessions.discard(session)
@@ -111,7 +113,7 @@ class TCPAttempt(StreamProtocol):
             self._session = None
 
     def give_back(self, outcome: Outcome) -> None:
-        """Release the lease; later calls do nothing."""
+        """Release the lease. Later calls do nothing."""
         lease, self.lease = self.lease, None
         if lease is not None:
             leasing.give_back(lease, outcome, self.t_connect)
@@ -131,7 +133,7 @@ class TCPAttempt(StreamProtocol):
         session.attempt_connected()
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes from the server."""
+        """Handle bytes from the server."""
         session = self._session
         assert session is not None
         session.bytes_out += len(data)
@@ -144,7 +146,8 @@ class TCPAttempt(StreamProtocol):
     def bulk_flow(self) -> None:
         """Handle much data from the server; the transport calls it."""
         session = self._session
-        if session is not None and self.to_client is not None:  # else the kernel would hide it
+        # otherwise the kernel would bypass the tap
+        if session is not None and self.to_client is not None:
             splice_to(self.transport, session.transport, session.moved_out)
 
     def readConnectionLost(self) -> None:
@@ -156,7 +159,9 @@ class TCPAttempt(StreamProtocol):
         """See IHalfCloseableProtocol."""
 
     def connectionLost(self, reason: Failure) -> None:
-        """See IProtocol.  Lets go of the session: connectors of Twisted's keep us for a while."""
+        """See IProtocol. Drops the reference to the session, because Twisted's connectors keep this
+        object for a while.
+        """
         session = self._session
         self._session = self.to_client = self.tap = None
         if session is not None:

@@ -1,6 +1,7 @@
-"""DATA. The two connections of a TCP session: their directions, silence, and the end.
+"""DATA. The two connections of a TCP session: their directions, silence and end.
 
-The lower half of :class:`lbproxy.proxy.tcp.session.Session`, whose rules are numbered there.
+It is the lower half of :class:`lbproxy.proxy.tcp.session.Session`, whose docstring numbers the
+rules.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["CLIENT", "FLUSH_S", "SERVER", "TwoEnds", "is_clean", "words_of"]
 
 FLUSH_S: Final = 60.0
-"""Longest time that the last bytes of a closed session may take, in seconds."""
+"""Maximum time for sending the last bytes of a closed session, in seconds."""
 
 CLIENT: Final = 1
 """A bit of ``_open``, and a value of ``_first``."""
@@ -40,7 +41,7 @@ CLIENT: Final = 1
 SERVER: Final = 2
 """The same for the server's side."""
 
-_WAITING: Final = SessionState.WAITING  # each looked up once
+_WAITING: Final = SessionState.WAITING  # cached, because each enum member access costs a lookup
 _RELAYING: Final = SessionState.RELAYING
 _PAUSED: Final = SessionState.PAUSED
 _OVER: Final = SessionState.OVER
@@ -70,10 +71,10 @@ class TwoEnds(TCPTraffic):
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
         super().__init__(frontend, info)
         self._client: Stream | None = None
-        self._to_server: Stream | None = None  # in RELAYING, unless somebody taps the bytes
+        self._to_server: Stream | None = None  # in RELAYING, unless the bytes are tapped
         self._open = 0  # which of the two connections exist
         self._half = halfclose.OPEN  # of the client's connection
-        self._first = 0  # who ended its direction first
+        self._first = 0  # the side that ended its direction first
         self._attempt: TCPAttempt | None = None
         self._tries: Tries | None = None
         self._hooks: Hooks | None = None
@@ -99,7 +100,7 @@ class TwoEnds(TCPTraffic):
         return 0.0 if self._limits is None else self._limits.timeout_queue
 
     def _retry(self) -> None:
-        """The pause before the next attempt is over."""
+        """Start the next attempt after the pause."""
         raise NotImplementedError
 
     # -- the ends of directions -----------------------------------------------------------------
@@ -110,7 +111,9 @@ class TwoEnds(TCPTraffic):
             self._first = side
 
     def _pass_end(self, stream: Stream | None) -> None:
-        """One side has ended: end the direction to the other, or all if that has ended too."""
+        """Handle the end of one direction: end the direction to the other side, or everything if
+        both have ended.
+        """
         if self._half == halfclose.PEER_ENDED_ENDING:
             self._finish(_OK)
             self._close_client(True)
@@ -140,7 +143,8 @@ class TwoEnds(TCPTraffic):
         elif self.state is not _RELAYING:
             self._end(Kind.SERVER_GONE, "closed before the session began")
         else:
-            # a reset after its FIN only answers what the client sent too late: it had said all
+            # a reset after the peer's FIN only answers late data from the client; the peer has sent
+            # everything
             clean = ended or is_clean(reason)
             self._finish(_OK if clean else Kind.SERVER_GONE, "" if clean else words_of(reason))
             server = self.server
@@ -181,7 +185,9 @@ class TwoEnds(TCPTraffic):
         self._wake_in(self._idle.restart(self._half))
 
     def part(self, to_client: bytes, to_server: bytes) -> None:
-        """End it for the sake of balance: each side gets its last words, and is closed."""
+        """End it for rebalancing: each side gets the closing message of its protocol, and is
+        closed.
+        """
         self._finish(Kind.REBALANCED)
         if self._open & CLIENT and to_client:
             self.transport.write(to_client)
@@ -221,7 +227,7 @@ class TwoEnds(TCPTraffic):
             stream.abortConnection()
 
     def hook_replied(self, reply: Reply) -> None:
-        """There is no such thing as a reply in TCP: a filter that gives one refuses the session."""
+        """Refuse the session, because TCP has no replies."""
         self._end(Kind.FILTER_FAILED, "a filter replied to a TCP session")
 
     def fail(self, error: ProxyError) -> None:
@@ -229,7 +235,7 @@ class TwoEnds(TCPTraffic):
         self._end(error.kind, error.detail)
 
     def kill(self, error: ProxyError) -> None:
-        """End now, last bytes included."""
+        """End now, without sending the last bytes."""
         if self.over:
             self._abort_all()
         else:
@@ -243,14 +249,14 @@ class TwoEnds(TCPTraffic):
             self._abort_all()
 
     def _gone(self) -> None:
-        """Both connections are closed."""
+        """Note that both connections are closed."""
         self.state = _GONE
         self.frontend.clients.discard(self)
         if self._timer is not None:
             self._timer.close()
 
     def _finish(self, kind: Kind, detail: str = "") -> None:
-        """Rule 5."""
+        """Finish the session by rule 5."""
         assert not self.over
         waits = self.state is _WAITING
         self.state = _OVER
@@ -291,7 +297,7 @@ class TwoEnds(TCPTraffic):
 
 
 def _close(stream: Stream, clean: bool, eof: bool) -> None:
-    """Close one side: after the written data, or at once.  ``eof``: it sends no more."""
+    """Close one side, after the written data or at once. ``eof``: it has ended its direction."""
     stream.unregisterProducer()
     if clean:
         if not eof:
@@ -302,7 +308,7 @@ def _close(stream: Stream, clean: bool, eof: bool) -> None:
 
 
 def is_clean(reason: Failure) -> bool:
-    """Return whether a connection was closed, and not lost."""
+    """Return whether a connection was closed cleanly."""
     return reason is DONE or reason.check(ConnectionDone) is not None
 
 

@@ -1,7 +1,7 @@
 """PURE. The deadline of a silent TCP session.
 
-The session looks every :data:`PARTS`-th of the timeout whether bytes have moved since the last
-look, so a byte costs nothing, and a session ends at most one part late.
+The session checks at every :data:`PARTS`-th of the timeout whether bytes have moved since the last
+check. A byte therefore costs nothing, and a session ends at most one part late.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ PARTS: Final = 8
 
 
 class IdleWatch:
-    """``client_timeout``, ``server_timeout``: seconds.  ``seconds``: the one that applies now."""
+    """The deadline of a session. ``client_timeout``, ``server_timeout``: seconds. ``seconds``: the
+    present one.
+    """
 
     __slots__ = ("_client", "_moved", "_quiet", "_server", "seconds")
 
     def __init__(self, client_timeout: float, server_timeout: float) -> None:
         self._client = client_timeout
         self._server = server_timeout
-        self._moved = 0  # bytes both ways at the last look
-        self._quiet = 0  # looks in a row that found nothing new
+        self._moved = 0  # bytes in both directions at the last check
+        self._quiet = 0  # consecutive checks without new bytes
         self.seconds = 0.0
 
     def restart(self, half: int) -> float:
-        """Restart; return the seconds until the next look.
+        """Restart. Return the seconds until the next check.
 
-        ``half``: the client's directions (:mod:`lbproxy.net.halfclose`).  A side that has ended its
+        ``half``: the client's directions (:mod:`lbproxy.net.halfclose`). A side that has ended its
         direction is not waited for.
         """
         if halfclose.peer_ended(half):
@@ -43,12 +45,12 @@ class IdleWatch:
         return self.seconds / PARTS
 
     def touch(self) -> None:
-        """Bytes have moved that are not counted."""
+        """Note that uncounted bytes have moved."""
         self._quiet = 0
 
     def look(self, moved: int) -> float:
-        """A part has passed and ``moved`` bytes have moved in all: return the seconds until the
-        next look, 0 if the session was silent for too long.
+        """Check after a part of the timeout. ``moved``: total bytes moved. Return the seconds until
+        the next check, 0 if the session was silent for too long.
         """
         if moved != self._moved:
             self._moved = moved
@@ -60,7 +62,7 @@ class IdleWatch:
         return self.seconds / PARTS
 
     def waits_for_client(self, half: int) -> bool:
-        """Return whether it was the client's turn to say something."""
+        """Return whether the session waits for the client."""
         return halfclose.ending(half) or (
             not halfclose.peer_ended(half) and self.seconds == self._client
         )

@@ -1,6 +1,7 @@
 """DATA. The choice of a TCP session: its route, its backend and its server.
 
-The middle part of :class:`lbproxy.proxy.tcp.session.Session`, whose rules are numbered there.
+It is the middle part of :class:`lbproxy.proxy.tcp.session.Session`, whose docstring numbers the
+rules.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Routing"]
 
-_WAITING: Final = SessionState.WAITING  # each looked up once
+_WAITING: Final = SessionState.WAITING  # cached, because each enum member access costs a lookup
 _LEASED: Final = SessionState.LEASED
 
 
 class Routing(TwoEnds):
-    """A session on its way to a server."""
+    """A session until it has a server."""
 
     __slots__ = ("_mark", "_policy")
 
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
         super().__init__(frontend, info)
         self._policy: RoutePolicy | None = None
-        self._mark = 0.0  # when it joined the queue
+        self._mark = 0.0  # time of joining the queue
 
     def _connect(self) -> None:
         """Dial the server of the lease."""
@@ -64,12 +65,14 @@ class Routing(TwoEnds):
         self.backend_name = policy.backend_name
 
     def _go_elsewhere(self, backend: Backend) -> Backend | None:
-        """A filter chose another backend than ``backend``; None if it cannot be used."""
+        """Return the backend that a filter chose instead of ``backend``; None if it cannot be
+        used.
+        """
         name = self.backend_name
         chosen = self.frontend.backends.get(name)
         if chosen is None or chosen.mode != "tcp":
             self.backend_name = backend.name
-            self.fail(ProxyError(Kind.FILTER_FAILED, f"no tcp backend {name!r} to go to"))
+            self.fail(ProxyError(Kind.FILTER_FAILED, f"there is no tcp backend {name!r}"))
             return None
         policy = self._policy
         assert policy is not None
@@ -96,12 +99,12 @@ class Routing(TwoEnds):
             self._take(backend, lease, 0.0)
 
     def leased(self, lease: Lease) -> None:
-        """The queue gives a server."""
+        """Handle a lease from the queue."""
         assert self.backend is not None
         self._take(self.backend, lease, self.frontend.now() - self._mark)
 
     def refused(self, error: ProxyError) -> None:
-        """The queue gives no server."""
+        """Handle a refusal by the queue."""
         if self.backend is not None:
             self.backend.turned_away(error.kind)
         self.fail(error)

@@ -1,19 +1,19 @@
-"""DATA. A TCP session: the protocol of the client's connection, and the whole.
+"""DATA. A TCP session, which is also the protocol of the client's connection.
 
 :mod:`lbproxy.proxy.tcp.state` has the table of its states, :mod:`lbproxy.proxy.tcp.routing` the
-choice of a server, :mod:`lbproxy.proxy.tcp.attempt` the server's side.  The rules:
+choice of a server, :mod:`lbproxy.proxy.tcp.attempt` the server's side. The rules:
 
-1. Bytes that the client sends before the server is connected are kept, up to :data:`EARLY_BYTES`,
-   so that a client that leaves is noticed.
-2. A dial that fails gives the lease back and, while retries are left, another server is tried.
-3. In RELAYING the two transports are each other's producers, so neither is read faster than the
-   other takes.  Where a direction moves bulk between our own transports in the clear, the kernel
-   does it (:mod:`lbproxy.net.relay`).
-4. A FIN from one side becomes a FIN to the other; the session is over when both directions are.
+1. Bytes that the client sends before the server is connected are buffered, up to
+   :data:`EARLY_BYTES`, so that the end of the client's connection is detected.
+2. A failed dial releases the lease and, while retries are left, another server is tried.
+3. In RELAYING the two transports are each other's producers, so that neither is read faster than
+   the other accepts data. If a direction moves bulk data between lbproxy's own transports without
+   TLS, the kernel relays it (:mod:`lbproxy.net.relay`).
+4. A FIN from one side becomes a FIN to the other. The session is over when both directions are.
 5. :meth:`Session._finish` runs exactly once: lease, counters, log, filters of phase ``finish``.
-6. Then buffered data may still be sent, for at most :data:`FLUSH_S`; the session stays among the
-   frontend's clients until both its connections are closed, so that a stopping frontend can cut it
-   off.
+6. Buffered data may then still be sent, for at most :data:`FLUSH_S`. The session stays among the
+   frontend's clients until both its connections are closed, so that a stopping frontend can abort
+   it.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 __all__ = ["EARLY_BYTES", "Session"]
 
 EARLY_BYTES: Final = 64 * 1024
-"""How much a client may send before its server is connected."""
+"""Maximum bytes that a client may send before its server is connected."""
 
-_DIALLING: Final = SessionState.DIALLING  # each looked up once
+_DIALLING: Final = SessionState.DIALLING  # cached, because each enum member access costs a lookup
 _PAUSED: Final = SessionState.PAUSED
 _CONNECTED: Final = SessionState.CONNECTED
 _RELAYING: Final = SessionState.RELAYING
@@ -56,14 +56,14 @@ _OK: Final = Kind.OK
 
 
 class Session(Routing, StreamProtocol):
-    """The client's side, and the whole."""
+    """A TCP session and the protocol of its client."""
 
     __slots__ = ("_early_size", "_tap", "factory")
 
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
         super().__init__(frontend, info)
         self.factory: Any = None
-        self._tap: Any = None  # in RELAYING, gets what the client sends
+        self._tap: Any = None  # in RELAYING, receives the client's bytes
         self._early_size = 0
 
     # -- the client's connection ----------------------------------------------------------------
@@ -83,7 +83,7 @@ class Session(Routing, StreamProtocol):
             self._route()
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes from the client."""
+        """Handle bytes from the client."""
         server = self._to_server
         if server is not None:
             self.bytes_in += len(data)
@@ -96,7 +96,7 @@ class Session(Routing, StreamProtocol):
                 self._keep(data)
 
     def _keep(self, data: bytes) -> None:
-        """Rule 1."""
+        """Buffer bytes by rule 1."""
         if self._early is None:
             self._early = [data]
         else:
@@ -109,11 +109,12 @@ class Session(Routing, StreamProtocol):
     def bulk_flow(self) -> None:
         """Handle much data from the client; the transport calls it."""
         attempt = self._attempt
-        if attempt is not None and self._to_server is not None:  # else the kernel would hide it
+        # otherwise the kernel would bypass the tap
+        if attempt is not None and self._to_server is not None:
             splice_to(self.transport, attempt.transport, self.moved_in)
 
     def moved_in(self, size: int) -> None:
-        """The kernel took so many bytes from the client; 0: the server took some."""
+        """Handle bytes that the kernel has read from the client; 0: the server has read some."""
         self.bytes_in += size
         if self._idle is not None:
             self._idle.touch()
@@ -125,11 +126,13 @@ class Session(Routing, StreamProtocol):
             self._idle.touch()
 
     def peer_hung_up(self, reset: bool) -> bool:
-        """The client has gone while reading is paused; a reset ends the session at once."""
+        """Handle a hang-up of the client while reading is paused. A reset ends the session at
+        once.
+        """
         return reset
 
     def readConnectionLost(self) -> None:
-        """The client sends no more."""
+        """Handle the end of the client's direction."""
         if halfclose.peer_ended(self._half):
             return
         self._ended(halfclose.PEER_END, CLIENT)
@@ -141,10 +144,10 @@ class Session(Routing, StreamProtocol):
             self._end(Kind.CLIENT_GONE, "left before a server was found")
 
     def writeConnectionLost(self) -> None:
-        """Do nothing: the FIN to the client is on its way."""
+        """Do nothing: the FIN to the client is being sent."""
 
     def connectionLost(self, reason: Failure) -> None:
-        """The client's connection is closed."""
+        """Handle the end of the client's connection."""
         self._open &= ~CLIENT
         self._to_server = None
         if not self.over:
@@ -153,7 +156,7 @@ class Session(Routing, StreamProtocol):
             else:
                 clean = is_clean(reason)
                 self._finish(_OK if clean else Kind.CLIENT_GONE, "" if clean else words_of(reason))
-                # many close TLS without a close_notify: what they said before must arrive
+                # many clients close TLS without a close_notify: their earlier data must arrive
                 self._close_server(clean or self.info.tls is not None)
                 self._limit_flush()
         self.frontend.depart(self.info)
@@ -196,7 +199,7 @@ class Session(Routing, StreamProtocol):
         hooks = self._hooks
         if hooks is not None and hooks.response:
             attempt.stream.pauseProducing()
-            held: list[bytes] = []  # TLS may have read on already
+            held: list[bytes] = []  # TLS may have read more already
             attempt.tap = held.append
             run_hooks(self, self, hooks.response, partial(self._resume_and_join, attempt, held))
         else:
@@ -214,14 +217,14 @@ class Session(Routing, StreamProtocol):
                 attempt.tap(data)
 
     def wrap_streams(self, wrap: Callable[[Stream], Stream]) -> None:
-        """Put ``wrap(stream)`` in place of each stream; for hooks of phase ``response``."""
+        """Replace each stream by ``wrap(stream)``; for hooks of phase ``response``."""
         attempt = self._attempt
         if self._client is not None and attempt is not None and attempt.stream is not None:
             self._client = wrap(self._client)
             attempt.stream = wrap(attempt.stream)
 
     def _join(self, attempt: TCPAttempt) -> None:
-        """Bytes may flow."""
+        """Start to relay bytes."""
         client, server = self._client, attempt.stream
         if client is None or server is None or not self._open & SERVER:
             self._end(Kind.SERVER_GONE, "closed before the session began")
@@ -255,15 +258,17 @@ class Session(Routing, StreamProtocol):
     # -- ends and orders ------------------------------------------------------------------------
 
     def server_gone(self, kind: Kind) -> None:
-        """The server went down with ``on_down = close``, or an operator ended the session."""
+        """End because the server went down with ``on_down = close``, or an operator ended the
+        session.
+        """
         attempt = self._attempt
-        error = ProxyError(kind, "went down while it was dialled")
-        # nothing is lost yet: go elsewhere
+        error = ProxyError(kind, "went down during the dial")
+        # no data is lost yet: try another server
         if kind is not Kind.SERVER_DOWN or attempt is None or not attempt.give_up(error):
             self._end(kind, "")
 
     def shut(self) -> None:
-        """Stop: a session that has a server continues, one that has none ends."""
+        """Stop: a session with a server continues, one without a server ends."""
         if self._attempt is None or self._attempt.stream is None:
             self._end(Kind.SHUTDOWN, "")
 

@@ -1,5 +1,5 @@
-"""DATA. The public data about a TCP session: for filters, balancers, session lists, the
-access log.
+"""DATA. The public data about a TCP session, for filters, balancers, session lists and the access
+log.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class TCPTraffic(Record):
     """One session.
 
     ``transport``: of the client. ``priority``: in the backend's queue, lower ones first. ``tried``:
-    servers whose attempts failed. ``waiting``: an asynchronous filter. ``vars``: of filters.
-    ``address``: of the server's connection. ``watched``: see
+    servers whose attempts failed. ``waiting``: a running asynchronous filter. ``vars``: data of
+    filters. ``address``: of the server's connection. ``watched``: see
     :mod:`lbproxy.proxy.features.rebalancer`.
     """
 
@@ -80,13 +80,13 @@ class TCPTraffic(Record):
 
     @property
     def tunnelled(self) -> bool:
-        """False: there is no request that could have become a tunnel."""
+        """False, because a session has no request that could become a tunnel."""
         return False
 
     def track(self, name: str, amount: float = 1.0) -> None:
         """Count ``amount`` in the ``[track name]``, for the key of this traffic.
 
-        ValueError if the configuration has no such section.
+        Raises ValueError if the configuration has no such section.
         """
         found = self.frontend.tracks.get(name)
         if found is None:
@@ -96,11 +96,11 @@ class TCPTraffic(Record):
     # -- the calls of the queue -----------------------------------------------------------------
 
     def leased(self, lease: Lease) -> None:
-        """The queue gives a server."""
+        """Handle a lease from the queue."""
         raise NotImplementedError
 
     def refused(self, error: ProxyError) -> None:
-        """The queue gives no server."""
+        """Handle a refusal by the queue."""
         raise NotImplementedError
 
     # -- an attempt's calls ---------------------------------------------------------------------
@@ -114,13 +114,13 @@ class TCPTraffic(Record):
         raise NotImplementedError
 
     def server_half_closed(self) -> None:
-        """The server sends no more."""
+        """Handle the end of the server's direction."""
         raise NotImplementedError
 
     def server_lost(self, reason: Failure) -> None:
-        """The server's connection is closed."""
+        """Handle the end of the server's connection."""
         raise NotImplementedError
 
     def moved_out(self, size: int) -> None:
-        """The kernel took so many bytes from the server; 0: the client took some."""
+        """Handle bytes that the kernel has read from the server; 0: the client has read some."""
         raise NotImplementedError
