@@ -1,16 +1,16 @@
-"""DATA. The half of an exchange that answers: the response, tunnels, replies and failures.
+"""DATA. The half of an exchange that sends the answer: the response, tunnels, replies and failures.
 
 :class:`Answering` extends :class:`~lbproxy.proxy.http.sourcing.Sourcing`, which has the source of
-the response. :class:`~lbproxy.proxy.http.exchange.Exchange` extends it by what the client does and
-where the request goes. Their states are in :mod:`lbproxy.proxy.http.exchangestate`.
+the response. :class:`~lbproxy.proxy.http.exchange.Exchange` extends it with the client's calls and
+the routing. The states are in :mod:`lbproxy.proxy.http.exchangestate`.
 
-1. A failure before the head is sent puts another source in place of the first: a reply of a filter
-   of phase ``failed``, another backend that one chose, or an error page. From then on it aborts the
-   client's stream.
+1. After a failure before the head is sent, another source replaces the first: a reply of a filter
+   of phase ``failed``, another backend that a filter chose, or an error page. Later failures abort
+   the client's stream.
 2. A reply of a filter or of a route, and an error page, are sources too. Once one of these answers
    (``_replied``), phase ``failed`` does not run any more, and filters with ``always`` run once.
-3. A source releases its server before it gives the End: the next request of the client may use that
-   connection.
+3. A source releases its server before it gives the End, because the next request of the client may
+   use that connection.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lbproxy.proxy.tries import NONE_TRIED
 
 __all__ = ["Answering"]
 
-_OK: Final = Kind.OK  # looked up once
+_OK: Final = Kind.OK  # cached lookup
 _WAITING: Final = ExchangeState.WAITING
 _ANSWERING: Final = ExchangeState.ANSWERING
 _TUNNEL: Final = ExchangeState.TUNNEL
@@ -40,7 +40,7 @@ _FAILING: Final = ExchangeState.FAILING
 
 
 class Answering(Sourcing):
-    """See the module."""
+    """The answering half of an exchange; see the module."""
 
     __slots__ = ()
 
@@ -74,12 +74,12 @@ class Answering(Sourcing):
     # -- the response ---------------------------------------------------------------------------
 
     def _answer(self, events: list[Any]) -> None:
-        """A head is here: an interim one, the switch to a tunnel, or the final one."""
+        """Handle a head: an interim one, the switch to a tunnel, or the final one."""
         traffic, source = self._traffic, self._source
         assert source is not None
         head: ResponseHead = events[0]
         status = head.status
-        servers = source is SERVERS  # of nearly all exchanges: a comparison in place of a look-up
+        servers = source is SERVERS  # for nearly all exchanges: a comparison instead of a lookup
         origin = servers or source.origin
         if status < 200 or (status < 300 and origin and traffic.request.method == b"CONNECT"):
             self._switch(head, events)
@@ -135,8 +135,9 @@ class Answering(Sourcing):
             self.finish(_OK)
 
     def part(self, to_client: bytes, to_server: bytes) -> None:
-        """End a tunnel for the sake of balance: each side gets its last words, and is closed after
-        them."""
+        """End a tunnel for rebalancing: each side gets the closing message of its protocol, and is
+        closed.
+        """
         if self._tunnel is not None:
             self._tunnel.part(to_client, to_server)
         if not self.over:
@@ -145,7 +146,9 @@ class Answering(Sourcing):
     # -- replies and failures -------------------------------------------------------------------
 
     def hook_replied(self, reply: Reply) -> None:
-        """A filter, a route or a source answers in place of a server or of an error page."""
+        """Answer with a reply of a filter, a route or a source instead of a server or an error
+        page.
+        """
         if self.over:
             return
         if isinstance(reply, SourceReply):
@@ -154,7 +157,7 @@ class Answering(Sourcing):
         error, traffic = self._error, self._traffic
         if error is not None and self._state is _FAILING:
             self._reply(reply, error.kind, error.detail, "error")
-        elif self._replied:  # a filter with ``always``
+        elif self._replied:  # from a filter with ``always``
             kind = traffic.close
             self._drop(kind)
             self._reply(reply, kind, "", traffic.source)
@@ -163,7 +166,9 @@ class Answering(Sourcing):
             self._reply(reply, Kind.REPLIED, "", "reply")
 
     def fail(self, error: ProxyError) -> None:
-        """End without a response: an error page, or a cut stream if the response has begun."""
+        """End without a response: with an error page, or by aborting the stream if the response has
+        begun.
+        """
         if self.over:
             return
         traffic = self._traffic
@@ -182,14 +187,16 @@ class Answering(Sourcing):
             self._give_up(error)
 
     def _after_failed(self) -> None:
-        """Filters of phase ``failed`` gave no reply: another backend, or a page."""
+        """Continue after filters of phase ``failed`` without a reply: with another backend, or an
+        error page.
+        """
         error, traffic = self._error, self._traffic
         backend = traffic.backend
         assert error is not None
         if backend is None or traffic.backend_name == backend.name:
             self._give_up(error)
             return
-        # a source other than Servers keeps no body
+        # only Servers stores the body
         lost = traffic.body_lost or traffic.body_size + len(self._early) < traffic.bytes_in
         if self._moved or lost or MEANING[error.kind].side == "client":
             traffic.backend_name = backend.name
@@ -199,7 +206,7 @@ class Answering(Sourcing):
         traffic.tried = NONE_TRIED
         traffic.detail = error.detail
         traffic.close = _OK
-        self._ask()  # in this state a failure of its own is the end
+        self._ask()  # in this state a further failure is final
 
     def _give_up(self, error: ProxyError) -> None:
         if error.kind in (Kind.DENIED, Kind.RATE_LIMITED):
@@ -208,7 +215,7 @@ class Answering(Sourcing):
         self._reply(error_reply(error, self.frontend.methods.allow), error.kind, detail, "error")
 
     def _reply(self, reply: Reply, kind: Kind, detail: str, name: str) -> None:
-        """Let ``reply`` be the source; ``kind`` and ``detail`` are for the log."""
+        """Make ``reply`` the source. ``kind`` and ``detail`` are for the log."""
         traffic = self._traffic
         self._replied = True
         traffic.close = kind

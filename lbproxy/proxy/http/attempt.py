@@ -1,18 +1,19 @@
 """DATA. One attempt at one server: a lease, a connection, a response.
 
-An attempt has an owner, which decides what to send, and what to make of the response or the
-failure: the attempts of an exchange (:mod:`lbproxy.proxy.http.attempts`), hedging, the copy of a
-mirrored request. Its states are in :mod:`lbproxy.proxy.http.attemptstate`.
+An attempt has an owner, which decides what is sent, and handles the response or the failure: the
+attempts of an exchange (:mod:`lbproxy.proxy.http.attempts`), hedging, or the copy of a mirrored
+request. Its states are in :mod:`lbproxy.proxy.http.attemptstate`.
 
-1. The lease is given back exactly once, with the outcome, when the state becomes OVER.
-2. A pooled connection that closes before it answers died while it was idle.  If the owner allows
-   it, the request goes out again on another connection of the same server (state LEASED); nothing
-   is counted against the server.
-3. When the response ends, connection and lease are given back before the owner gets the end: the
-   next request of the client may want that connection.
-4. A failure is counted and the lease is given back before the owner is notified.
+1. The lease is released exactly once, with the outcome, when the state becomes OVER.
+2. A pooled connection that closes before it answers was already closed while idle. If the owner
+   allows it, the request is sent again on another connection of the same server (state LEASED);
+   nothing is counted against the server.
+3. When the response ends, connection and lease are released before the owner gets the end, because
+   the next request of the client may use that connection.
+4. A failure is counted and the lease is released before the owner is notified.
 5. An exception of a connector, or of a stream of its connections, fails the attempt with
-   ``connect_failed`` or ``server_gone``. It is logged, and passive health does not count it."""
+   ``connect_failed`` or ``server_gone``. It is logged, and passive health does not count it.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Attempt"]
 
 
-_LEASED: Final = AttemptState.LEASED  # each looked up once
+_LEASED: Final = AttemptState.LEASED  # cached, because each enum member access costs a lookup
 _DIALLING: Final = AttemptState.DIALLING
 _SENT: Final = AttemptState.SENT
 _ANSWERED: Final = AttemptState.ANSWERED
@@ -51,9 +52,9 @@ _FAILED: Final = Outcome.FAILED
 class Attempt(AttemptStream):
     """See the module.
 
-    ``_fresh``: it must not use a pooled connection.  This and what the owner reads are independent
-    of the state, and remain after the end: ``reused``, ``sent``, ``ended`` (the body of the
-    request) and ``paused``.
+    ``_fresh``: it must not use a pooled connection. This attribute and those that the owner reads
+    are independent of the state, and remain after the end: ``reused``, ``sent``, ``ended`` (the
+    body of the request) and ``paused``.
     """
 
     __slots__ = ("_connector", "_fresh")
@@ -81,7 +82,7 @@ class Attempt(AttemptStream):
             self._not_connected(error)
 
     def _not_connected(self, error: BaseException) -> None:
-        """Code of a connector raised."""
+        """Handle an exception of a connector."""
         if self.state is _OVER:
             raise error
         self._fail(ProxyError(Kind.CONNECT_FAILED, self._bug("connector", error)), blame=False)
@@ -104,7 +105,7 @@ class Attempt(AttemptStream):
         connector.dial(self)
 
     def connected(self, connection: ServerConnection) -> None:
-        """The connection dialled for this attempt is ready."""
+        """Use the connection dialled for this attempt."""
         self._connector = None
         self.t_connect = self.backend.wheel.now() - self._mark
         try:
@@ -113,7 +114,7 @@ class Attempt(AttemptStream):
             self._not_connected(error)
 
     def _open(self, connection: ServerConnection) -> None:
-        if isinstance(connection, ServerLink):  # the same as below, but in C
+        if isinstance(connection, ServerLink):  # the same as below, compiled to a C call
             self.address = connection.address
             self._stream = connection.open_stream(self)
         else:
@@ -127,13 +128,14 @@ class Attempt(AttemptStream):
         self._owner.attempt_connected(self)
 
     def _bind(self, pins: bool) -> None:
-        """Let the connection serve this client connection only.  The copy of a request has none
-        that waits for it."""
+        """Reserve the connection for this client connection. The copy of a request has no waiting
+        client.
+        """
         if self._stream is not None:
             self._stream.bind(self.traffic.info if self.judged else None, pins=pins)
 
     def connect_failed(self, error: ProxyError) -> None:
-        """The dial failed."""
+        """Handle a failed dial."""
         self._connector = None
         assert self.server is not None
         self.server.counters.connect_errors += 1
@@ -153,13 +155,13 @@ class Attempt(AttemptStream):
         self.sent = True
         self.ended = end is not None
         self._mark = self.backend.wheel.now()
-        if isinstance(stream, ServerLink):  # the same as below, but in C
+        if isinstance(stream, ServerLink):  # the same as below, compiled to a C call
             stream.send_request(request, data, end)
         else:
             stream.send_request(request, data, end)
 
     def start_tunnel(self) -> bytes:
-        """The owner goes along with the switch: return what has come for the tunnel so far."""
+        """Accept the switch of protocols. Return the bytes received for the tunnel so far."""
         assert self._stream is not None and self.server is not None
         passive = self.backend.passive
         if passive is not None:
@@ -181,8 +183,9 @@ class Attempt(AttemptStream):
         return self.state is _TUNNEL
 
     def _has_head(self, events: list[Any]) -> bool:
-        """Take interim heads out of ``events``; return whether the final head is there and
-        wanted."""
+        """Remove interim heads from ``events``. Return whether the final head is there and
+        accepted.
+        """
         request = self.request
         assert request is not None
         while events:
@@ -238,7 +241,9 @@ class Attempt(AttemptStream):
     # -- the end --------------------------------------------------------------------------------
 
     def server_gone(self, kind: Kind) -> None:
-        """The server went down with ``on_down = close``, or an operator ended the session."""
+        """End because the server went down with ``on_down = close``, or an operator ended the
+        session.
+        """
         if self._lease is not None:
             self.reused = False
             self._stop(ProxyError(kind))
@@ -254,7 +259,7 @@ class Attempt(AttemptStream):
         self._release(_FAILED)
 
     def cancel(self, outcome: Outcome) -> None:
-        """End it, wherever it is; the owner hears nothing."""
+        """End the attempt in any state, without notifying the owner."""
         if self.state is _OVER:
             return
         if self._lease is None:
@@ -267,7 +272,7 @@ class Attempt(AttemptStream):
         self._release(outcome)
 
     def _complete(self) -> None:
-        """The response has ended."""
+        """Handle the end of the response."""
         server, passive = self.server, self.backend.passive
         assert server is not None
         self._disconnect(self.ended)
@@ -279,7 +284,7 @@ class Attempt(AttemptStream):
         self._release(_GOOD)
 
     def _stop(self, error: ProxyError) -> None:
-        """End it for a reason that the connection does not know yet."""
+        """End the attempt for a reason outside its connection."""
         self._disconnect(False)
         self._fail(error)
 
@@ -292,7 +297,7 @@ class Attempt(AttemptStream):
         self._owner.attempt_failed(self, error)
 
     def _disconnect(self, reuse: bool) -> None:
-        """Give up the dial or the connection, whichever there is."""
+        """Cancel the dial or close the connection."""
         self.state = _OVER
         connector, self._connector = self._connector, None
         if connector is not None:

@@ -1,7 +1,7 @@
-"""DATA. An attempt until it has a server, and the owner that it asks.
+"""DATA. The part of an attempt before it has a server, and the interface of its owner.
 
-These two name each other, so they share a file. :mod:`lbproxy.proxy.http.attempt` has what
-follows: the connection, the request and the response.
+They refer to each other, so they share a file. :mod:`lbproxy.proxy.http.attempt` has the rest: the
+connection, the request and the response.
 """
 
 from __future__ import annotations
@@ -25,85 +25,90 @@ if TYPE_CHECKING:
 
 __all__ = ["AttemptOwner", "OwnedAttempt"]
 
-_ASKING: Final = AttemptState.ASKING  # each looked up once
+_ASKING: Final = AttemptState.ASKING  # cached, because each enum member access costs a lookup
 _LEASED: Final = AttemptState.LEASED
 _OVER: Final = AttemptState.OVER
 
 
 @native(allow_interpreted_subclasses=True)
 class AttemptOwner:
-    """The methods that an attempt calls; ``attempt`` is the caller, for owners of several."""
+    """The methods that an attempt calls. ``attempt`` is the caller, for owners of several."""
 
     __slots__ = ()
 
     def attempt_leased(self, attempt: OwnedAttempt) -> None:
-        """A server is known: set ``attempt.request`` and call ``attempt.connect()``, now or
-        later."""
+        """Set ``attempt.request`` and call ``attempt.connect()``, now or later. The attempt has a
+        server.
+        """
         raise NotImplementedError
 
     def attempt_refused(self, attempt: OwnedAttempt, error: ProxyError) -> None:
-        """No server will be found; the attempt is over."""
+        """Handle the end of the attempt without a server."""
         raise NotImplementedError
 
     def attempt_connected(self, attempt: OwnedAttempt) -> None:
-        """A connection is ready: call ``attempt.send()``, at once."""
+        """Call ``attempt.send()`` at once. A connection is ready."""
         raise NotImplementedError
 
     def attempt_may_resend(self, attempt: OwnedAttempt) -> bool:
-        """Return whether the request may go out again, after a pooled connection has died."""
+        """Return whether the request may be sent again, after a pooled connection was found
+        closed.
+        """
         raise NotImplementedError
 
     def attempt_keeps_body(self, attempt: OwnedAttempt) -> bool:
-        """Return whether all of the body will be kept, also the part that has not come yet."""
+        """Return whether the whole body will be stored, including the part not received yet."""
         return True
 
     def attempt_resend(self, attempt: OwnedAttempt) -> None:
-        """The request goes out again: call ``attempt.connect()``, now or later."""
+        """Call ``attempt.connect()``, now or later, to send the request again."""
         attempt.connect()
 
     def attempt_interim(self, attempt: OwnedAttempt, head: ResponseHead) -> None:
-        """An interim (1xx) head came."""
+        """Handle an interim (1xx) head."""
         raise NotImplementedError
 
     def attempt_answered(self, attempt: OwnedAttempt, events: list[Any]) -> bool:
-        """The final head came, the first of ``events``.  Return False if the attempt is dropped."""
+        """Handle the final head, the first of ``events``. Return False if the attempt is
+        dropped.
+        """
         raise NotImplementedError
 
     def attempt_events(self, attempt: OwnedAttempt, events: list[Any]) -> None:
-        """Take the final head and what follows it; after the End the attempt is over."""
+        """Handle the final head and the events after it. After the End the attempt is over."""
         raise NotImplementedError
 
     def attempt_failed(self, attempt: OwnedAttempt, error: ProxyError) -> None:
-        """The attempt is over without a complete response."""
+        """Handle the end of the attempt without a complete response."""
         raise NotImplementedError
 
     def attempt_paused(self, attempt: OwnedAttempt) -> None:
-        """The server does not take request bytes fast enough."""
+        """Pause the request body, because the server does not read fast enough."""
         raise NotImplementedError
 
     def attempt_resumed(self, attempt: OwnedAttempt) -> None:
-        """The server takes request bytes again."""
+        """Resume the request body."""
         raise NotImplementedError
 
     def part(self, to_client: bytes, to_server: bytes) -> None:
-        """End a tunnel after last words for each side."""
+        """End a tunnel after a closing message for each side."""
         raise NotImplementedError
 
 
 class OwnedAttempt(ResponseSink):
-    """An :class:`~lbproxy.proxy.http.attempt.Attempt` as its owner and the queue see it.
+    """An :class:`~lbproxy.proxy.http.attempt.Attempt` from the view of its owner and of the queue.
 
-    - ``traffic``: what balancers look at, and what lists of sessions show.
+    - ``traffic``: the input of balancers and lists of sessions.
     - ``tried``: servers to avoid.
-    - ``judged``: passive health hears how the attempt ends.
+    - ``judged``: passive health gets the outcome of the attempt.
     - ``limits``: those of the route, None without any.
     - ``request``: the head as the server gets it.
-    - ``waited``, ``t_connect``, ``t_response``: seconds, negative where nothing was measured.
+    - ``waited``, ``t_connect``, ``t_response``: seconds, negative if not measured.
     - ``status``: of the final head, 0 before.
-    - ``sent``: the server may have seen some of the request.
+    - ``sent``: the server may have received a part of the request.
     - ``address``: of the server's connection, None before.
-    - ``ended``: all of the request is sent.
-    - ``paused``: the server takes no more for now.
+    - ``ended``: the complete request is sent.
+    - ``paused``: the server does not accept more at present.
     """
 
     __slots__ = (
@@ -151,14 +156,14 @@ class OwnedAttempt(ResponseSink):
         self.waited = 0.0
         self.t_connect = self.t_response = -1.0
         self.address: Address | None = None
-        self._mark = 0.0  # when the present wait began
+        self._mark = 0.0  # start of the present wait
         self._lease: Lease | None = None
 
     # -- what lists of sessions and rebalancing see -----------------------------------------------
 
     @property
     def over(self) -> bool:
-        """Connection and lease are given back."""
+        """True if connection and lease are released."""
         return self.state is _OVER
 
     @property
@@ -170,18 +175,19 @@ class OwnedAttempt(ResponseSink):
     def is_first(self) -> bool:
         """True if the client connection has had no response yet.
 
-        The copy of a request never is the first: no client waits for its response."""
+        The copy of a request is never the first, because no client waits for its response.
+        """
         return self.judged and not self.traffic.info.served
 
     @property
     def replayable(self) -> bool:
-        """True if the request could go out again, also once the server has all of it."""
+        """True if the request could be sent again, even after the server has received all of it."""
         owner = self._owner
         return owner.attempt_may_resend(self) and owner.attempt_keeps_body(self)
 
     @property
     def priority(self) -> int:
-        """The place in the queue."""
+        """Its order in the queue."""
         priority: int = self.traffic.priority
         return priority
 
@@ -191,13 +197,13 @@ class OwnedAttempt(ResponseSink):
         return 0.0 if self.limits is None else self.limits.timeout_queue
 
     def part(self, to_client: bytes, to_server: bytes) -> None:
-        """End a tunnel for the sake of balance."""
+        """End a tunnel for rebalancing."""
         self._owner.part(to_client, to_server)
 
     # -- a server -------------------------------------------------------------------------------
 
     def acquire(self) -> None:
-        """Ask the backend for a server, and wait in its queue if there is none."""
+        """Request a server from the backend, and wait in its queue if none is free."""
         try:
             lease = self.backend.acquire(self, self.traffic, self.tried)
         except ProxyError as error:
@@ -210,12 +216,12 @@ class OwnedAttempt(ResponseSink):
             self.take(lease)
 
     def leased(self, lease: Lease) -> None:
-        """The queue gives a server."""
+        """Handle a lease from the queue."""
         self.waited = self.backend.wheel.now() - self._mark
         self.take(lease)
 
     def refused(self, error: ProxyError) -> None:
-        """The queue gives no server."""
+        """Handle a refusal by the queue."""
         self.backend.turned_away(error.kind)
         self.state = _OVER
         self._owner.attempt_refused(self, error)
@@ -230,21 +236,23 @@ class OwnedAttempt(ResponseSink):
     # -- what the owner calls -------------------------------------------------------------------
 
     def connect(self) -> None:
-        """Take a connection that has a free stream, or dial."""
+        """Use a connection with a free stream, or dial."""
         raise NotImplementedError
 
     def send(self, data: bytes, end: End | None) -> None:
         """Send :attr:`request` with the body bytes known so far, and the end if known.
 
-        ValueError or TypeError, with nothing sent, for a head that cannot be written."""
+        Raises ValueError or TypeError, with nothing sent, for a head that cannot be written.
+        """
         raise NotImplementedError
 
     def pause_response(self) -> None:
-        """Let no more of the response come for now."""
+        """Pause the response."""
         raise NotImplementedError
 
     def reject(self, complete: bool) -> None:
-        """Drop a response because of its status: the attempt has failed.
+        """Drop a response because of its status, as a failed attempt.
 
-        ``complete``: the response has ended, so that its connection can be used again."""
+        ``complete``: the response has ended, so that its connection can be reused.
+        """
         raise NotImplementedError

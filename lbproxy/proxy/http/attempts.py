@@ -1,18 +1,18 @@
-"""DATA. The servers of a backend as the source of a response: attempt after attempt, until one
-gives a head.
+"""DATA. The servers of a backend as the source of a response: attempts until one returns a head.
 
 1. A lease from the backend, at once or from its queue; filters of phase ``server_request``.
-2. A pooled or a new connection; the head and the body bytes known so far in one write.
-3. The rest of the body under back-pressure.  Up to ``retry_buffer`` bytes of it are kept for a
+2. A pooled or a new connection; the head and the body bytes received so far in one write.
+3. The rest of the body with back-pressure. Up to ``retry_buffer`` bytes of it are kept for a
    replay.
-4. A failure before the response head: another server is tried, if ``retry_on`` names the failure
-   and the request can be replayed: nothing of it was sent, or all of it is kept and the method is
-   idempotent.
-5. A response head whose status ``retry_on`` names is thrown away for another attempt, while there
-   may be one.
+4. After a failure before the response head, another server is tried if ``retry_on`` names the
+   failure and the request can be replayed: nothing of it was sent, or all of it is kept and the
+   method is idempotent.
+5. A response whose status is in ``retry_on`` is discarded for another attempt, while one is
+   allowed.
 
 :class:`Servers` is the source; each of its streams is an :class:`Attempts`.
-:mod:`lbproxy.proxy.features.hedge` has a source whose streams make two attempts at a time."""
+:mod:`lbproxy.proxy.features.hedge` has a source whose streams make two attempts at a time.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SERVERS", "Attempts", "Servers"]
 
-_OK: Final = Outcome.OK  # looked up once
+_OK: Final = Outcome.OK  # cached lookup
 _BAD_HEAD: Final = (ValueError, TypeError, AttributeError)
 
 
@@ -86,7 +86,7 @@ class Attempts(Sending):
         self._end(MEANING[self.traffic.close].outcome)
 
     def _end(self, outcome: Outcome) -> None:
-        """Release everything, once; ``outcome``: of an attempt that still runs."""
+        """Release everything, once. ``outcome``: of a running attempt."""
         if self.over:
             return
         self.over = True
@@ -103,7 +103,7 @@ class Attempts(Sending):
 
     @property
     def queued(self) -> bool:
-        """No server has the request: it waits in the queue, or for the next attempt."""
+        """True if no server has the request: it waits in the queue, or for the next attempt."""
         return self._attempt is None or self._attempt.server is None
 
     # -- a server -------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class Attempts(Sending):
         attempt.acquire()
 
     def _change_backend(self) -> bool:
-        """A filter chose another backend: go there; False if there is none."""
+        """Change to the backend that a filter has chosen. Return False if it does not exist."""
         traffic = self.traffic
         try:
             traffic.go_over()
@@ -151,7 +151,7 @@ class Attempts(Sending):
         )
 
     def _show(self, attempt: OwnedAttempt) -> None:
-        """Let ``traffic`` name the server and the times of this attempt."""
+        """Update ``traffic`` with the server and the times of this attempt."""
         server = attempt.server
         assert server is not None
         traffic = self.traffic
@@ -228,7 +228,7 @@ class Attempts(Sending):
             self._sink.server_failed(error)
 
     def _tried_again(self, attempt: OwnedAttempt, error: ProxyError) -> bool:
-        """Begin the next attempt after one that gave no head, if that is allowed and may help."""
+        """Start another attempt after one without a head, if that is allowed and useful."""
         traffic, server = self.traffic, attempt.server
         assert server is not None
         self._show(attempt)
@@ -242,7 +242,7 @@ class Attempts(Sending):
         return True
 
     def _may_retry(self) -> bool:
-        """Return whether a further attempt is within the limits, and count it as begun."""
+        """Return whether a further attempt is within the limits, and count it as started."""
         traffic = self.traffic
         tries = self._tries
         if tries is None:
@@ -254,7 +254,7 @@ class Attempts(Sending):
         return tries.allow(self._backend, traffic.attempts)
 
     def _again(self, server: ServerState, detail: str) -> None:
-        """Make another attempt, at another server if there is one; perhaps after a pause."""
+        """Start another attempt, at another server if possible, after a pause if configured."""
         traffic, tries = self.traffic, self._tries
         assert tries is not None
         self._attempt = None
@@ -288,4 +288,4 @@ class Servers(Source):
 
 
 SERVERS: Final = Servers()
-"""Shared by all backends: it has no state."""
+"""Shared by all backends, because it has no state."""

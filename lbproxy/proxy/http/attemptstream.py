@@ -22,14 +22,14 @@ _OVER: Final = AttemptState.OVER
 
 
 class AttemptStream(OwnedAttempt):
-    """Base of :class:`~lbproxy.proxy.http.attempt.Attempt`; rule 5 of its module holds here."""
+    """Base of :class:`~lbproxy.proxy.http.attempt.Attempt`. Rule 5 of its module applies here."""
 
     __slots__ = ("_stream",)
 
     _stream: ServerStream | None
 
     def _fail(self, error: ProxyError, blame: bool = True) -> None:
-        """End with ``error``; ``blame``: passive health hears of it."""
+        """End with ``error``. ``blame``: report it to passive health."""
         raise NotImplementedError
 
     def send_body(self, data: bytes, end: End | None) -> None:
@@ -51,7 +51,7 @@ class AttemptStream(OwnedAttempt):
                 self._break("pause_response", error)
 
     def resume_response(self) -> None:
-        """Let the response come again."""
+        """Resume the response."""
         if self._stream is not None:
             try:
                 self._stream.resume_response()
@@ -59,7 +59,9 @@ class AttemptStream(OwnedAttempt):
                 self._break("resume_response", error)
 
     def _break(self, method: str, error: BaseException) -> None:
-        """The stream is broken: fail in the next turn, as the owner is in the middle of a call."""
+        """Fail in the next turn because the stream raised, as the owner may be in the middle of a
+        call.
+        """
         failure = ProxyError(Kind.SERVER_GONE, self._bug(method, error))
         self._close_stream(False)
         self.backend.wheel.clock.callLater(0, self._broken, failure)
@@ -72,7 +74,7 @@ class AttemptStream(OwnedAttempt):
         stream, self._stream = self._stream, None
         if stream is not None:
             try:
-                if isinstance(stream, ServerLink):  # the same as below, but in C
+                if isinstance(stream, ServerLink):  # the same as below, compiled to a C call
                     stream.close(reuse=reuse)
                 else:
                     stream.close(reuse=reuse)
@@ -80,7 +82,7 @@ class AttemptStream(OwnedAttempt):
                 self._bug("close", error)
 
     def _bug(self, what: str, error: BaseException) -> str:
-        """Log an exception of the code that serves this attempt, and return the detail."""
+        """Log an exception of the code behind this attempt, and return the detail."""
         kind = f"{self.backend.name} {what} {type(error).__name__}"
         _quiet.failure(kind, "{what} failed", Failure(error), what=f"{self.backend.name} {what}")
         return f"{what}: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""DATA. One body on its way through transforms."""
+"""DATA. One body that passes through transforms."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Output = tuple[bytes, End | None]
 
 
 class TransformedBody:
-    """The transforms of one body, in order. The body continues when none of them is paused.
+    """The transforms of one body, in order. The body moves on while none of them is paused.
 
-    ``hold(paused)`` pauses and resumes the sender.  ``proceed(data, end)`` takes what comes out
-    after a pause, and ``fail(error)`` a failure then.  A pause may take ``timeout`` seconds.
+    ``hold(paused)`` pauses and resumes the sender. ``proceed(data, end)`` is called with output
+    after a pause, and ``fail(error)`` for a failure then. A pause may take ``timeout`` seconds.
     """
 
     def __init__(
@@ -43,16 +43,17 @@ class TransformedBody:
         self._proceed = proceed
         self._fail = fail
         self.paused = False
-        self._pauses = 0  # number of transforms that are paused
+        self._pauses = 0  # number of paused transforms
         self._closed = False
         self._kept: list[bytes] = []
         self._end: End | None = None
-        self._ended = 0  # number of transforms that have had the end
+        self._ended = 0  # number of transforms that have received the end
 
     def start(self, head: Any, data: bytes, end: End | None) -> Output:
-        """Begin with the head and the body bytes received so far; set ``head.length``.
+        """Start with the head and the body bytes received so far; set ``head.length``.
 
-        Raises ProxyError FILTER_FAILED, as :meth:`feed` does."""
+        Raises ProxyError FILTER_FAILED, like :meth:`feed`.
+        """
         for one in self._transforms:
             one.flow = _Flow(self)
             self._guarded(one.start, head)
@@ -64,7 +65,7 @@ class TransformedBody:
         return out, last
 
     def feed(self, data: bytes, end: End | None) -> Output:
-        """Return the output for more of the body, and its end if that is through."""
+        """Return the output for more of the body, and its end if it has passed all transforms."""
         if self.paused:
             if data:
                 self._kept.append(data)
@@ -81,7 +82,7 @@ class TransformedBody:
         return data, end
 
     def _stopped(self, place: int, data: bytes, end: End | None) -> Output:
-        """Pass the output of a transform that paused through the transforms behind it."""
+        """Pass the output of a paused transform through the later transforms."""
         for one in self._transforms[place + 1 :]:
             if data:
                 data = self._guarded(one.data, data)
@@ -104,7 +105,7 @@ class TransformedBody:
     # -- pauses ---------------------------------------------------------------------------------
 
     def pause(self, seconds: float) -> None:
-        """One more transform is paused, for at most ``seconds``; 0: for the time of a filter."""
+        """Count one more paused transform, for at most ``seconds``; 0: the timeout of filters."""
         if self._closed:
             return
         self._pauses += 1
@@ -114,7 +115,7 @@ class TransformedBody:
             self._hold(True)
 
     def resume(self) -> None:
-        """Continue with a transform that was paused."""
+        """Continue a paused transform."""
         self._pauses -= 1
         if self._pauses or self._closed:
             return
@@ -129,17 +130,17 @@ class TransformedBody:
             return
         self._proceed(*out)
         if not self.paused:
-            self._hold(False)  # after the output: the sender may give more at once
+            self._hold(False)  # after the output, because the sender may send more at once
 
     def _expired(self) -> None:
         self._fail(ProxyError(Kind.FILTER_TIMEOUT, "a transform paused for too long"))
 
     def close(self) -> None:
-        """Discard the body: calls of its transforms do nothing from now on."""
+        """Discard the body. Calls of its transforms do nothing from now on."""
         self.paused = self._closed = True
         self._timer.close()
         self._kept = []
-        self._transforms = ()  # they know this object: no reference cycle is left
+        self._transforms = ()  # they refer to this object: leave no reference cycle
         self._hold = self._proceed = self._fail = _nothing
 
 
@@ -166,11 +167,11 @@ class _Flow:
 
 
 def _nothing(*words: Any) -> None:
-    """The callbacks of a closed body."""
+    """Do nothing. The callbacks of a closed body."""
 
 
 class StreamTap(Transform):
-    """The client stream of ``traffic.tap_response``, which keeps what it is given."""
+    """The client stream of ``traffic.tap_response``, which stores the response."""
 
     keeps_length = True
 
@@ -192,12 +193,12 @@ class StreamTap(Transform):
         parts, self._parts = self._parts, []
         return b"".join(parts)
 
-    # what the tap calls
+    # methods that the tap calls
 
     def send_response(self, head: Any, data: bytes, end: End | None) -> None:
-        """Take the head, which goes its own way, and body bytes."""
+        """Pass the head on, and store body bytes."""
         self._parts.append(data)
 
     def send_data(self, data: bytes, end: End | None) -> None:
-        """Take body bytes."""
+        """Store body bytes."""
         self._parts.append(data)

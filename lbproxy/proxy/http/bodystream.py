@@ -1,16 +1,17 @@
 """DATA. A response whose body is produced while it is sent, as the stream of a source.
 
 The body is an iterable or an asynchronous iterable of bytes, usually a generator: that of a
-:class:`lbproxy.http.message.Reply`, or what another :class:`~lbproxy.proxy.http.source.Source` has.
-The rules:
+:class:`lbproxy.http.message.Reply`, or of another :class:`~lbproxy.proxy.http.source.Source`. The
+rules:
 
-1. The next piece is asked for only while the client takes what was sent: at most one piece is held.
+1. The next piece is requested only while the client accepts data: at most one piece is buffered.
 2. After 256 KiB in one turn of the reactor the rest waits for the next turn.
 3. A piece may take the frontend's ``timeout_filter``.
 4. A failure before the first piece is answered with 500; a later one aborts the client's
-   connection.  Both are logged, and the close reason is ``filter_failed`` or ``filter_timeout``.
+   connection. Both are logged, and the close reason is ``filter_failed`` or ``filter_timeout``.
 5. Too many or too few bytes for the length of the head are a failure; none are sent beyond it.
-6. When the client leaves, the generator is closed."""
+6. When the client leaves, the generator is closed.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +32,13 @@ from lbproxy.proxy.ratelog import Quiet
 __all__ = ["TURN_BYTES", "BodyStream", "respond"]
 
 TURN_BYTES = 256 * 1024
-"""Bytes of one body that are produced in one turn of the reactor."""
+"""Maximum number of bytes of one body produced in one turn of the reactor."""
 
 _quiet = Quiet(Logger(__name__))
 
 
 def respond(sink: Asking, head: ResponseHead, body: Any) -> SourceStream:
-    """Give ``sink`` a response, and return the stream, for :meth:`Source.begin`.
+    """Send a response to ``sink``, and return the stream, for :meth:`Source.begin`.
 
     ``body``: bytes, or an iterable of bytes; ``head.length``: their number, None if unknown.
     """
@@ -67,7 +68,7 @@ class BodyStream:
         self._timeout = frontend.timeout_filter
         self._timer = frontend.wheel.timer(self._expired)
         self._task: Deferred[None] | None = None
-        self._pausing: Deferred[None] | None = None  # fires when the client takes more
+        self._pausing: Deferred[None] | None = None  # fires when the client accepts more
         self._awaiting = False  # an asynchronous piece
         self._paused = False
         self._over = False
@@ -104,7 +105,7 @@ class BodyStream:
             return
         self._over = True
         self._timer.close()
-        self.resume_response()  # _send_all() returns, now or when it next looks
+        self.resume_response()  # _send_all() returns, now or at its next check
         if self._awaiting and self._task is not None:
             self._task.cancel()
 
@@ -119,7 +120,8 @@ class BodyStream:
             await _release(pieces)
 
     async def _send_all(self, pieces: Any) -> None:
-        sent = TURN_BYTES  # the first piece ends the first turn: begin() has not returned yet
+        # the first piece ends the first turn, because begin() has not returned yet
+        sent = TURN_BYTES
         while True:
             piece = await self._next(pieces)
             if self._over:
@@ -189,7 +191,7 @@ class BodyStream:
 
     def _failed(self, failure: Failure) -> None:
         if self._over:
-            return  # what a body raises when it is closed
+            return  # exception of a body when it is closed
         self._over = True
         self._timer.close()
         error = failure.value
@@ -202,7 +204,7 @@ class BodyStream:
 
 
 def _pieces(body: Any) -> Any:
-    """Return the iterator of ``body``; TypeError if it has none."""
+    """Return the iterator of ``body``. Raises TypeError if it has none."""
     return aiter(body) if hasattr(body, "__aiter__") else iter(body)
 
 

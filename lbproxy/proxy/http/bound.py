@@ -1,8 +1,8 @@
 """DATA. The server connections that belong to one client connection, until it closes.
 
 A server connection is bound because it carries the identity of a user
-(:mod:`lbproxy.http.identity`), or because the backend shares none (``reuse = never``).  Between two
-requests it waits here and not in the pool.
+(:mod:`lbproxy.http.identity`), or because the backend does not share connections (``reuse =
+never``). Between two requests it waits here and not in the pool.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["BoundConnections", "OwnedConnection", "bound_of"]
 class OwnedConnection(ServerConnection, Protocol):
     """A server connection that can belong to a client connection.
 
-    ``pins``: its server knows the user, so that further requests must go there.
+    ``pins``: its server has authenticated the user, so that further requests must go there.
     """
 
     pins: bool
@@ -29,7 +29,7 @@ class OwnedConnection(ServerConnection, Protocol):
 
 
 class BoundConnections:
-    """The bound connections of a client connection; the last one used is the last."""
+    """The bound connections of a client connection, the most recently used last."""
 
     __slots__ = ("_closed", "_held")
 
@@ -41,7 +41,7 @@ class BoundConnections:
         return len(self._held)
 
     def add(self, connection: OwnedConnection) -> None:
-        """Take ``connection``, which is at work, and shut an idle one to the same backend."""
+        """Add the busy ``connection``, and shut an idle one to the same backend."""
         backend = connection.connector.server.backend
         for one in list(self._held):
             if one.connector.server.backend == backend and one.spare:
@@ -58,7 +58,9 @@ class BoundConnections:
         return None
 
     def server(self, backend: str) -> ServerState | None:
-        """Return the server of ``backend`` that knows the user of the client connection."""
+        """Return the server of ``backend`` that has authenticated the user of the client
+        connection.
+        """
         for one in reversed(self._held):
             if one.pins and one.connector.server.backend == backend:
                 return one.connector.server
@@ -66,16 +68,18 @@ class BoundConnections:
 
     @property
     def identified(self) -> bool:
-        """True if a server knows the user of the client connection by a connection."""
+        """True if a server has authenticated the user of the client connection."""
         return any(one.pins for one in self._held)
 
     def forget(self, connection: OwnedConnection) -> None:
-        """``connection`` is closed."""
+        """Remove a closed ``connection``."""
         if connection in self._held:
             self._held.remove(connection)
 
     def close(self) -> None:
-        """The client connection is over: shut all, those at work when they are done."""
+        """Shut all connections at the end of the client connection; busy ones when they are
+        done.
+        """
         self._closed = True
         for one in list(self._held):
             one.shut()

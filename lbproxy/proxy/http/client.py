@@ -1,11 +1,11 @@
 """DATA. One HTTP/1 connection from a client.
 
-Requests may be pipelined.  They are answered one after the other, in order, and reading stops while
-another one waits.  The connection is the :class:`ClientStream` of the exchange that runs.
+Requests may be pipelined. They are answered in order, and reading stops while another one waits.
+The connection is the :class:`ClientStream` of the running exchange.
 
-``_state`` is one of :mod:`lbproxy.proxy.http.clientstate`, which has the table of states.
-Independent of it are whether the exchange wants no more request body (``_hold``), and whether the
-connection outlives the exchange (``_keep``).
+``_state`` is one of :mod:`lbproxy.proxy.http.clientstate`, which has the table of states. Two flags
+are independent of it: whether the exchange has stopped the request body (``_hold``), and whether
+the connection outlives the exchange (``_keep``).
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
         super().__init__(frontend, info)
         self._requests = 0
-        self._began = 0.0  # when an incomplete head began
+        self._began = 0.0  # start of an incomplete head
         self._pumping = False
         self._in_line = False
 
     # -- Twisted --------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        """Take request bytes."""
+        """Handle bytes of requests."""
         state = self._state
         if state >= TUNNEL:
             self._beyond(data)
@@ -72,7 +72,7 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
             self._head_begins()
 
     def _beyond(self, data: bytes) -> None:
-        """Take bytes that are not a request: those of a tunnel, or after the last answer."""
+        """Handle bytes that are not a request: those of a tunnel, or after the last answer."""
         if self._state != TUNNEL:
             self._received_late(len(data))
         elif self._exchange is not None:
@@ -96,7 +96,7 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
         self.frontend.depart(self.info)
 
     def readConnectionLost(self) -> None:
-        """The client has closed its sending side: it may still read."""
+        """Handle the end of the client's direction. The client may still read."""
         self._eof = True
         if self._state >= LINGERING:
             if self._state == LINGERING:
@@ -161,7 +161,7 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
         self._pump_some(1)
 
     def _begin(self, head: RequestHead) -> None:
-        """Start the exchange of ``head`` with the body that is already here."""
+        """Start the exchange of ``head`` with the body received so far."""
         frontend = self.frontend.lineage.current
         welcome = frontend is self.frontend or self._follow(frontend)
         data, end = self._first_body()
@@ -201,7 +201,7 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
             exchange.start(data, end)
 
     def _first_body(self) -> tuple[bytes, End | None]:
-        """Take the head that begins the backlog, and return what follows of its body."""
+        """Remove the head at the start of the backlog, and return the body events after it."""
         backlog = self._backlog
         if len(backlog) == 2 and type(backlog[1]) is End:
             only: End = backlog.pop()
@@ -231,9 +231,9 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
         return frontend.still_allows(self.info)
 
     def _may_switch(self, head: RequestHead) -> bool:
-        """Return whether what follows ``head`` waits for the server's answer."""
+        """Return whether the bytes after ``head`` wait for the server's answer."""
         if head.method == b"CONNECT":
-            self._keep = False  # what follows was meant for somebody else
+            self._keep = False  # the following bytes were meant for another protocol
             return True
         if self.frontend.may_upgrade(head):
             return True
@@ -257,7 +257,7 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
             exchange.request_data(event)  # type: ignore[arg-type]
 
     def _invalid(self, invalid: Invalid) -> None:
-        """Answer input that is no request, or that breaks off the request that runs."""
+        """Answer input that is not a request, or that breaks the running request."""
         self._keep = False
         exchange = self._exchange
         if exchange is None:
@@ -271,12 +271,12 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
             exchange.client_invalid(invalid)
 
     def _refuse(self, error: ProxyError) -> None:
-        """Answer something that is not a request, and log it with what was read of it."""
+        """Answer something that is not a request, and log it with the part that was read."""
         now = self.frontend.now()
         began = self._began if self._state == HEAD else now
         self._enter(REFUSED)
         head = refused_head(self._parser.unread)
-        self._parser.detach()  # a head that is too late may still come to its end
+        self._parser.detach()  # the end of a late head may still arrive
         self._exchange = exchange = Exchange(self.frontend, self, head, began, -1.0)
         self._request = head
         self.frontend.counters.requests += 1
@@ -304,7 +304,7 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
 
     def exchange_done(self, *, reuse: bool) -> None:
         """See :class:`ClientStream`."""
-        self._exchange = self._request = None  # an idle connection does not hold on to a head
+        self._exchange = self._request = None  # an idle connection does not keep a head alive
         if self._state >= LINGERING:
             return
         if not (reuse and self._keep):
@@ -328,7 +328,7 @@ class H1ClientConnection(ClientFlow, StreamProtocol):
                 self._regulate()
 
     def _go_on(self) -> None:
-        """Parse what came behind the request that has been answered."""
+        """Parse the bytes after the answered request."""
         parser = self._parser
         if parser.stopped:  # no switch of protocols
             self._backlog = parser.resume()

@@ -1,4 +1,4 @@
-"""DATA. The end of a client connection: written data is still delivered, within bounds."""
+"""DATA. The end of a client connection: delivers written data, within bounds."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LINGER_BYTES: Final = 1024 * 1024
 class ClientEnd:
     """Closes a connection gracefully; the protocol of ``transport`` has no more to write.
 
-    A client that still sends when it gets its last answer could lose it to a reset.  :meth:`linger`
-    gives it 2 seconds and 1 MiB to read the answer and to close.  :meth:`close` closes after what
-    is written; a client that takes nothing of it for ``patience`` seconds is cut off.
+    A client that still sends when it gets its last answer could lose it to a reset. :meth:`linger`
+    gives it 2 seconds and 1 MiB to read the answer and to close. :meth:`close` closes after the
+    written data. A client that reads none of it for ``patience`` seconds is disconnected.
     """
 
     __slots__ = ("_left", "_patience", "_timer", "_transport", "_unsent")
@@ -30,17 +30,17 @@ class ClientEnd:
         self._timer = timer
         self._patience = patience
         self._left = LINGER_BYTES
-        self._unsent = 0  # when it was last looked at
+        self._unsent = 0  # time of the last check
         transport.unregisterProducer()
 
     def linger(self) -> None:
-        """Let the client send on, and drop that."""
+        """Continue to read and discard the client's data."""
         self._timer.set(LINGER_SECONDS)
         if not ISSLTransport.providedBy(self._transport):
             self._transport.loseWriteConnection()
 
     def takes(self, size: int) -> bool:
-        """Drop ``size`` bytes of the client; return whether to read on."""
+        """Discard ``size`` bytes of the client. Return whether to read on."""
         self._left -= size
         return self._left >= 0
 
@@ -51,7 +51,7 @@ class ClientEnd:
         self._transport.loseConnection()
 
     def reads_on(self) -> bool:
-        """Return whether the client has taken something since the last look; it then gets the same
+        """Return whether the client has read something since the last check; it then gets the same
         time again.
         """
         self._unsent = taken_since(self._transport, self._unsent)

@@ -1,6 +1,6 @@
-"""DATA. The flow of requests on a client connection: when it is read, and until when it may wait.
+"""DATA. The flow of requests on a client connection: when it is read, and its deadlines.
 
-A connection is read only while there is use for what comes.  Its deadline is that of its state, in
+A connection is read only while the data can be used. Its deadline is that of its state, in
 :mod:`lbproxy.proxy.http.clientstate`.
 """
 
@@ -30,38 +30,40 @@ __all__ = ["ClientFlow"]
 
 
 class ClientFlow(ClientSender):
-    """See the module.  ``_hold``: the exchange wants no more request body."""
+    """The flow of requests; see the module. ``_hold``: the exchange has stopped the request
+    body.
+    """
 
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
         super().__init__(frontend, info)
         self._parser = RequestParser(frontend.request_limits)
         self._exchange: Exchange | None = None
-        self._backlog: list[Any] = []  # events not yet acted upon
+        self._backlog: list[Any] = []  # events not processed yet
         self._hold = False
 
     def _pump(self) -> None:
-        """Act on what was parsed, as far as the current exchange allows."""
+        """Process parsed events, as far as the current exchange allows."""
         raise NotImplementedError
 
     # -- back-pressure --------------------------------------------------------------------------
 
     def _regulate(self) -> None:
-        """Read only while there is use for what comes."""
+        """Read only while the data can be used."""
         state = self._state
         if state >= LINGERING:
             return
-        # after a complete request, reading continues, to see the client's FIN
+        # after a complete request reading continues, to detect the client's FIN
         held = self._hold and state != ANSWERING
         self._want(not (self._backlog or held or self._parser.pending))
 
     def pauseProducing(self) -> None:
-        """The client does not read fast enough."""
+        """Pause the response, because the client does not read fast enough."""
         self._write_stopped()
         if self._exchange is not None:
             self._exchange.client_paused()
 
     def resumeProducing(self) -> None:
-        """The client reads again."""
+        """Resume the response."""
         self._write_paused = False
         self._rearm()
         if self._exchange is not None:
@@ -72,9 +74,9 @@ class ClientFlow(ClientSender):
     # -- deadlines ------------------------------------------------------------------------------
 
     def _rearm(self) -> None:
-        """Arm the deadline of the state; see the table of states.
+        """Set the deadline of the state; see the table of states.
 
-        Only what the client reads renews the deadline of a client that does not read.
+        For a client that does not read, only its reading renews the deadline.
         """
         if self._write_paused:
             return
@@ -90,7 +92,9 @@ class ClientFlow(ClientSender):
 
     @property
     def body_bytes(self) -> int:
-        """Bytes of the request body so far, while it is the client who has to continue; else -1."""
+        """Return the number of request body bytes so far while the client has to continue; else
+        -1.
+        """
         exchange = self._exchange
         if exchange is None or self._state != BODY or self._hold or self._read_paused:
             return -1
@@ -112,7 +116,7 @@ class ClientFlow(ClientSender):
         self._pump()
 
     def refuse_body(self, error: ProxyError) -> None:
-        """End the request that runs, in the middle of its body."""
+        """End the running request in the middle of its body."""
         exchange = self._exchange
         if exchange is not None:
             self._keep = False
@@ -121,7 +125,7 @@ class ClientFlow(ClientSender):
     # -- the end --------------------------------------------------------------------------------
 
     def _is_last(self) -> bool:
-        """Return whether nothing is here behind the request that runs or begins."""
+        """Return whether no bytes follow the running request."""
         return not self._backlog and not self._parser.pending
 
     def _client_gone(self, error: ProxyError) -> None:
@@ -132,7 +136,7 @@ class ClientFlow(ClientSender):
         self._backlog = []
 
     def shut(self) -> None:
-        """The frontend stops: close now if idle, else after the current answer."""
+        """Stop: close now if idle, else after the current answer."""
         self._keep = False
         if self._exchange is None:
             self._lose()

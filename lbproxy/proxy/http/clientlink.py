@@ -1,4 +1,4 @@
-"""DATA. An accepted client connection below HTTP: reading, back-pressure, deadlines, the end.
+"""DATA. An accepted client connection below HTTP: reading, back-pressure, deadlines and the end.
 
 A protocol extends :class:`ClientLink` with its messages.  The states are those of
 :mod:`lbproxy.proxy.http.clientstate`.
@@ -24,7 +24,7 @@ __all__ = ["ClientLink"]
 class ClientLink(IdleClient):
     """See the module.
 
-    These facts are independent of the state: back-pressure in each direction (``_read_paused``,
+    Two facts are independent of the state: back-pressure in each direction (``_read_paused``,
     ``_write_paused``), and whether the client has sent its FIN (``_eof``).
     """
 
@@ -39,11 +39,11 @@ class ClientLink(IdleClient):
         self._read_paused = False
         self._write_paused = False
         self._eof = False
-        self._unsent = 0  # bytes when the client stopped reading, or when it was last looked at
-        self._end: ClientEnd | None = None  # once the connection is being closed
+        self._unsent = 0  # unsent bytes when the client stopped reading, or at the last check
+        self._end: ClientEnd | None = None  # set while the connection is being closed
 
     def _enter(self, state: int) -> None:
-        """Go to ``state``, one that ``clientstate.NEXT`` allows."""
+        """Change to ``state``, one that ``clientstate.NEXT`` allows."""
         if self._state == IDLE:
             self._wait_no_more()
         self._state = state
@@ -51,23 +51,23 @@ class ClientLink(IdleClient):
     # -- what a protocol defines ----------------------------------------------------------------
 
     def shut(self) -> None:
-        """The frontend stops: close now if idle, else after what runs."""
+        """Stop: close now if idle, else after the running request."""
         raise NotImplementedError
 
     def _overdue(self) -> None:
-        """The client has not sent in time what the state waits for."""
+        """Handle a missed deadline of the client."""
         raise NotImplementedError
 
     def _rearm(self) -> None:
-        """Arm the deadline of the state."""
+        """Set the deadline of the state."""
         raise NotImplementedError
 
     def _client_gone(self, error: ProxyError) -> None:
-        """End what runs for the client: nothing more can be sent to it."""
+        """End the client's running request, because nothing more can be sent to it."""
         raise NotImplementedError
 
     def _drop_input(self) -> None:
-        """Forget what was received and not yet acted upon."""
+        """Discard received data that was not processed."""
         raise NotImplementedError
 
     # -- Twisted --------------------------------------------------------------------------------
@@ -78,24 +78,26 @@ class ClientLink(IdleClient):
         self.connectionMade()
 
     def connectionMade(self) -> None:
-        """The connection is accepted; TLS, if any, is established."""
+        """Handle the accepted connection; TLS, if any, is established."""
         note_local(self.info, self.transport)
         self.frontend.clients.add(self)
         self.transport.registerProducer(self, True)
-        # the first request has the time of a head to begin, like those after it
+        # the first request has the time of a head to start, like later ones
         self._timer.set(self.frontend.spec.timeout_header)
         self.excess = self.frontend.has_too_many(self.info)
         self.frontend.limits.idle.add(self, True)
 
     def peer_hung_up(self, reset: bool) -> bool:
-        """The client has gone while reading is paused; a reset ends its exchange at once."""
+        """Handle a hang-up of the client while reading is paused. A reset ends its exchange at
+        once.
+        """
         return reset
 
     def writeConnectionLost(self) -> None:
         """Do nothing: the sending side is closed."""
 
     def stopProducing(self) -> None:
-        """The transport is going away; connectionLost follows."""
+        """Do nothing: the transport is closing, and connectionLost follows."""
 
     # -- IdleClient -----------------------------------------------------------------------------
 
@@ -125,7 +127,7 @@ class ClientLink(IdleClient):
     # -- reading and deadlines ------------------------------------------------------------------
 
     def _want(self, want: bool) -> None:
-        """Read, or do not read."""
+        """Start or stop reading."""
         if want == self._read_paused:
             self._read_paused = not want
             if self._eof:
@@ -154,7 +156,7 @@ class ClientLink(IdleClient):
             self._overdue()
 
     def _stalled(self) -> None:
-        """Cut off a client that takes nothing; one that takes some gets the same time again."""
+        """Disconnect a client that reads nothing. One that reads some gets the same time again."""
         self._unsent = taken_since(self.transport, self._unsent)
         if self._unsent:
             self._timer.set(self.frontend.client_timeout)
@@ -165,12 +167,12 @@ class ClientLink(IdleClient):
     # -- the end --------------------------------------------------------------------------------
 
     def kill(self, error: ProxyError) -> None:
-        """Cut the connection off, whatever it is doing."""
+        """Abort the connection in any state."""
         self._client_gone(error)
         self._abort()
 
     def _linger(self) -> None:
-        """Close after the last answer; a client that may still send gets time to read it."""
+        """Close after the last answer. A client that may still send gets time to read it."""
         self._enter(LINGERING)
         self._drop_input()
         self._end = end = ClientEnd(self.transport, self._timer, self.frontend.client_timeout)
@@ -178,7 +180,7 @@ class ClientLink(IdleClient):
         self._want(True)
 
     def _received_late(self, size: int) -> None:
-        """The client has sent ``size`` bytes after the last answer."""
+        """Handle ``size`` bytes that the client has sent after the last answer."""
         if self._end is not None:
             self._want(self._end.takes(size))
 
@@ -191,7 +193,7 @@ class ClientLink(IdleClient):
         self._close_now()
 
     def _close_now(self) -> None:
-        """The client has had its time to read, or wants no more."""
+        """Close, because the client has had its time to read, or has closed."""
         end = self._end
         assert end is not None
         self._enter(CLOSING)
@@ -203,7 +205,7 @@ class ClientLink(IdleClient):
         self.transport.abortConnection()
 
     def _lost(self) -> None:
-        """Release everything: the connection is closed."""
+        """Release everything, because the connection is closed."""
         self._enter(CLOSED)
         self._timer.close()
         self._drop_input()

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["ClientSender"]
 
 _APART: Final = 16 * 1024
-"""Bytes of a body that costs less to send beside its head than to join with it."""
+"""Maximum size in bytes of a body that is cheaper to join with its head than to send separately."""
 
 
 class ClientSender(ClientLink):
-    """See the module.  ``_keep``: the connection outlives the exchange that runs.
+    """The sending half; see the module. ``_keep``: the connection outlives the running exchange.
 
     It is a :class:`~lbproxy.proxy.http.streams.ClientStream`. Exchanges know this class, so that
     their calls of an HTTP/1 client are C calls.
@@ -33,9 +33,9 @@ class ClientSender(ClientLink):
 
     def __init__(self, frontend: Frontend, info: ConnectionInfo) -> None:
         super().__init__(frontend, info)
-        self._request: RequestHead | None = None  # of the exchange
+        self._request: RequestHead | None = None  # traffic of the exchange
         self._keep = False
-        self._chunked = False  # the response goes out in chunks
+        self._chunked = False  # the response is chunked
 
     # -- what a protocol defines ----------------------------------------------------------------
 
@@ -93,8 +93,8 @@ class ClientSender(ClientLink):
         self.transport.write(out)
 
     def offer(self, data: Any) -> int:
-        """Send what the client takes now of more of the body, and return the number of bytes; -1 if
-        the body has to come by :meth:`send_data`.
+        """Send the part of more body data that the client accepts now, and return its length; -1 if
+        the body must be sent by :meth:`send_data`.
         """
         transport = self.transport
         if self._chunked or not isinstance(transport, FastTransport) or transport.TLS:

@@ -1,4 +1,4 @@
-"""PURE. The states of an HTTP/1 client connection, and how one leads to another.
+"""PURE. The states of an HTTP/1 client connection and their transitions.
 
 ========= ============================================== ==================== ====================
 state     the connection waits for                       deadline             next
@@ -28,10 +28,10 @@ CLOSING   the client to take what is written             timeout_client       CL
 CLOSED    nothing: cut off, or closed                    none
 ========= ============================================== ==================== ====================
 
-Every state may also lead to CLOSED (the connection is lost or cut off).  A client that does not
+Every state may also change to CLOSED (the connection is lost or aborted). A client that does not
 read has ``timeout_client`` in every state.
 
-The numbers are ordered: there is an exchange from BODY to TUNNEL, its request is complete from
+The numbers are ordered: an exchange exists from BODY to TUNNEL, its request is complete from
 ANSWERING on, and from LINGERING on nothing is sent any more.
 """
 
@@ -97,4 +97,4 @@ NEXT: Final[dict[int, frozenset[int]]] = {
     CLOSING: frozenset((CLOSED,)),
     CLOSED: frozenset((CLOSED,)),
 }
-"""The states that may follow each state; the tests hold every connection to it."""
+"""The states that may follow each state. The tests check every connection against it."""

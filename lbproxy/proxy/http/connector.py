@@ -1,20 +1,20 @@
-"""DATA. The connections to one server: idle ones, and ones that are being made.
+"""DATA. The connections to one server: idle ones and pending ones.
 
-Each server of a backend has one connector. An attempt asks it for a connection with a free stream
-(:meth:`Connector.take`), or else for a new one (:meth:`Connector.dial`). A protocol to servers is a
-subclass that says how a connection is made (:meth:`Connector.open`) and how many streams one
-carries (:attr:`Connector.streams`). The rules:
+Each server of a backend has one connector. An attempt requests a connection with a free stream
+(:meth:`Connector.take`), or else a new one (:meth:`Connector.dial`). A subclass implements a
+protocol to servers: it defines how a connection is made (:meth:`Connector.open`) and how many
+streams one carries (:attr:`Connector.streams`). The rules:
 
-1. A requester hears exactly once of its dial, never before :meth:`Connector.dial` returns, unless
-   it cancels.
-2. Requesters share a connection being made, up to ``streams`` of them.  If the connection then
-   carries fewer, the rest shares the next one.  A dial without waiters is cancelled.
-3. A connection offers itself when it has a free stream (again), and withdraws when it closes or
-   will carry no new stream.  Its running streams are not affected.
-4. A connection made on other terms (``epoch``: address, TLS, PROXY header) serves the streams that
-   it has, and no new ones.
+1. A requester is notified exactly once of its dial, never before :meth:`Connector.dial` returns,
+   unless it cancels.
+2. Requesters share a pending connection, up to ``streams`` of them. If the connection then carries
+   fewer, the rest shares the next one. A dial without waiters is cancelled.
+3. A connection offers itself when it has a free stream, and withdraws when it closes or will carry
+   no new stream. Its running streams are not affected.
+4. A connection made with other settings (``epoch``: address, TLS, PROXY header) serves its present
+   streams, and no new ones.
 5. A connection that is bound to a client connection (:mod:`lbproxy.proxy.http.bound`) serves no
-   other. With ``reuse = never`` every connection is bound, with ``reuse = safe`` the first request
+   other. With ``reuse = never`` every connection is bound; with ``reuse = safe`` the first request
    of a client connection does not use a pooled one.
 6. A connection is closed before its server closes it, as far as the time is known
    (:mod:`lbproxy.http.idlelimit`). Once a server has announced that time, or has closed an idle
@@ -38,10 +38,10 @@ __all__ = ["Connector", "PendingDial", "connector_of"]
 
 
 class PendingDial:
-    """One connection being made, and the requesters that wait for it.
+    """A pending connection, and the requesters that wait for it.
 
-    The new connection calls :meth:`connected` once it can carry streams; :meth:`failed` is for the
-    dialler, and for a connection that closes before that.  Only the first call has an effect.
+    The new connection calls :meth:`connected` once it can carry streams. The dialler, or a
+    connection that closes before that, calls :meth:`failed`. Only the first call has an effect.
     ``epoch`` and ``address``: those of the connection.
     """
 
@@ -55,7 +55,7 @@ class PendingDial:
 
     @property
     def address(self) -> Address | None:
-        """The address of the connection that is made."""
+        """The address of the pending connection."""
         return None if self.dial is None else self.dial.address
 
     def connected(self, connection: ServerConnection) -> None:
@@ -63,7 +63,7 @@ class PendingDial:
         self._connector.made(self, connection)
 
     def failed(self, error: ProxyError) -> None:
-        """No connection comes of it."""
+        """Fail the waiters."""
         self._connector.not_made(self, error)
 
 
@@ -71,10 +71,10 @@ class PendingDial:
 class Connector(IdleTimes):
     """See the module.
 
-    ``streams``: how many requesters may share a dial; a connection that learns of another limit
-    sets it.  ``epoch``: changes with the terms.  ``closed``: no connection is kept any more.
-    ``bound``: connections that belong to one client connection each.
-    ``rest_s``: how long a connection may be idle.  ``careful``: see rule 6.
+    ``streams``: how many requesters may share a dial; a connection with another limit sets it.
+    ``epoch``: changes with the settings. ``closed``: connections are no longer kept. ``bound``:
+    connections that belong to one client connection each. ``rest_s``: maximum idle time of a
+    connection. ``careful``: see rule 6.
     """
 
     __slots__ = (
@@ -93,7 +93,7 @@ class Connector(IdleTimes):
         self.server = server
         self.streams = streams
         self.epoch = 0
-        self._oldest = 0  # epoch of the last change of anything but addresses
+        self._oldest = 0  # epoch of the last change other than of addresses
         self.pool = Pool(terms.pool_size)
         self.bound: set[ServerConnection] = set()
         self._waiting: dict[Connecting, PendingDial] = {}
@@ -114,20 +114,20 @@ class Connector(IdleTimes):
         return self.pool.take()
 
     def _freshest(self) -> ServerConnection | None:
-        """The most recently used connection, if its server is unlikely to close it now."""
+        """Return the most recently used connection, if its server is unlikely to close it now."""
         while True:
             found = self.pool.take()
             if found is None:
                 return None
             if found.has_input:
-                continue  # most likely its end, which the transport reads next
+                continue  # most likely a close, which the transport reads next
             if found.idle_s <= self.rest_s / 2:
                 return found
             self.pool.put(found)
             return None
 
     def dial(self, waiter: Connecting) -> None:
-        """Make a connection for ``waiter``, or let it share one that is being made."""
+        """Make a connection for ``waiter``, or let it share a pending one."""
         if self.streams > 1:
             pending = self._joinable
             if pending is not None and len(pending.waiters) < self.streams:
@@ -137,7 +137,7 @@ class Connector(IdleTimes):
         self._joinable = self._begin(waiter)
 
     def warm(self, waiter: Connecting) -> None:
-        """Make one connection more for ``waiter``, whatever connections are being made."""
+        """Make one more connection for ``waiter``, regardless of pending ones."""
         self._begin(waiter)
 
     def _begin(self, waiter: Connecting) -> PendingDial:
@@ -152,7 +152,7 @@ class Connector(IdleTimes):
         return pending
 
     def cancel(self, waiter: Connecting) -> None:
-        """Forget ``waiter``; no effect if it does not wait."""
+        """Remove ``waiter``. No effect if it does not wait."""
         pending = self._waiting.pop(waiter, None)
         if pending is None:
             return
@@ -168,14 +168,16 @@ class Connector(IdleTimes):
             self._joinable = None
 
     def _decided(self, pending: PendingDial) -> None:
-        """Forget a dial whose outcome is known: it knows the protocol, and that knows us."""
+        """Drop a dial with a known outcome, because it refers to the protocol, which refers to this
+        object.
+        """
         self._over(pending)
         pending.dial = None
 
     # -- for dials ------------------------------------------------------------------------------
 
     def open(self, pending: PendingDial) -> Dial:
-        """Dial; the new connection, or the dialler, reports to ``pending`` later."""
+        """Dial. The new connection, or the dialler, reports to ``pending`` later."""
         raise NotImplementedError
 
     def made(self, pending: PendingDial, connection: ServerConnection) -> None:
@@ -219,36 +221,38 @@ class Connector(IdleTimes):
         return self.holds(connection) and self.server.listed
 
     def holds(self, connection: ServerConnection) -> bool:
-        """Return whether ``connection`` is as it would be made now."""
+        """Return whether ``connection`` has the present settings."""
         if self.closed:
             return False
         return connection.epoch == self.epoch or self._still_there(connection)
 
     def _still_there(self, connection: ServerConnection) -> bool:
-        """Return whether only addresses have changed, and that of ``connection`` is still used."""
+        """Return whether only addresses have changed, and that of ``connection`` is still in
+        use.
+        """
         if connection.epoch < self._oldest or connection.address not in self.server.usable:
             return False
         connection.epoch = self.epoch
         return True
 
     def offer(self, connection: ServerConnection) -> None:
-        """``connection`` has a free stream; it is shut if it may carry no more."""
+        """Offer ``connection``, which has a free stream. It is shut if it may carry no more."""
         if self.keeps(connection):
             self.pool.put(connection)
         else:
             connection.shut()
 
     def withdraw(self, connection: ServerConnection) -> None:
-        """``connection`` carries no new streams; no effect if it is not offered."""
+        """Withdraw ``connection``, which carries no new streams. No effect if it is not offered."""
         self.pool.forget(connection)
 
     def bind(self, connection: ServerConnection) -> None:
-        """``connection`` belongs to one client connection from now on."""
+        """Reserve ``connection`` for one client connection from now on."""
         self.bound.add(connection)
         self.terms.bound += 1
 
     def unbind(self, connection: ServerConnection) -> None:
-        """A bound connection is closed."""
+        """Remove a closed bound connection."""
         if connection in self.bound:
             self.bound.remove(connection)
             self.terms.bound -= 1
@@ -266,7 +270,7 @@ class Connector(IdleTimes):
         return len(self._waiting)
 
     def refit(self) -> None:
-        """Follow :attr:`terms` after a reload."""
+        """Apply changed :attr:`terms` after a reload."""
         if not self.closed:
             self.pool.limit = self.terms.pool_size
         self.refit_times()
@@ -282,14 +286,16 @@ class Connector(IdleTimes):
         self.pool.shut()
 
     def renew(self) -> None:
-        """Connections are made on other terms from now on: use none of the present ones again."""
+        """Use no present connection for new streams, because the settings have changed."""
         self.epoch += 1
         self._oldest = self.epoch
         self._joinable = None
         self.clear()
 
     def moved(self) -> None:
-        """The server has other addresses: use no connection to an old one again."""
+        """Use no connection to an old address for new streams, because the addresses have
+        changed.
+        """
         self.epoch += 1
         self._joinable = None
         for connection in [*self.pool.connections(), *self.bound]:
@@ -297,7 +303,7 @@ class Connector(IdleTimes):
                 connection.shut()
 
     def close(self) -> None:
-        """Keep no connection from now on.  Running streams finish, and dials still work."""
+        """Keep no connection from now on. Running streams finish, and dials still work."""
         self.close_times()
         self.pool.close()
         self.clear()

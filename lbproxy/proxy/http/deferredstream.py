@@ -1,4 +1,4 @@
-"""DATA. The stream of an exchange whose answer is decided later, by another source or stream.
+"""DATA. The stream of an exchange whose answer another source or stream provides later.
 
 A feature that must wait before it can answer (for a body, a file or a fetch of other clients)
 returns a :class:`DeferredStream` from :meth:`~lbproxy.proxy.http.source.Source.begin`. Its states:
@@ -14,10 +14,10 @@ LEFT      the exchange has closed the stream                         -
 
 Rules:
 
-1. A pause of the client is kept, and passed on with the hand-over.
-2. An exception of the source that takes over ends the exchange with ``filter_failed``.
-3. If the client leaves while that source begins, its stream is closed as soon as it exists.
-4. The subclass has a deadline for its wait, and drops it in ``_end``.
+1. A pause of the client is kept, and applied after the hand-over. 2. An exception of the source
+that takes over ends the exchange with ``filter_failed``. 3. If the client leaves while that source
+starts, its stream is closed as soon as it exists. 4. The subclass has a deadline for its wait, and
+drops it in ``_end``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _quiet: Final = Quiet(Logger(__name__))
 
 
 def begin_failed(source: object, error: BaseException) -> ProxyError:
-    """Log that ``source`` raised ``error``, and return the failure of the exchange."""
+    """Log an exception of ``source``, and return the failure of the exchange."""
     name = type(source).__name__
     _quiet.failure(f"{name} {type(error).__name__}", "{name} failed", Failure(), name=name)
     return ProxyError(Kind.FILTER_FAILED, f"{name}: {type(error).__name__}: {error}")
@@ -56,28 +56,28 @@ class _Wait(Enum):
     LEFT = 2
 
 
-_WAITING: Final = _Wait.WAITING  # looked up once
+_WAITING: Final = _Wait.WAITING  # cached lookup
 _LEFT: Final = _Wait.LEFT
 
 
 class DeferredStream:
-    """Extend this; see the module. ``sink``: the exchange."""
+    """Base class of such streams; see the module. ``sink``: the exchange."""
 
     def __init__(self, sink: Asking) -> None:
         self._sink = sink
-        self._inner: SourceStream | None = None  # once handed over
-        self._paused = False  # the client does not take more
+        self._inner: SourceStream | None = None  # the stream after the hand-over
+        self._paused = False  # the client does not accept more
         self._wait = _WAITING
 
     # -- for subclasses -------------------------------------------------------------------------
 
     def _hand_over(self, source: object, begin: Callable[[], SourceStream]) -> None:
-        """Let the stream that ``begin`` returns serve the exchange; ``source`` names it in logs."""
+        """Hand the exchange to the stream that ``begin`` returns. ``source``: its name in logs."""
         self._end()
         self._inner = STARTING
         try:
             stream = begin()
-        except BaseException as error:  # as an exchange does: the client must not wait forever
+        except BaseException as error:  # like an exchange: the client must not wait forever
             self._sink.fail(begin_failed(source, error))
             return
         if self._wait is _LEFT:
@@ -89,16 +89,16 @@ class DeferredStream:
 
     @property
     def _over(self) -> bool:
-        """True if the stream does not wait any more."""
+        """True if the stream no longer waits."""
         return self._wait is not _WAITING
 
     @property
     def _served(self) -> bool:
-        """True if another stream serves the exchange, and the client is here."""
+        """True if another stream serves the exchange and the client has not left."""
         return self._inner is not None and self._inner is not STARTING and self._wait is not _LEFT
 
     def _end(self) -> None:
-        """Stop waiting. Extend this to drop timers and buffers."""
+        """Stop waiting. Subclasses extend this to drop timers and buffers."""
         if self._wait is _WAITING:
             self._wait = _Wait.ENDED
 
@@ -109,7 +109,7 @@ class DeferredStream:
         """Continue after a pause during the wait. The default does nothing."""
 
     def _client_left(self) -> None:
-        """Release what the stream waits for: the client left during the wait."""
+        """Release the resources of the wait, because the client left during it."""
 
     # -- SourceStream ---------------------------------------------------------------------------
 

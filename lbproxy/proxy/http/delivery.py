@@ -1,6 +1,7 @@
-"""DATA. One response on its way to the client: from its final head to its last byte.
+"""DATA. The delivery of one response to the client, from its final head to its last byte.
 
-An exchange makes a :class:`Delivery` for each final head that it takes from a source.  The states:
+An exchange creates a :class:`Delivery` for each final head that it accepts from a source. The
+states:
 
 ========= ==================================================== ====================
 state     meaning                                              next
@@ -11,10 +12,11 @@ SENDING   the head is sent, the body follows                   OVER
 OVER      the End is sent, or the response is dropped          -
 ========= ==================================================== ====================
 
-1. Nothing is sent before the filters are through; a filter may still put a reply in place of the
-   response, which drops it.
+1. Nothing is sent before the filters have finished. A filter may still replace the response by a
+   reply, which drops it.
 2. The framing is decided when the head is sent, after the last transform.
-3. A response without a body by its method or status has none, whatever the source gives."""
+3. A response without a body by its method or status has none, whatever the source provides.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ from lbproxy.proxy.ratelog import Quiet
 __all__ = ["BAD_HEAD", "Delivery", "DeliveryOwner", "DeliveryState", "bad_head", "gather"]
 
 BAD_HEAD: Final = (ValueError, TypeError, AttributeError)
-"""Raised where a filter has put something impossible into a head."""
+"""Exceptions for a head that a filter has made invalid."""
 
 _quiet: Final = Quiet(Logger(__name__))
 
@@ -57,14 +59,14 @@ _OVER: Final = DeliveryState.OVER
 
 @native(allow_interpreted_subclasses=True)
 class DeliveryOwner(Asking):
-    """The exchange, as its delivery sees it."""
+    """The interface of an exchange to its delivery."""
 
     def hold_source(self, held: bool) -> None:
         """Pause the source, or resume it unless the client is paused."""
         raise NotImplementedError
 
     def hold_tunnel(self, held: bool) -> None:
-        """Pause both directions of the tunnel, or resume what back-pressure lets continue."""
+        """Pause both directions of the tunnel, or resume those that back-pressure allows."""
         raise NotImplementedError
 
     def drop_source(self) -> None:
@@ -72,7 +74,7 @@ class DeliveryOwner(Asking):
         raise NotImplementedError
 
     def delivered(self) -> None:
-        """The End is sent."""
+        """Note that the End is sent."""
         raise NotImplementedError
 
 
@@ -91,11 +93,11 @@ class Delivery:
 
     @property
     def holding(self) -> bool:
-        """True if the source is to stay paused."""
+        """True if the source must stay paused."""
         return self._state is _FILTERING or (self._body is not None and self._body.paused)
 
     def close(self) -> None:
-        """Drop the response, or what has not been sent of it."""
+        """Drop the response, or the part that has not been sent."""
         self._state = _OVER
         self._held = []
         body, self._body = self._body, None
@@ -105,7 +107,7 @@ class Delivery:
     # -- the head -------------------------------------------------------------------------------
 
     def filter(self, events: list[Any], hooks: tuple[Any, ...]) -> None:
-        """Send the head after ``hooks``; ``events`` are the body received so far."""
+        """Send the head after ``hooks``. ``events``: the body received so far."""
         self._state = _FILTERING
         self._held = events
         run_hooks(self._owner, self._traffic, hooks, self._filtered)
@@ -144,7 +146,7 @@ class Delivery:
             if traffic.response_transforms is not None:
                 data, end = self._transformed(data, end)
             client = self._client
-            if isinstance(client, ClientSender):  # the same as below, but in C
+            if isinstance(client, ClientSender):  # the same as below, compiled to a C call
                 client.send_response(head, data, end)  # type: ignore[arg-type]
             else:
                 client.send_response(head, data, end)  # type: ignore[arg-type]
@@ -157,19 +159,19 @@ class Delivery:
         traffic.status = traffic.response.status  # type: ignore[union-attr]
         traffic.bytes_out += len(data)
         if end is None:
-            traffic.lose_body()  # there is no going back now
+            traffic.lose_body()  # from here on the response cannot be replaced
         elif not self._owner.over:
             self._end()
 
     def _bodiless(self, events: list[Any]) -> End:
         """Drop the body of a response that has none by its method or status (RFC 9110 §6.4.1).
 
-        A filter may have changed one of these, and a source need not look at the method.
+        A filter may have changed one of these, and a source need not check the method.
         """
         if events and type(events[-1]) is End:
             end: End = events[-1]
             return end
-        self._owner.drop_source()  # there is more of it
+        self._owner.drop_source()  # more of it follows
         return END
 
     def _end(self) -> None:
@@ -185,7 +187,7 @@ class Delivery:
     # -- the body -------------------------------------------------------------------------------
 
     def more(self, events: list[Any]) -> None:
-        """Take more of the body."""
+        """Handle more of the body."""
         if self._state is _FILTERING:
             self._held.extend(events)
             return
@@ -219,7 +221,7 @@ class Delivery:
             self._end()
 
     def _transformed(self, data: bytes, end: End | None) -> tuple[bytes, End | None]:
-        """Begin to send the body through transforms; ProxyError if one fails."""
+        """Start to send the body through transforms. Raises ProxyError if one fails."""
         traffic = self._traffic
         head, transforms = traffic.response, traffic.response_transforms
         assert transforms is not None
@@ -227,7 +229,7 @@ class Delivery:
             return data, end
         if traffic.request.method == b"HEAD" or head.status in (204, 304):
             if not all(one.keeps_length for one in transforms):
-                head.remove_header(b"Content-Length")  # of a body that would be another one
+                head.remove_header(b"Content-Length")  # they belong to another body
             return data, end
         frontend = traffic.frontend
         self._body = body = TransformedBody(
@@ -242,14 +244,14 @@ class Delivery:
 
 
 def bad_head(frontend: str, what: str, error: Exception) -> ProxyError:
-    """Log that a head cannot be sent, because of a filter, and return the failure."""
+    """Log that a head cannot be sent because of a filter, and return the failure."""
     detail = f"{what} cannot be sent: {error}"
     _quiet.warn(f"{frontend} head", "frontend {name}: {detail}", name=frontend, detail=detail)
     return ProxyError(Kind.FILTER_FAILED, detail)
 
 
 def _check_final(head: Any) -> None:
-    """Raise ValueError, or TypeError or AttributeError, for a head that cannot be a final one."""
+    """Raise ValueError, TypeError or AttributeError for a head that is not a valid final one."""
     if not isinstance(head, ResponseHead):
         raise TypeError(f"response is {type(head).__name__}")
     if head.status < 200:

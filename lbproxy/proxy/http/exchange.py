@@ -1,13 +1,14 @@
-"""DATA. One HTTP request and its response, whatever protocol either side uses.
+"""DATA. One HTTP request and its response, independent of the protocols of both sides.
 
-An exchange has the data about it (:class:`~lbproxy.proxy.http.traffic.HTTPTraffic`), the stream of
+An exchange has its public data (:class:`~lbproxy.proxy.http.traffic.HTTPTraffic`), the stream of
 the client, and the stream of the :class:`~lbproxy.proxy.http.source.Source` that answers: the
-servers of a backend, a reply, or what a feature provides.  This module has what the client does,
-and the filters and the route before there is a source; :mod:`lbproxy.proxy.http.answering` has the
+servers of a backend, a reply, or a source of a feature. This module handles the client's calls, and
+the filters and the route before the source is known. :mod:`lbproxy.proxy.http.answering` has the
 rest, :mod:`lbproxy.proxy.http.exchangestate` the states.
 
 The stream of the client creates an :class:`Exchange` from a complete head, and calls
-:meth:`Exchange.start` with the body bytes received with it."""
+:meth:`Exchange.start` with the body bytes received with it.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +58,7 @@ class Exchange(Answering):
     # -- from the client ------------------------------------------------------------------------
 
     def start(self, data: bytes, end: End | None) -> None:
-        """Begin, with the body bytes that came with the head."""
+        """Start with the body bytes received with the head."""
         frontend, traffic = self.frontend, self._traffic
         frontend.counters.requests += 1
         if data:
@@ -79,7 +80,7 @@ class Exchange(Answering):
             self._route()
 
     def request_data(self, data: bytes) -> None:
-        """Take more request body; in a tunnel, bytes for the server."""
+        """Handle more of the request body; in a tunnel, bytes for the server."""
         state = self._state
         if state is _OVER:
             return
@@ -99,7 +100,7 @@ class Exchange(Answering):
             self._pause_client(True)
 
     def request_end(self, end: End) -> None:
-        """The request body is complete; in a tunnel, the client sends no more."""
+        """Handle the end of the request body; in a tunnel, the end of the client's direction."""
         if self.over:
             return
         if self._tunnel is not None:
@@ -112,23 +113,23 @@ class Exchange(Answering):
             self._stream.send_body(b"", end)
 
     def client_invalid(self, invalid: Invalid) -> None:
-        """The client broke the protocol inside this request's body."""
+        """Handle a protocol violation of the client in this request's body."""
         self.fail(ProxyError(invalid.kind, invalid.detail, invalid.status))
 
     def client_gone(self, error: ProxyError) -> None:
-        """The client left, or was too slow; nothing more can be sent to it."""
+        """Handle a client that left or was too slow; nothing more can be sent to it."""
         if not self.over:
             self.finish(error.kind, error.detail)
 
     def client_paused(self) -> None:
-        """The client does not take the response fast enough."""
-        if not self._client_paused:  # transports say it with every write
+        """Handle a client that does not read the response fast enough."""
+        if not self._client_paused:  # transports call it with every write
             self._client_paused = True
             if self._stream is not None:
                 self._stream.pause_response()
 
     def client_resumed(self) -> None:
-        """The client takes more of the response."""
+        """Handle a client that reads the response again."""
         self._client_paused = False
         self.hold_source(False)
 
@@ -142,7 +143,7 @@ class Exchange(Answering):
 
     @property
     def begun(self) -> bool:
-        """True if the final response head has been given to the client's stream."""
+        """True if the final response head has been passed to the client's stream."""
         return self._traffic.status != 0
 
     @property
@@ -188,7 +189,7 @@ class Exchange(Answering):
             self._ask()
 
     def _fits(self, most: int) -> bool:
-        """Return whether the request body may have ``most`` bytes, as far as it is known."""
+        """Return whether ``most`` bytes allow the request body, as far as its size is known."""
         traffic = self._traffic
         length = traffic.request.length
         self._most_body = most
@@ -198,7 +199,7 @@ class Exchange(Answering):
         return False
 
     def _too_large(self) -> None:
-        """Fail, once: a filter of phase ``failed`` or a reply may run while more body comes."""
+        """Fail, once: a filter of phase ``failed`` or a reply may run while more body arrives."""
         detail = f"the route allows a body of {self._most_body} bytes"
         self._most_body = -1
         self.fail(ProxyError(Kind.BODY_TOO_LARGE, detail))

@@ -1,15 +1,16 @@
-"""DATA. A guard around a foreign source: an exception of it ends one exchange and nothing more.
+"""DATA. A guard around a foreign source, which limits the effect of an exception to one exchange.
 
-:func:`source_of` puts a :class:`GuardedSource` around each source of a
-feature that lbproxy does not bring along.  Rules:
+:func:`source_of` puts a :class:`GuardedSource` around each source of a feature that is not part of
+lbproxy. Rules:
 
 1. An exception of any class in a method of the stream is logged, once a second for each kind.
-2. The exchange then fails with ``filter_failed``: a 500, or a cut response if that has begun.  It
-   does so in the next turn of the reactor, as the exchange may be in the middle of something.
-3. The stream is closed, and nothing that it gives afterwards reaches the exchange.
-4. An exception in ``close`` is only logged: the exchange is over.
-5. A feature that raises instead of returning its source may be one that protects: its exchanges
-   fail with a 500, they do not pass it by.
+2. The exchange then fails with ``filter_failed``: a 500, or a truncated response if that has
+   begun. This happens in the next turn of the reactor, because the exchange may be in the middle
+   of a call.
+3. The stream is closed, and its later events do not reach the exchange.
+4. An exception in ``close`` is only logged, because the exchange is over.
+5. If a feature raises instead of returning its source, its exchanges fail with a 500 and do not
+   bypass it, because the feature may protect something.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _quiet: Final = Quiet(Logger(__name__))
 
 
 def source_of(features: FeatureSet, inner: Source) -> Source:
-    """Return ``inner`` as ``features`` wrap it, the last one outermost."""
+    """Return ``inner`` wrapped by ``features``, the last one outermost."""
     for one in features.values():
         try:
             found: Any = one.source(inner)
@@ -49,14 +50,14 @@ def source_of(features: FeatureSet, inner: Source) -> Source:
 
 
 def guarded(source: Source) -> Source:
-    """Return ``source`` if it is one of lbproxy's own, else one that guards it."""
+    """Return ``source`` if it is part of lbproxy, else a guard around it."""
     if type(source).__module__.startswith("lbproxy."):
         return source
     return GuardedSource(source)
 
 
 class _MissingSource(Source):
-    """Fails every exchange, in place of a source that could not be made."""
+    """Fails every exchange, in place of a source that could not be created."""
 
     def __init__(self, feature: str) -> None:
         self._feature = feature
@@ -86,9 +87,9 @@ class GuardedSource(Source):
 
 
 class _Guard(ForwardingSink):
-    """The sink of one stream, and the stream that the exchange has in its place.
+    """The sink of one stream, and the stream for the exchange in its place.
 
-    ``over``: nothing goes through any more, in either direction.
+    ``over``: nothing passes any more, in either direction.
     """
 
     def __init__(self, name: str, sink: Asking) -> None:
@@ -96,7 +97,7 @@ class _Guard(ForwardingSink):
         self._name = name
         self._stream: SourceStream = STARTING
         self._failing: Any = None
-        self._begun = False  # the final head has come
+        self._begun = False  # the final head has arrived
 
     def begun(self, stream: SourceStream) -> SourceStream:
         """Return the stream for the exchange."""
@@ -105,7 +106,7 @@ class _Guard(ForwardingSink):
         return self
 
     def _call(self, method: Callable[..., Any], *words: Any) -> Any:
-        """Call a method of the stream; None if it fails."""
+        """Call a method of the stream. Return None if it fails."""
         try:
             return method(*words)
         except BaseException as error:
@@ -189,7 +190,7 @@ class _Guard(ForwardingSink):
             self._broken("server_events", error)
 
     def _check(self, events: list[Any]) -> None:
-        """Raise TypeError or ValueError for events that are none, or not in order."""
+        """Raise TypeError or ValueError for events that are invalid or out of order."""
         for event in events:
             kind = type(event)
             if kind not in (bytes, End, ResponseHead):
@@ -233,6 +234,6 @@ class _Guard(ForwardingSink):
             self.sink.part(to_client, to_server)
 
     def _ends(self) -> bool:
-        """Note that the stream is over; whether it was not before."""
+        """Note that the stream is over. Return False if it was over before."""
         was_over, self.over = self.over, True
         return not was_over

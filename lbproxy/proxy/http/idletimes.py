@@ -1,6 +1,6 @@
-"""DATA. The longest idle time of connections to one server, learnt from its responses and closes.
+"""DATA. The maximum idle time of connections to one server, learned from its responses and closes.
 
-The base of :class:`lbproxy.proxy.http.connector.Connector`; its rule 6 uses these times.
+It is the base of :class:`lbproxy.proxy.http.connector.Connector`, whose rule 6 uses these times.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ __all__ = ["IdleTimes"]
 
 @native(allow_interpreted_subclasses=True)
 class IdleTimes:
-    """Follows the idle time of a server; nothing is allocated for one that never shows it.
+    """Tracks the idle time of a server. Nothing is allocated for a server that never shows it.
 
-    ``rest_s``: longest idle time of a connection, in seconds.  ``careful``: the server has shown
-    how long it keeps idle connections.  ``closed``: no connection is kept any more.
+    ``rest_s``: maximum idle time of a connection in seconds. ``careful``: the server has shown how
+    long it keeps idle connections. ``closed``: connections are no longer kept.
     """
 
     __slots__ = ("_forget", "_limit", "careful", "closed", "rest_s", "terms")
@@ -32,7 +32,7 @@ class IdleTimes:
         self._forget: Timer | None = None
 
     def announced(self, keep_alive: bytes) -> None:
-        """A response has a ``Keep-Alive`` field."""
+        """Handle a response with a ``Keep-Alive`` field."""
         limit = self._limit
         if limit is None:
             limit = self._limit = IdleLimit()
@@ -40,7 +40,7 @@ class IdleTimes:
             self._follow(limit)
 
     def closed_idle(self, idle_s: float) -> None:
-        """The server has closed a used connection after ``idle_s`` without a request."""
+        """Handle a close by the server of a used connection after ``idle_s`` without a request."""
         if self.closed:
             return
         limit = self._limit
@@ -64,7 +64,7 @@ class IdleTimes:
             self.careful = self.rest_s < self.terms.pool_idle
 
     def refit_times(self) -> None:
-        """Follow :attr:`terms` after a reload."""
+        """Apply changed :attr:`terms` after a reload."""
         most = self.terms.pool_idle
         self.rest_s = most if self._limit is None else self._limit.rest(most)
 

@@ -15,12 +15,12 @@ from lbproxy.proxy.terms import Terms
 __all__ = ["MakeConnector", "MissingConnector", "make_connector_for"]
 
 MakeConnector = Callable[[Terms, ServerState], Connector]
-"""Makes the connector of a server; decides which protocol is spoken to it."""
+"""Creates the connector of a server, which determines the protocol."""
 
 
 def make_connector_for(make: MakeConnector, terms: Terms, server: ServerState) -> Connector:
-    """Return the connector that ``make`` makes; a :class:`MissingConnector` if it fails, which is
-    logged.
+    """Return the connector that ``make`` creates, or a :class:`MissingConnector` after an
+    exception, which is logged.
     """
     try:
         made: Any = make(terms, server)
@@ -33,7 +33,7 @@ def make_connector_for(make: MakeConnector, terms: Terms, server: ServerState) -
 
 
 class MissingConnector(Connector):
-    """Makes no connection."""
+    """A connector that fails every dial."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""DATA. The part of a multiplexing protocol to servers that does not depend on its frames.
+"""DATA. The part of a multiplexing protocol to servers that is independent of its frames.
 
 A protocol extends :class:`MultiplexedConnection` with what it receives, and
 :class:`MultiplexedStream` with what it sends. The rules of streams and connections are those of
@@ -53,11 +53,13 @@ class MultiplexedConnection(Protocol):
         self._idle = connector.terms.wheel.timer(self.shut)
 
     def new_stream(self, number: int, sink: ResponseSink) -> MultiplexedStream:
-        """Return a stream; its number is the count of streams so far.  A protocol overrides it."""
+        """Return a stream; its number is the count of streams so far. Subclasses may override
+        it.
+        """
         raise NotImplementedError
 
     def connectionMade(self) -> None:
-        """Offer the connection.  A protocol that begins with a handshake calls it later."""
+        """Offer the connection. A protocol that begins with a handshake calls it later."""
         self.transport.registerProducer(self, True)
         self.address = self.pending.address
         self.pending.connected(self)
@@ -71,7 +73,7 @@ class MultiplexedConnection(Protocol):
             stream.failed(ProxyError(Kind.SERVER_GONE, "connection lost"))
 
     def allow(self, streams: int) -> None:
-        """The server allows ``streams`` streams from now on; open ones continue."""
+        """Set the number of streams that the server allows from now on. Open ones continue."""
         self.limit = self.connector.streams = streams
         self.rest()
 
@@ -111,24 +113,24 @@ class MultiplexedConnection(Protocol):
             self.rest()
 
     def over(self, number: int) -> None:
-        """A stream has ended."""
+        """Remove a stream that has ended."""
         if self.streams.pop(number, None) is not None and self.connected:
             self.rest()
 
     # -- see IPushProducer ----------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
-        """The transport is full."""
+        """Pause all requests, because the transport is full."""
         for stream in list(self.streams.values()):
             stream.sink.server_paused()
 
     def resumeProducing(self) -> None:
-        """The transport has room again."""
+        """Resume all requests, because the transport has room again."""
         for stream in list(self.streams.values()):
             stream.sink.server_resumed()
 
     def stopProducing(self) -> None:
-        """The transport is going away; connectionLost follows."""
+        """Do nothing: the transport is closing, and connectionLost follows."""
 
 
 class MultiplexedStream:
@@ -149,17 +151,17 @@ class MultiplexedStream:
         raise NotImplementedError
 
     def sent_request(self) -> None:
-        """The head is sent: a response is due in ``timeout_response`` seconds."""
+        """Start the deadline ``timeout_response``, because the head is sent."""
         self._timer.set(self._waits.timeout_response)
 
     def responded(self, head: ResponseHead, *, last: bool) -> None:
-        """Pass a response head on; ``last``: nothing follows."""
+        """Pass a response head on. ``last``: nothing follows."""
         if head.status >= 200:
             self._timer.clear()
         self.sink.server_events([head, END] if last else [head])
 
     def received(self, data: bytes, *, last: bool) -> None:
-        """Pass body bytes on; ``last``: nothing follows."""
+        """Pass body bytes on. ``last``: nothing follows."""
         end: list[Any] = [END] if last else []
         self.sink.server_events([data, *end] if data else end)
 
@@ -176,19 +178,19 @@ class MultiplexedStream:
     # -- see ServerStream -----------------------------------------------------------------------
 
     def send_request(self, head: RequestHead, data: bytes, end: End | None) -> None:
-        """A protocol overrides it."""
+        """Send a request. Subclasses implement it."""
         raise NotImplementedError
 
     def send_body(self, data: bytes, end: End | None) -> None:
-        """A protocol overrides it."""
+        """Send more of the body. Subclasses implement it."""
         raise NotImplementedError
 
     def pause_response(self) -> None:
-        """A protocol overrides it."""
+        """Pause the response. Subclasses implement it."""
         raise NotImplementedError
 
     def resume_response(self) -> None:
-        """A protocol overrides it."""
+        """Resume the response. Subclasses implement it."""
         raise NotImplementedError
 
     def limit(self, waits: Waits) -> None:
@@ -196,15 +198,17 @@ class MultiplexedStream:
         self._waits = waits
 
     def bind(self, owner: ConnectionInfo | None, *, pins: bool) -> None:
-        """A user's identity is not shared: the connection takes no further stream."""
+        """Reserve the connection for the user whose identity it carries: it takes no further
+        stream.
+        """
         self.connection.shut()
 
     def start_tunnel(self) -> bytes:
-        """No bytes come before the tunnel's own."""
+        """Return the bytes received before the tunnel: none."""
         return b""
 
     def close(self, *, reuse: bool) -> None:
-        """End the stream; one that is not complete is reset."""
+        """End the stream. An incomplete one is reset."""
         self._timer.close()
         if not reuse:
             self.reset()

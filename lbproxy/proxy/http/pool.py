@@ -8,10 +8,11 @@ __all__ = ["Pool"]
 
 
 class Pool:
-    """Last in, first out, so that the load decides how many connections stay warm.
+    """A pool of connections. It is last in, first out, so that the load determines how many
+    connections stay open.
 
-    Holds every connection with ``spare`` capacity: an idle HTTP/1 connection, or a multiplexing one
-    that can carry more streams. A connection takes itself out (:meth:`forget`) when it closes.
+    It holds every connection with ``spare`` capacity: an idle HTTP/1 connection, or a multiplexing
+    one that can carry more streams. A connection removes itself (:meth:`forget`) when it closes.
     """
 
     __slots__ = ("_ready", "limit")
@@ -37,9 +38,9 @@ class Pool:
         return None
 
     def put(self, connection: ServerConnection) -> None:
-        """Add a connection that has capacity (again).
+        """Add a connection that has capacity.
 
-        Over the limit the longest unused one is shut.
+        Above the limit the least recently used one is shut.
         """
         ready = self._ready
         if connection.pooled:
@@ -55,17 +56,17 @@ class Pool:
             oldest.shut()
 
     def forget(self, connection: ServerConnection) -> None:
-        """Remove a closed connection; harmless if it is not here."""
+        """Remove a closed connection, if it is in the pool."""
         if connection.pooled:
             connection.pooled = False
             self._ready.remove(connection)
 
     def connections(self) -> list[ServerConnection]:
-        """Return those here, the most recently used last."""
+        """Return the pooled connections, the most recently used last."""
         return self._ready.copy()
 
     def shut(self) -> None:
-        """Shut every connection here; those at work finish first."""
+        """Shut every pooled connection. Busy ones finish first."""
         ready, self._ready = self._ready, []
         for connection in ready:
             connection.pooled = False
@@ -73,6 +74,6 @@ class Pool:
             connection.shut()
 
     def close(self) -> None:
-        """:meth:`shut`, and take none in any more."""
+        """Shut every connection, and accept no more."""
         self.limit = 0
         self.shut()

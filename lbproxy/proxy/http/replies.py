@@ -30,7 +30,7 @@ _EXPLAIN = {
     508: "The request loops: it has passed through this proxy before.",
 }
 
-# after these the state of the client's connection is undefined, so it is closed
+# after these the state of the client's connection is undefined, so that it is closed
 _CLOSING = frozenset({400, 408, 413, 414, 417, 431, 501, 505})
 
 # after these the client may try again in a second
@@ -42,8 +42,8 @@ _cached_date = (-1, b"")
 
 
 def http_date(now: float) -> bytes:
-    """``now`` (seconds since the epoch) as an IMF-fixdate (RFC 9110 §5.6.7); cached for
-    its second.
+    """Return ``now`` (seconds since the epoch) as an IMF-fixdate (RFC 9110 §5.6.7), cached for its
+    second.
     """
     global _cached_date  # noqa: PLW0603
     second = int(now)

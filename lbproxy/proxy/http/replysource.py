@@ -20,7 +20,8 @@ __all__ = ["ReplySource"]
 class ReplySource(Source):
     """Answers one exchange with ``reply``.  Its responses are lbproxy's own (``origin``).
 
-    ``name``: ``reply`` or ``error``.  ValueError if the status is not that of a final response.
+    ``name``: ``reply`` or ``error``. Raises ValueError if the status is not that of a final
+    response.
     """
 
     origin = False
@@ -48,7 +49,7 @@ class ReplySource(Source):
 
 
 def _without_body(response: ResponseHead, describes: bool) -> None:
-    """Send no body; the answer to a HEAD ``describes`` the length of the one to a GET."""
+    """Send no body. The response to a HEAD ``describes`` the length of the response to a GET."""
     if describes and response.length:
         response.add_header(b"Content-Length", b"%d" % response.length)
     response.length = 0

@@ -1,11 +1,11 @@
 """DATA. The half of the attempts of an exchange that sends the request.
 
-:class:`Sending` is the base of :class:`~lbproxy.proxy.http.attempts.Attempts`, which decides how
-often and what the response means.  For one attempt at a time:
+:class:`Sending` is the base of :class:`~lbproxy.proxy.http.attempts.Attempts`, which decides about
+retries and the response. For one attempt at a time:
 
-1. The head for this hop is made from the client's, and filters of phase ``server_request`` run.
-2. Head and the body bytes known so far go out in one write, the rest as it comes.  The client is
-   paused while the server, or a transform of the body, takes no more.
+1. The head for this hop is created from the client's, and filters of phase ``server_request`` run.
+2. Head and the body bytes received so far are sent in one write, the rest as it arrives. The client
+   is paused while the server, or a transform of the body, accepts no more.
 3. The body is kept until it is sent, and for a replay while it fits into ``retry_buffer``.
 """
 
@@ -40,8 +40,7 @@ class Sending(AttemptOwner):
     """See the module.
 
     ``over``: every lease and connection is released, and the sink is not called any more.
-    ``waiting``: the result of the asynchronous filter of phase ``server_request`` that it waits
-    for.
+    ``waiting``: the result of the running asynchronous filter of phase ``server_request``.
     """
 
     __slots__ = (
@@ -63,14 +62,14 @@ class Sending(AttemptOwner):
         self._sink = sink
         self._attempt: Attempt | None = None
         self._trailers: End = END
-        self._body: TransformedBody | None = None  # of the present attempt
-        self._held_back = False  # the client is not to send more body for now
-        self._full = False  # the client does not take more response
+        self._body: TransformedBody | None = None  # transforms of the present attempt
+        self._held_back = False  # the client must not send more body at present
+        self._full = False  # the client accepts no more response data at present
         self.over = False
         self.waiting: Deferred[Any] | None = None
 
     def _end(self, outcome: Outcome) -> None:
-        """Release everything, once; ``outcome``: of an attempt that still runs."""
+        """Release everything, once. ``outcome``: of a running attempt."""
         raise NotImplementedError
 
     # -- the body -------------------------------------------------------------------------------
@@ -98,7 +97,7 @@ class Sending(AttemptOwner):
         self._send_on(data, end)
 
     def _send_on(self, data: bytes, end: End | None) -> None:
-        """Send what came out of transforms."""
+        """Send the output of transforms."""
         if self._attempt is not None and (data or end is not None):
             self._attempt.send_body(data, end)
 
@@ -110,14 +109,15 @@ class Sending(AttemptOwner):
             self._let_go()
 
     def _hold_back(self) -> None:
-        """Let the client send no more body."""
+        """Pause the client's body."""
         if not self._held_back:
             self._held_back = True
             self._sink.server_paused()
 
     def _let_go(self) -> None:
-        """Let the client send again, if a server has the request and neither that server nor a
-        transform is paused."""
+        """Resume the client's body, if a server has the request and neither that server nor a
+        transform is paused.
+        """
         attempt, body = self._attempt, self._body
         if (
             self._held_back
@@ -135,7 +135,7 @@ class Sending(AttemptOwner):
             body.close()
 
     def _keep(self, data: bytes, sent: bool) -> None:
-        """Keep body bytes until they are sent, and for a replay while there is room for that."""
+        """Keep body bytes until they are sent, and for a replay while they fit."""
         traffic = self.traffic
         traffic.body_size += len(data)
         fits = traffic.body_size <= self._backend.retry_buffer
@@ -152,7 +152,7 @@ class Sending(AttemptOwner):
     # -- the head -------------------------------------------------------------------------------
 
     def _prepare(self, attempt: OwnedAttempt) -> None:
-        """Make the request for the server of ``attempt``, run the filters, and connect."""
+        """Create the request for the server of ``attempt``, run the filters, and connect."""
         traffic = self.traffic
         try:
             traffic.server_request = self._server_request(attempt)
@@ -172,7 +172,8 @@ class Sending(AttemptOwner):
     def _server_request(self, attempt: OwnedAttempt) -> RequestHead:
         """Return the head for this hop, before filters of phase ``server_request``.
 
-        Raises ProxyError for a request that goes round in circles."""
+        Raises ProxyError for a request loop.
+        """
         traffic = self.traffic
         head = traffic.request
         info: ConnectionInfo = traffic.info
@@ -188,19 +189,19 @@ class Sending(AttemptOwner):
         )
 
     def hook_replied(self, reply: Reply) -> None:
-        """A filter of phase ``server_request`` answers in place of the server."""
+        """Handle a reply of a filter of phase ``server_request`` instead of the server."""
         if not self.over:
             self._end(Outcome.NEUTRAL)
             self._sink.hook_replied(reply)
 
     def fail(self, error: ProxyError) -> None:
-        """A filter has refused the request, or it cannot be sent."""
+        """Handle a refusal by a filter, or a request that cannot be sent."""
         if not self.over:
             self._end(error.outcome)
             self._sink.fail(error)
 
     def _stop_filter(self) -> None:
-        """Wait no longer for a filter of phase ``server_request``: its attempt is over."""
+        """Stop waiting for a filter of phase ``server_request``, because its attempt is over."""
         waiting, self.waiting = self.waiting, None
         if waiting is not None:
             waiting.cancel()
@@ -208,7 +209,7 @@ class Sending(AttemptOwner):
     # -- a connection ---------------------------------------------------------------------------
 
     def _connect(self, attempt: OwnedAttempt) -> None:
-        """Filters are through: go to the server, unless one of them has ended the attempt."""
+        """Connect to the server after the filters, unless one of them has ended the attempt."""
         if attempt is not self._attempt:
             return
         attempt.request = self.traffic.server_request
@@ -244,7 +245,7 @@ class Sending(AttemptOwner):
         return True
 
     def _transformed(self, data: bytes, end: End | None) -> tuple[bytes, End | None]:
-        """Begin to send the body through transforms.  A request without a body has none."""
+        """Start to send the body through transforms. A request without a body has none."""
         traffic = self.traffic
         head, transforms = traffic.server_request, traffic.request_transforms
         assert transforms is not None
@@ -261,7 +262,7 @@ class Sending(AttemptOwner):
         return self._body.start(head, data, end)
 
     def _cannot_send(self, error: Exception) -> None:
-        """A filter put something impossible into the head."""
+        """Fail, because a filter made the head invalid."""
         self.fail(ProxyError(Kind.FILTER_FAILED, f"request cannot be sent: {error}"))
 
     def attempt_paused(self, attempt: OwnedAttempt) -> None:

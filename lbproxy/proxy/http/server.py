@@ -47,12 +47,12 @@ class H1ServerConnection(ServerLink, StreamProtocol):
     def __init__(self, connector: Connector, pending: PendingDial) -> None:
         super().__init__(connector, pending)
         self._parser = ResponseParser(self._terms.response_limits)
-        self._chunked = False  # the request body goes out in chunks
+        self._chunked = False  # the request body is chunked
 
     # -- Twisted --------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        """Response bytes."""
+        """Handle response bytes."""
         sink = self._sink
         if sink is None:
             # without a request, no bytes may become the response to the next one
@@ -70,7 +70,7 @@ class H1ServerConnection(ServerLink, StreamProtocol):
         last = events[-1]
         kind = type(last)
         if kind is Invalid:
-            self._single = True  # even if the answer before it was complete
+            self._single = True  # even if the previous response was complete
             events.pop()
             _withdraw(events)
         if events:
@@ -137,7 +137,7 @@ class H1ServerConnection(ServerLink, StreamProtocol):
             self._ended(sink)
 
     def _ended(self, sink: ResponseSink) -> None:
-        """In good order; which is the end of the response if nothing else delimits it."""
+        """Handle a clean close, which ends a response without other framing."""
         begun = not self._parser.idle
         events = self._parser.eof()
         if events and type(events[0]) is End:
@@ -230,9 +230,10 @@ classImplements(H1ServerConnection, IProtocol, IHalfCloseableProtocol, IPushProd
 
 
 def _withdraw(events: list[Any]) -> None:
-    """Take out the head of a response whose body is broken already, and what follows it.
+    """Remove the head of a response whose body is already invalid, and the events after it.
 
-    Nobody has seen it, so the client gets a 502, or another server is asked, as for a broken head.
+    Nothing has been forwarded yet, so the client gets a 502, or another server is tried, as after
+    an invalid head.
     """
     if not events or type(events[-1]) is End:
         return

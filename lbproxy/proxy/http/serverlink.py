@@ -1,4 +1,4 @@
-"""DATA. A connection to a server below HTTP: deadlines, back-pressure, waiting and closing.
+"""DATA. A connection to a server below HTTP: deadlines, back-pressure, idle time and closing.
 
 A protocol extends :class:`ServerLink` with its messages.  The states are those of
 :mod:`lbproxy.proxy.http.serverstate`.
@@ -28,7 +28,7 @@ class ServerLink:
     """See the module.
 
     It is a :class:`~lbproxy.proxy.http.streams.ServerConnection` and its own
-    :class:`~lbproxy.proxy.http.streams.ServerStream`. Attempts know this class, so that their calls
+    :class:`~lbproxy.proxy.http.streams.ServerStream`. Attempts use this class, so that their calls
     are C calls.
 
     These facts are independent of the state: back-pressure in each direction (``_paused``,
@@ -45,24 +45,24 @@ class ServerLink:
         self.address: Address | None = None
         self.connector = connector
         self._terms = terms
-        self._waits: Waits = terms  # of the exchange that runs
+        self._waits: Waits = terms  # sink of the running exchange
         self._pending: PendingDial | None = pending
         self._sink: ResponseSink | None = None
         self._uses = 0
         self._most_uses = terms.pool_requests or -1
         self._state = IDLE
-        self._paused = False  # the transport takes no more
+        self._paused = False  # the transport accepts no more
         self._read_paused = False
-        self._unsent = 0  # when it was last looked at
+        self._unsent = 0  # unsent bytes at the last check
         self._eof = False
-        # the PROXY header names one client, so its connection can serve no other
+        # the PROXY header reports one client, so the connection can serve no other
         self._single = bool(connector.server.spec.send_proxy)
         self._bound: BoundConnections | None = None
         self.pins = False
-        self._rest_s = 0.0  # what the timer was set to when it began to rest
+        self._rest_s = 0.0  # delay of the timer when the idle time began
 
     def _enter(self, state: int) -> None:
-        """Go to ``state``, one that ``serverstate.NEXT`` allows."""
+        """Change to ``state``, one that ``serverstate.NEXT`` allows."""
         self._state = state
 
     # -- what a protocol defines ----------------------------------------------------------------
@@ -95,8 +95,8 @@ class ServerLink:
         self.connectionMade()
 
     def connectionMade(self) -> None:
-        """Connected, TLS established."""
-        # not before: a connection that is never made has no timer to close, and no cycle
+        """Handle the established connection, including TLS."""
+        # not earlier: a connection that is never established has no timer to close, and no cycle
         self._timer = self._terms.wheel.timer(self._expired)
         self.transport.registerProducer(self, True)
         pending, self._pending = self._pending, None
@@ -110,7 +110,7 @@ class ServerLink:
     # -- the transport's back-pressure ----------------------------------------------------------
 
     def pauseProducing(self) -> None:
-        """The server does not read fast enough."""
+        """Pause sending, because the server does not read fast enough."""
         self._paused = True
         if self._sink is not None:
             self._unsent = unsent_bytes(self.transport)
@@ -125,7 +125,7 @@ class ServerLink:
             self._sink.server_resumed()
 
     def stopProducing(self) -> None:
-        """The transport is going away; connectionLost follows."""
+        """Do nothing: the transport is closing, and connectionLost follows."""
 
     def pause_response(self) -> None:
         """See :class:`ServerStream`."""
@@ -146,7 +146,7 @@ class ServerLink:
     # -- deadlines ------------------------------------------------------------------------------
 
     def _await(self) -> None:
-        """Arm the deadline of what we now wait for."""
+        """Set the deadline of the present wait."""
         state = self._state
         if state == TUNNEL:
             self._timer.set(self._waits.timeout_tunnel)
@@ -173,7 +173,9 @@ class ServerLink:
             self._fail(ProxyError(Kind.RESPONSE_TIMEOUT, f"no response within {wait:g} s"))
 
     def _takes(self) -> bool:
-        """Some of what was unsent has been sent since: it may have the same time again."""
+        """Return whether some unsent bytes have been sent since the last check; the server then
+        gets the same time again.
+        """
         self._unsent = taken_since(self.transport, self._unsent)
         if not self._unsent:
             return False
@@ -254,7 +256,7 @@ class ServerLink:
         )
 
     def _wait(self) -> None:
-        """Wait for the client's next request.  Its deadline is that of the client."""
+        """Wait for the client's next request. The deadline is that of the client."""
         self._enter(IDLE)
         if self._read_paused:
             self.resume_response()
@@ -271,7 +273,7 @@ class ServerLink:
             guard(self.connector.unbind, self)
 
     def _lose(self) -> None:
-        """Close after the written data; abort if that takes too long."""
+        """Close after the written data. Abort if that takes too long."""
         if self._state == CLOSING:
             self._abort()
             return

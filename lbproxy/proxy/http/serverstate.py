@@ -1,4 +1,4 @@
-"""PURE. The states of an HTTP/1 connection to a server, and how one leads to another.
+"""PURE. The states of an HTTP/1 connection to a server and their transitions.
 
 ========= =================================================== ================ ====================
 state     the connection waits for                            deadline         next
@@ -76,4 +76,4 @@ NEXT: Final[dict[int, frozenset[int]]] = {
     TUNNEL: frozenset((CLOSING,)),
     CLOSING: frozenset((CLOSING,)),
 }
-"""The states that may follow each state; the tests hold every connection to it."""
+"""The states that may follow each state. The tests check every connection against it."""

@@ -45,7 +45,7 @@ class ResponseSink:
 
 @native(allow_interpreted_subclasses=True)
 class Asking(ResponseSink):
-    """An exchange as its :class:`~lbproxy.proxy.http.source.Source` sees it.
+    """An exchange from the view of its :class:`~lbproxy.proxy.http.source.Source`.
 
     - ``traffic``: the :class:`~lbproxy.proxy.http.traffic.HTTPTraffic` of the exchange.
     - ``over``: whether the exchange has ended.
@@ -60,7 +60,7 @@ class Asking(ResponseSink):
         self.waiting: Deferred[Any] | None = None
 
     def hook_replied(self, reply: Reply) -> None:
-        """Send this answer of lbproxy's own; the stream of the source is over."""
+        """Send this reply of lbproxy. The stream of the source is over."""
         raise NotImplementedError
 
     def fail(self, error: ProxyError) -> None:
@@ -68,15 +68,15 @@ class Asking(ResponseSink):
         raise NotImplementedError
 
     def part(self, to_client: bytes, to_server: bytes) -> None:
-        """End a tunnel after last words for each side."""
+        """End a tunnel after a closing message for each side."""
         raise NotImplementedError
 
 
 @native(allow_interpreted_subclasses=True)
 class ForwardingSink(Asking):
-    """Passes everything on to ``sink``: for a source that sees the response of another one.
+    """Passes every call to ``sink``, for a source that sees the response of another one.
 
-    Extend this, and override the calls to observe or change.
+    Extend it and override the calls to observe or change.
     """
 
     __slots__ = ("sink",)

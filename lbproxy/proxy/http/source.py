@@ -1,4 +1,4 @@
-"""DATA. The contract between an exchange and whatever answers it.
+"""DATA. The contract between an exchange and the source of its answer.
 
 A :class:`Source` answers requests: the servers of a backend
 (:class:`lbproxy.proxy.http.attempts.Servers`), a fixed or streamed reply and an error page
@@ -65,12 +65,12 @@ __all__ = ["BACKEND_SOURCE", "STARTING", "Source", "SourceReply"]
 
 @native(allow_interpreted_subclasses=True)
 class Source:
-    """Extend this; see the module.
+    """Base class of sources; see the module.
 
     - ``name``: value of ``traffic.source`` for its responses.
     - ``origin``: whether its responses count as those of a server (rule 4).
 
-    A source that uses another one answers for both.
+    A source that uses another one is responsible for both.
     """
 
     name: ClassVar[str] = "server"
@@ -94,7 +94,7 @@ class Source:
 
 @native(allow_interpreted_subclasses=True)
 class BackendSource(Source):
-    """The present source of the backend, for the sources of frontends around it."""
+    """The present source of the backend, for sources of frontends that wrap it."""
 
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
         """See :class:`Source`."""
@@ -103,14 +103,14 @@ class BackendSource(Source):
 
 
 BACKEND_SOURCE: Final = BackendSource()
-"""Shared by all frontends: it has no state."""
+"""Shared by all frontends, because it has no state."""
 
 
 class SourceReply(Reply):
     """The reply of a hook of phase ``early`` or ``request`` that leaves the answer to ``source``,
-    because it depends on the body of the request.
+    because the answer depends on the body of the request.
 
-    The source answers by ``hook_replied`` or ``fail`` of its sink.
+    The source answers with ``hook_replied`` or ``fail`` of its sink.
     """
 
     __slots__ = ("source",)
@@ -121,7 +121,7 @@ class SourceReply(Reply):
 
 
 class Starting:
-    """The stream of an exchange while :meth:`Source.begin` runs: it does nothing."""
+    """The stream of an exchange while :meth:`Source.begin` runs. It does nothing."""
 
     queued = False
 
@@ -143,4 +143,4 @@ class Starting:
 
 
 STARTING: Final = Starting()
-"""Shared by all exchanges: it has no state."""
+"""Shared by all exchanges, because it has no state."""

@@ -1,6 +1,6 @@
-"""DATA. The source that answers an exchange: its beginning, its back-pressure, its end.
+"""DATA. The source that answers an exchange: its start, its back-pressure, its end.
 
-:class:`Sourcing` is the base of :class:`~lbproxy.proxy.http.answering.Answering`, which takes the
+:class:`Sourcing` is the base of :class:`~lbproxy.proxy.http.answering.Answering`, which handles the
 response of the source. The states are in :mod:`lbproxy.proxy.http.exchangestate`.
 
 :meth:`Sourcing.finish` runs exactly once: counters, log, filters of phase ``finish``, then
@@ -31,7 +31,7 @@ __all__ = ["Sourcing"]
 
 _quiet: Final = Quiet(Logger(__name__))
 
-_ASKED: Final = ExchangeState.ASKED  # each looked up once
+_ASKED: Final = ExchangeState.ASKED  # cached, because each enum member access costs a lookup
 _WAITING: Final = ExchangeState.WAITING
 _OVER: Final = ExchangeState.OVER
 
@@ -39,9 +39,9 @@ _OVER: Final = ExchangeState.OVER
 class Sourcing(DeliveryOwner):
     """See the module.
 
-    Independent of the state: back-pressure of both sides (``_paused``, ``_client_paused``), and
-    what has happened once: another backend after a failure (``_moved``), a reply as the source
-    (``_replied``), and filters with ``always`` (``_always_ran``).
+    Independent of the state are the back-pressure of both sides (``_paused``, ``_client_paused``),
+    and flags for events that happen once: another backend after a failure (``_moved``), a reply as
+    the source (``_replied``), and filters with ``always`` (``_always_ran``).
     """
 
     __slots__ = (
@@ -74,20 +74,20 @@ class Sourcing(DeliveryOwner):
         self._stream: SourceStream | None = None
         self._delivery: Delivery | None = None
         self._tunnel: Tunnel | None = None
-        self._most_body = -1  # bytes that the route allows
-        self._early = b""  # request body that came before there was a source
+        self._most_body = -1  # maximum bytes that the route allows
+        self._early = b""  # request body received before the source was known
         self._trailers: End = END
-        self._paused = False  # the client is not to send more body
-        self._client_paused = False  # the client does not take more response
-        self._error: ProxyError | None = None  # that filters of phase failed look at
-        self._moved = False  # one of them chose another backend
+        self._paused = False  # the client must not send more body at present
+        self._client_paused = False  # the client accepts no more response data at present
+        self._error: ProxyError | None = None  # the failure that filters of phase failed see
+        self._moved = False  # a filter chose another backend
         self._replied = False  # the source is a reply or an error page
         self._always_ran = False  # filters with ``always`` have seen a reply
 
     # -- its beginning --------------------------------------------------------------------------
 
     def _ask(self) -> None:
-        """Give the request to the source of its backend."""
+        """Pass the request to the source of its backend."""
         traffic = self._traffic
         backend = traffic.backend
         if backend is None:
@@ -106,19 +106,19 @@ class Sourcing(DeliveryOwner):
         self._begin(backend.source if source is None else source)
 
     def _ask_feature(self) -> None:
-        """Give the request to the feature of the frontend that answers without a backend."""
+        """Pass the request to the feature of the frontend that answers without a backend."""
         traffic = self._traffic
         policy = traffic.policy
         assert policy is not None and policy.source is not None
         if traffic.backend_name:
-            why = f"a filter chose the backend {traffic.backend_name!r}; this frontend has none"
+            why = f"a filter chose the backend {traffic.backend_name!r}, but this frontend has none"
             traffic.backend_name = ""
             self.fail(ProxyError(Kind.FILTER_FAILED, why))
             return
         self._begin(policy.source)
 
     def _begin(self, source: Source) -> None:
-        """Give the request to ``source``, which may answer or fail before this returns."""
+        """Pass the request to ``source``, which may answer or fail before this returns."""
         traffic = self._traffic
         self._state = _WAITING
         self._source = source
@@ -132,7 +132,7 @@ class Sourcing(DeliveryOwner):
             self._begin_failed(source, error)
         else:
             self._begun_with(stream)
-        # a source that has failed may have been replaced by another one, which wants the body
+        # a failed source may have been replaced by another one, which needs the body
         if paused and not self._paused and not self.over:
             self._client.resume_request()
 
@@ -146,8 +146,8 @@ class Sourcing(DeliveryOwner):
 
     @property
     def starting(self) -> bool:
-        """Whether ``begin`` of the source runs, which has neither answered to the end nor failed
-        nor been replaced by another one.
+        """True while ``begin`` of the source runs and it has neither completed nor failed nor been
+        replaced.
         """
         return self._stream is STARTING
 
@@ -186,16 +186,17 @@ class Sourcing(DeliveryOwner):
 
     @property
     def response_paused(self) -> bool:
-        """Whether the source is to give no more: the client, or a filter, takes no more."""
+        """True if the source must pause, because the client or a filter accepts no more."""
         delivery = self._delivery
         return self._client_paused or (delivery is not None and delivery.holding)
 
     def offer(self, data: Any) -> int:
-        """Send what the client takes of ``data`` now, and return the number of bytes.
+        """Send the part of ``data`` that the client accepts now, and return its length.
 
-        For a source whose body is not bytes but a buffer that it uses again: ``data`` is more of
-        the body, after the head. If the client does not take all of it, the response is paused. -1
-        if the body must be given as bytes: with TLS, chunks or transforms, and by other protocols.
+        For a source whose body is in a buffer that it reuses: ``data`` is more of the body, after
+        the head. If the client does not accept all of it, the response is paused. The result is -1
+        if the body must be passed as bytes: with TLS, chunks or transforms, and for other
+        protocols.
         """
         delivery = self._delivery
         return -1 if delivery is None else delivery.offer(data)
@@ -234,7 +235,7 @@ class Sourcing(DeliveryOwner):
             stream.close(reuse=False)
 
     def _drop(self, kind: Kind) -> None:
-        """Let go of the source, of filters that wait and of the response; ``kind`` says why."""
+        """Drop the source, waiting filters and the response, for the reason ``kind``."""
         self._traffic.close = kind
         self._traffic.response_transforms = None  # they were meant for that response
         self.drop_source()
@@ -250,7 +251,7 @@ class Sourcing(DeliveryOwner):
         return self.frontend.own_hooks if hooks is None else hooks
 
     def finish(self, kind: Kind, detail: str = "") -> None:
-        """Exactly once, whatever happened."""
+        """Finish the exchange. It runs exactly once in every case."""
         assert not self.over
         self.over = True
         self._state = _OVER
@@ -260,7 +261,7 @@ class Sourcing(DeliveryOwner):
             traffic.detail = detail
         if self._stream is not None or self.waiting is not None or self._delivery is not None:
             self._drop(kind)
-        self._tunnel = None  # it knows us: no cycle for the garbage collector
+        self._tunnel = None  # it refers to this object: avoid a cycle for the garbage collector
         traffic.body = None
         server = traffic.server
         if server is not None:
@@ -273,7 +274,7 @@ class Sourcing(DeliveryOwner):
         for hook in hooks.finish if hooks is not None else frontend.own_hooks.finish:
             frontend.run_finish(hook, traffic)
         client, reuse = self._client, traffic.request_ended and not traffic.tunnelled
-        if isinstance(client, ClientSender):  # the same as below, but in C
+        if isinstance(client, ClientSender):  # the same as below, compiled to a C call
             client.exchange_done(reuse=reuse)
         else:
             client.exchange_done(reuse=reuse)

@@ -142,10 +142,10 @@ class Connecting(Protocol):
         """True if the request can be sent again if the connection turns out to be dead."""
 
     def connected(self, connection: ServerConnection) -> None:
-        """The connection is ready."""
+        """Handle the ready connection."""
 
     def connect_failed(self, error: ProxyError) -> None:
-        """The connection could not be made."""
+        """Handle a failed dial."""
 
 
 class ServerConnection(Protocol):
@@ -164,11 +164,11 @@ class ServerConnection(Protocol):
 
     @property
     def idle_s(self) -> float:
-        """Seconds without a stream; 0 while there is one."""
+        """Seconds without a stream; 0 while one is open."""
 
     @property
     def has_input(self) -> bool:
-        """True if the server has sent something that is not read yet, such as its FIN."""
+        """True if the server has sent data that is not read yet, such as its FIN."""
 
     def open_stream(self, sink: ResponseSink) -> ServerStream:
         """Start one more exchange on the connection; only while ``spare`` is positive."""

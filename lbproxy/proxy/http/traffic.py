@@ -23,20 +23,19 @@ __all__ = ["HTTPTraffic"]
 
 
 class HTTPTraffic(HTTPRecord):
-    """The argument of a filter's methods, and the context of a pick.
+    """The argument of a filter's methods, and the input of balancers.
 
-    :class:`lbproxy.proxy.http.exchange.Exchange` and its source keep it up to date.  Times are
-    those of :class:`lbproxy.observe.record.HTTPRecord`.
+    :class:`lbproxy.proxy.http.exchange.Exchange` and its source update it. Times are those of
+    :class:`lbproxy.observe.record.HTTPRecord`.
 
     ``source`` of the response: ``server``, ``reply`` (of a filter or route), ``error`` (a page); ""
-    before there is one.
-    ``status``: of what was sent to the client; 0: nothing yet.  ``server``: of the present attempt,
-    or of the last one. ``server_request``: the request as the server gets it.  ``tried``: servers
-    whose attempts failed. ``priority``: in the backend's queue; lower ones first.  ``tunnelled``: a
-    WebSocket, another upgrade, or CONNECT. ``vars``: notes of filters from phase to phase.
-    ``policy``: of its route and backend, None before the route is known; ``hooks``: those of the
-    policy. ``watched``: a Watched, for a tunnel of a
-    backend with ``rebalance``."""
+    before there is one. ``status``: of what was sent to the client; 0: nothing yet.  ``server``: of
+    the present attempt, or of the last one. ``server_request``: the request as the server gets it.
+    ``tried``: servers whose attempts failed. ``priority``: in the backend's queue; lower ones
+    first.  ``tunnelled``: a WebSocket, another upgrade, or CONNECT. ``vars``: notes of filters from
+    phase to phase. ``policy``: of its route and backend, None before the route is known; ``hooks``:
+    those of the policy. ``watched``: a Watched, for a tunnel of a backend with ``rebalance``.
+    """
 
     __slots__ = (
         "alpn",
@@ -104,9 +103,10 @@ class HTTPTraffic(HTTPRecord):
             self.priority = policy.priority
 
     def go_over(self) -> None:
-        """Go to the backend that a filter has named in ``backend_name``.
+        """Change to the backend that a filter has set in ``backend_name``.
 
-        Raises ProxyError FILTER_FAILED, with ``backend_name`` as it was, if there is none."""
+        Raises ProxyError FILTER_FAILED if it does not exist, and leaves ``backend_name`` unchanged.
+        """
         name, backend, policy = self.backend_name, self.backend, self.policy
         assert backend is not None and policy is not None
         chosen = self.frontend.backends.get(name)
@@ -120,7 +120,7 @@ class HTTPTraffic(HTTPRecord):
     def track(self, name: str, amount: float = 1.0) -> None:
         """Count ``amount`` in the ``[track name]``, for the key of this traffic.
 
-        ValueError if the configuration has no such section.
+        Raises ValueError if the configuration has no such section.
         """
         found = self.frontend.tracks.get(name)
         if found is None:
@@ -128,9 +128,10 @@ class HTTPTraffic(HTTPRecord):
         found.add(self, amount)
 
     def kept_body(self) -> bytes | None:
-        """Return the whole request body; None if it is not complete, or no longer kept.
+        """Return the whole request body; None if it is incomplete, or no longer kept.
 
-        For filters of phase ``response``."""
+        For filters of phase ``response``.
+        """
         if self.body_lost or not self.request_ended:
             return None
         return self.joined_body()
@@ -143,14 +144,15 @@ class HTTPTraffic(HTTPRecord):
         return body[0] if len(body) == 1 else b"".join(body)
 
     def lose_body(self) -> None:
-        """Keep no request body any longer: there will be no replay."""
+        """Drop the request body. A replay is no longer possible."""
         self.body_lost = True
         self.body = None
 
     def transform_request(self, transform: Transform) -> None:
-        """Send the request body through ``transform``, in this attempt.
+        """Send the request body of this attempt through ``transform``.
 
-        For filters of phase ``server_request``; behind those that were there before."""
+        For filters of phase ``server_request``. It runs after earlier transforms.
+        """
         if self.request_transforms is None:
             self.request_transforms = []
         self.request_transforms.append(transform)
@@ -158,14 +160,16 @@ class HTTPTraffic(HTTPRecord):
     def transform_response(self, transform: Transform) -> None:
         """Send the body of the source's response through ``transform``.
 
-        For filters of phase ``response``; behind those that were there before.  A Reply that takes
-        the place of the response drops it."""
+        For filters of phase ``response``. It runs after earlier transforms. A Reply that replaces
+        the response drops it.
+        """
         if self.response_transforms is None:
             self.response_transforms = []
         self.response_transforms.append(transform)
 
     def tap_response(self, tap: Callable[[Any, Any], Any], note: Any) -> None:
-        """Let ``tap(stream, note)`` hear the response on its way to the client's ``stream``.
+        """Call ``tap(stream, note)`` for the response on its way to the client's ``stream``.
 
-        A :class:`~lbproxy.http.transform.Transform` is the better way."""
+        Prefer a :class:`~lbproxy.http.transform.Transform`.
+        """
         self.transform_response(StreamTap(self.info, tap, note))

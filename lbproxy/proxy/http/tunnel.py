@@ -1,7 +1,8 @@
 """DATA. Bytes in both directions, after a 101 to an Upgrade or a 2xx to a CONNECT.
 
-A tunnel is over when both directions have ended; its exchange then finishes.  A throttle may pause
-both directions; then back-pressure alone does not resume them."""
+A tunnel is over when both directions have ended; its exchange then finishes. A throttle may pause
+both directions; back-pressure alone does not resume them then.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +16,15 @@ from lbproxy.proxy.http.traffic import HTTPTraffic
 __all__ = ["THROTTLE", "Tunnel"]
 
 THROTTLE: Final = "throttle"
-"""Name in ``traffic.vars`` of what meters and pauses traffic: ``passed(size)``, ``add(hold)``."""
+"""Name in ``traffic.vars`` of the object that meters and pauses traffic: ``passed(size)``,
+``add(hold)``.
+"""
 
 
 class Tunnel:
-    """See the module.  ``owner``: the exchange, which may end within each call.
+    """A tunnel; see the module. ``owner``: the exchange, which may end within each call.
 
-    ``held``: the throttle pauses it.  ``full``: the server takes no more.
+    ``held``: the throttle pauses it. ``full``: the server accepts no more.
     """
 
     __slots__ = (
@@ -51,7 +54,7 @@ class Tunnel:
         return self._client_ended and self._server_ended
 
     def open(self, head: ResponseHead, rest: list[Any]) -> None:
-        """Send ``head`` to the client, and pass on what came before both sides were tunnels."""
+        """Send ``head`` to the client, and pass on the bytes received before the tunnel started."""
         traffic = self._traffic
         traffic.tunnelled = True
         traffic.request_ended = False  # the client may send bytes again
@@ -84,7 +87,7 @@ class Tunnel:
             self._throttle.passed(len(data))
 
     def client_end(self, end: End) -> None:
-        """The client sends no more."""
+        """Handle the end of the client's direction."""
         self._client_ended = self._traffic.request_ended = True
         self._stream.send_body(b"", end)
 
@@ -102,7 +105,7 @@ class Tunnel:
             self._server_ended = True
 
     def part(self, to_client: bytes, to_server: bytes) -> None:
-        """Send last words to each side."""
+        """Send a closing message to each side."""
         if to_server:
             self._stream.send_body(to_server, None)
         if to_client and not self._owner.over:
