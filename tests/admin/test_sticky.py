@@ -86,7 +86,7 @@ def test_where_the_client_carries_it(client: AdminClient) -> None:
     assert (found["table"], found["items"], found["more"]) == (None, [], False)
     assert found["cookies"] == 1
     answer = client.ask("DELETE", "backends/cookies/sticky")
-    assert (answer.status, "keeps no table" in answer.message) == (409, True)
+    assert (answer.status, "has no table" in answer.message) == (409, True)
 
 
 @pytest.mark.parametrize("what", ["sticky", "mirror"])

@@ -512,7 +512,7 @@ def test_a_limit_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         ("concurrent = 1\naction = delay", "limits = one", "delay needs a 'rate'"),
         ("rate = 5/s\nkey = {client}", "limits = one", "unknown variable"),
         ("rate = 5/s\nkey = {client_ip} {backend}", "limits = one", "before the route"),
-        ('rate = 5/s\nkey = ""', "limits = one", "limits nobody"),
+        ('rate = 5/s\nkey = ""', "limits = one", "limits nothing"),
         ("rate = 5/s\nkey = {path}\nunit = connections", "limits = one", "when a connection"),
         ("rate = 5/s\nprefix = 33 64", "limits = one", "out of bounds"),
         ("rate = 5/s\nprefix = 32", "limits = one", "two lengths"),

@@ -1,3 +1,3 @@
 """DATA. Features of a backend: hedging, mirroring, passive health, rebalancing, slow start,
-connections made ahead.
+connections opened in advance.
 """

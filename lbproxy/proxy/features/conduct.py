@@ -14,7 +14,7 @@ from lbproxy.errors import Kind
 __all__ = ["SLOW_BODY", "is_error", "is_glitch", "is_handshake"]
 
 SLOW_BODY: Final = "the body came more slowly than min_body_rate"
-"""The detail of such a request."""
+"""The detail of the close reason of such a request."""
 
 _GLITCHES: Final = frozenset(
     {
@@ -36,9 +36,9 @@ _RESET: Final = str(ConnectionLost())
 def is_error(traffic: Any, upto: int = 600) -> bool:
     """Return whether a response of 400 and above, but below ``upto``, counts as an error.
 
-    Not what asks for a login or a pause: a 401 to a request without credentials is the ordinary
-    first step of a login.  Nor the refusal of a banned client, nor a challenge page.  Nor a
-    prefetch: what a page links to is not the conduct of its client.
+    A request for a login or a pause does not count: a 401 to a request without credentials is the
+    ordinary first step of a login. Neither does the refusal of a banned client, a challenge page,
+    or a prefetch, which a page causes and not its client.
     """
     status = traffic.status
     if traffic.info.own:
@@ -49,8 +49,8 @@ def is_error(traffic: Any, upto: int = 600) -> bool:
 
 
 def is_glitch(kind: Kind, detail: str = "") -> bool:
-    """Return whether an end of this kind is a breach of the protocol, a body that came too slowly,
-    or a reset in mid request.
+    """Return whether an end of this kind is a protocol violation, a body that arrived too slowly,
+    or a reset in the middle of a request.
     """
     if kind is Kind.CLIENT_SLOW:
         return detail == SLOW_BODY
@@ -58,5 +58,5 @@ def is_glitch(kind: Kind, detail: str = "") -> bool:
 
 
 def is_handshake(kind: Kind) -> bool:
-    """Return whether a connection that carried no request ended by a failed handshake."""
+    """Return whether a connection without a request ended by a failed handshake."""
     return kind is Kind.CLIENT_TLS or kind is Kind.BAD_PREAMBLE or kind is Kind.CLIENT_TIMEOUT

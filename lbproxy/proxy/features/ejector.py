@@ -1,9 +1,9 @@
-"""DATA. Passive health at work: hears how attempts and sessions ended, ejects servers and takes
-them back.
+"""DATA. Passive health in traffic: processes outcomes of attempts and sessions, ejects servers and
+takes them back.
 
-The judgement is :class:`lbproxy.health.passive.PassiveHealth`.  Timers run only while a server is
-out, or while there is something to compare.  A changed ``passive`` line starts again, and servers
-that were out are back.
+:class:`lbproxy.health.passive.PassiveHealth` judges servers. Timers run only while a server is
+ejected, or while there is something to compare. A changed ``passive`` line starts fresh, and
+ejected servers return.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ __all__ = ["AT_ONCE_S", "Ejector"]
 _quiet = Quiet(Logger())
 
 AT_ONCE_S = 1.0
-"""A TCP session that the server ends this soon, without having said anything, has failed."""
+"""Seconds within which a TCP session that the server ends without having sent data counts as
+failed.
+"""
 
 
 class Ejector(Feature["Backend"]):
-    """See the module.  ``health``: the judge; ``out``: the ejected servers."""
+    """Passive health; see the module. ``health``: the judge. ``out``: the ejected servers."""
 
     name = "passive"
     keys = ("passive",)
@@ -66,7 +68,7 @@ class Ejector(Feature["Backend"]):
         owner.passive = self
 
     def detach(self) -> None:
-        """Let ejected servers work again."""
+        """Take ejected servers back."""
         self._owner.passive = None
         for server in list(self.out):
             self.release(server)
@@ -74,7 +76,7 @@ class Ejector(Feature["Backend"]):
     # -- evidence -------------------------------------------------------------------------------
 
     def answered(self, server: ServerState, status: int, seconds: float) -> None:
-        """A complete response; ``status`` as the server gave it."""
+        """Handle a complete response. ``status``: as sent by the server."""
         if status >= 500 and is_server_error(status):
             if "5xx" in self._counts:
                 self._bad(server, f"status {status}")
@@ -82,22 +84,24 @@ class Ejector(Feature["Backend"]):
             self.succeeded(server, seconds)
 
     def succeeded(self, server: ServerState, seconds: float) -> None:
-        """An attempt or a session went well; ``seconds`` to the first answer, or to connect."""
+        """Handle a successful attempt or session. ``seconds`` to the first response byte, or to
+        connect.
+        """
         self.health.succeeded(server, seconds)
         if not self._armed:
             self._arm()
 
     def failed(self, server: ServerState, kind: Kind) -> None:
-        """An attempt failed; whether that is the server's fault is settled here."""
+        """Handle a failed attempt. Only failures of the server count."""
         if cause_of(kind) in self._counts:
             self._bad(server, kind.value)
 
     def session_over(
         self, server: ServerState, kind: Kind, hollow: bool, connect_s: float, lasted_s: float
     ) -> None:
-        """A TCP session that was connected has ended, ``lasted_s`` later.
+        """Handle the end of a connected TCP session after ``lasted_s``.
 
-        ``hollow``: the server ended it, and had said nothing.
+        ``hollow``: the server ended it without having sent data.
         """
         if kind is Kind.SERVER_TIMEOUT:
             return  # silence of both sides
@@ -153,7 +157,7 @@ class Ejector(Feature["Backend"]):
         self._group.set_ejected(server, False)
 
     def release(self, server: ServerState) -> None:
-        """Take an ejected server back before its time; harmless for others."""
+        """Take an ejected server back before its time. Does nothing for other servers."""
         self._back(server)
 
     def server_removed(self, server: ServerState) -> None:
@@ -176,7 +180,7 @@ class Ejector(Feature["Backend"]):
             self._eject(ejection)
 
     def close(self) -> None:
-        """Stop all timers; servers that are out stay out."""
+        """Stop all timers. Ejected servers stay ejected."""
         for timer in self.out.values():
             timer.close()
         self.out.clear()

@@ -1,23 +1,22 @@
-"""DATA. Hedging: a request that has no response head in time goes to a second server too, and the
+"""DATA. Hedging: a request without a response head in time is also sent to a second server, and the
 first head wins.
 
-One :class:`Hedging` for each backend with ``hedge``.  It gives exchanges a source that makes two
-attempts at a time, :class:`HedgedAttempts`; exchanges with other backends know nothing of it.  The
+Each backend with ``hedge`` has one :class:`Hedging`. It gives exchanges a source that makes two
+attempts at a time, :class:`HedgedAttempts`; exchanges with other backends are not affected. The
 rules:
 
-1. Watched is the first attempt of a request whose method is idempotent, that asks for no upgrade,
+1. The first attempt is watched if the method is idempotent and the request asks for no upgrade,
    does not wait for a 100 and does not depend on a connection that carries a user's identity. The
-   delay runs from when its server is known, so it includes the connection.
-2. The second attempt begins when the delay is over, if the whole body is there and kept, another
-   server can be had at once, ``hedge_share`` allows it, and a retry would be allowed.  It counts as
-   one.
-3. The first final response head wins.  The connection of the loser is closed, and its lease given
-   back as neutral: that it would have been slower is no fault.
-4. A status of ``retry_on`` does not win while the other attempt runs.  It has failed.
+   delay starts when its server is known, so it includes the connection.
+2. The second attempt starts after the delay, if the whole body has been received and kept, another
+   server is free, ``hedge_share`` allows it, and a retry would be allowed. It counts as a retry.
+3. The first final response head wins. The connection of the loser is closed, and its lease is
+   released as neutral, because a slower response is no failure.
+4. A status of ``retry_on`` does not win while the other attempt runs. It counts as a failure.
 5. When the first attempt fails, the exchange continues with the second; when the second fails,
-   with the first.  What fails counts against its server, like any attempt.
-6. What the second attempt says before its final head is dropped, unless the first has failed by
-   then."""
+   with the first. A failure counts against its server, like that of any attempt.
+6. Interim heads of the second attempt are dropped, unless the first has failed by then.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["FLOOR", "HedgedAttempts", "Hedging"]
 
 FLOOR = 0.1
-"""Second attempts a second that are allowed however few requests there are."""
+"""Second attempts per second that are allowed regardless of the number of requests."""
 
 
 @define(eq=False)
@@ -58,8 +57,8 @@ class HedgeCounters:
 
 
 class Hedging(Feature["Backend"]):
-    """``delay``: seconds.  ``share``: of the requests of the last 10 s.  ``running``: have two
-    attempts.
+    """Hedging of a backend. ``delay``: seconds. ``share``: of the requests of the last 10 s.
+    ``running``: requests with two attempts.
     """
 
     name = "hedge"
@@ -103,7 +102,7 @@ class HedgedServers(Source):
 
 
 class HedgedAttempts(Attempts):
-    """The owner of one attempt, and of a second one beside it while both run."""
+    """The owner of one attempt, and of a second one while both run."""
 
     def __init__(
         self, hedging: Hedging, traffic: HTTPTraffic, backend: Backend, sink: Asking
@@ -121,7 +120,7 @@ class HedgedAttempts(Attempts):
         super()._connect(attempt)
 
     def _watch(self) -> None:
-        """Arm the delay, if the request is one that may be sent twice."""
+        """Start the delay, if the request may be sent twice."""
         backend, head = self._backend, self.traffic.server_request
         self._hedging.budget.request(backend.wheel.now())
         if (
@@ -132,12 +131,12 @@ class HedgedAttempts(Attempts):
             and self.traffic.request_transforms is None
             and self.traffic.info.bound is None
             and not authenticates_connection(head)
-            and (head.host or backend.host_header)  # else it names its server
+            and (head.host or backend.host_header)  # otherwise the sticky bond names its server
         ):
             self._delay.set(self._hedging.delay)
 
     def _begin(self) -> None:
-        """The delay is over."""
+        """Start the second attempt after the delay."""
         traffic, backend, hedging = self.traffic, self._backend, self._hedging
         first = self._attempt
         if first is None or first.server is None or traffic.kept_body() is None:
@@ -218,7 +217,7 @@ class HedgedAttempts(Attempts):
             self._go_on_without(attempt, error.detail)
 
     def _go_on_without(self, attempt: OwnedAttempt, detail: str) -> None:
-        """One of two has failed: the other one is the only one now."""
+        """Continue with the other attempt after one of two has failed."""
         second = self._second
         assert second is not None
         self._single()
@@ -228,7 +227,7 @@ class HedgedAttempts(Attempts):
             self._adopt(second)
 
     def _adopt(self, attempt: Attempt) -> None:
-        """The second attempt is the first now."""
+        """Make the second attempt the first."""
         self._attempt = attempt
         self._show(attempt)
         self._let_go()

@@ -1,4 +1,4 @@
-"""DATA. Traffic that a feature holds for a time: in a queue, or in a tarpit."""
+"""DATA. Traffic that a feature holds for a while, in a queue or in a tarpit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from lbproxy.net.timers import TimerWheel
 __all__ = ["HELD", "hold"]
 
 HELD = 1000
-"""Requests that a limit or a ban holds in the tarpit at once; further ones are refused at once."""
+"""Maximum number of requests that a limit or a ban holds in the tarpit. Further ones are refused at
+once.
+"""
 
 
 def hold(
@@ -21,7 +23,7 @@ def hold(
 ) -> Deferred[None]:
     """Fire after ``seconds``, or fail with ``error``.
 
-    ``over()`` runs once, also if nobody waits any longer.
+    ``over()`` runs once, even if the Deferred was cancelled.
     """
 
     def end(_: Any = None) -> None:

@@ -1,17 +1,18 @@
 """DATA. Mirroring: copies of a share of a backend's requests go to another backend.
 
-Their answers are dropped or compared.
+Their responses are discarded or compared.
 
 The rules:
 
-1. A request is copied when its response is over, as its server got it: nothing about the original
-   waits for the copy, and nothing of the copy's is seen by the client.
-2. Copied is what was answered by a server, whose method is in ``methods``, whose body was complete
-   before the response began and is at most ``body`` (and the backend's ``retry_buffer``) long.
-   Upgrades, CONNECT and requests whose body filters changed never are.
-3. At most ``max`` copies run; one more is dropped and counted.  Each has ``timeout`` seconds, its
-   wait in the other backend's queue included, and is not retried.
-4. Answers are compared as they came from the servers, before filters.
+1. A request is copied when its response is complete, as its server got it. The original does not
+   wait for the copy, and the client sees nothing of the copy.
+2. A request is copied if a server answered it, its method is in ``methods``, and its body was
+   complete before the response started and is at most ``body`` (and the backend's
+   ``retry_buffer``) long. Upgrades, CONNECT and requests whose body filters changed are never
+   copied.
+3. At most ``max`` copies run; further ones are dropped and counted. Each has ``timeout`` seconds,
+   including its wait in the other backend's queue, and is not retried.
+4. Responses are compared as received from the servers, before filters.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["Mirror", "MirrorCounters", "MirrorDifference"]
 
 _quiet = Quiet(Logger())
-_KEPT = 50  # of the last differences
-_NOTE = "lbproxy.mirror"  # in traffic.vars
+_KEPT = 50  # number of differences kept
+_NOTE = "lbproxy.mirror"  # key in traffic.vars
 
 
 @define(eq=False)
@@ -71,10 +72,9 @@ class _Tap(Transform):
 
 
 class Mirror(Feature["Backend"]):
-    """The mirror of one backend; ``running`` are its copies.  Its methods are hooks of filter
-    phases.
+    """The mirror of one backend. ``running``: its copies. Its methods are hooks of filter phases.
 
-    ``remote``: the number of copies that run in workers; 0 except in their master.
+    ``remote``: number of copies that run in workers; 0 except in their master.
     """
 
     name = "mirror"
@@ -83,7 +83,7 @@ class Mirror(Feature["Backend"]):
 
     def __init__(self, spec: MirrorSpec, random: Random) -> None:
         self.spec = spec
-        self.counters = MirrorCounters()  # another line compares anew
+        self.counters = MirrorCounters()  # another line starts the comparison anew
         self.last: deque[MirrorDifference] = deque(maxlen=_KEPT)
         self.running: set[Copy] = set()
         self.remote = 0
@@ -108,11 +108,13 @@ class Mirror(Feature["Backend"]):
         self._now = owner.wheel.now
 
     def around(self, phases: Phases) -> Phases:
-        """``phases`` with ours: the response is seen before others change it, the end after all."""
+        """Return ``phases`` with the hooks of the mirror: the response is seen before others change
+        it, the end after all others.
+        """
         return phases.before(response=self.response).after(finish=self.finish)
 
     def response(self, traffic: Any) -> None:
-        """Phase ``response``: choose, and take note."""
+        """Phase ``response``: select the request, and record it."""
         spec = self.spec
         head: RequestHead | None = traffic.server_request
         if (
@@ -139,7 +141,7 @@ class Mirror(Feature["Backend"]):
         traffic.vars[_NOTE] = _Note(head, body, answer, passing)
 
     def finish(self, traffic: Any) -> None:
-        """Phase ``finish``: the client has its answer, now the copy may go."""
+        """Phase ``finish``: start the copy, after the client has its response."""
         note: _Note | None = traffic.vars.pop(_NOTE, None) if traffic.vars else None
         if note is None:
             return
@@ -201,12 +203,12 @@ class Mirror(Feature["Backend"]):
         self._tell(note, copy, found)
 
     def _judged(self, comparison: Comparison) -> list[str]:
-        """Call the user's predicate: falsy for the same, else True or words."""
+        """Call the user's predicate. A falsy result means equal; otherwise it is True or a text."""
         try:
             verdict = self.spec.judge(comparison)
             if not verdict:
                 return []
-        except BaseException:  # of any class: traffic continues
+        except BaseException:  # any exception: traffic continues
             _quiet.failure(
                 f"predicate {self.spec.backend}",
                 "the predicate of mirror {name} failed",
@@ -234,7 +236,7 @@ class Mirror(Feature["Backend"]):
         )
 
     def close(self) -> None:
-        """End the copies that run."""
+        """Cancel the running copies."""
         for copy in list(self.running):
             copy.cancel()
 
@@ -248,7 +250,7 @@ class Mirror(Feature["Backend"]):
     def detailed(self, limit: int) -> dict[str, Any]:
         """:meth:`snapshot`, and at most ``limit`` of the last differences, the newest first."""
         now = self._now()
-        # those of workers arrive late and mixed
+        # those of workers arrive late and out of order
         last = sorted(self.last, key=lambda one: one.at, reverse=True)[:limit]
         shown = [
             {
@@ -316,10 +318,14 @@ Mirror.part = AdminPart(
         Operation(
             "GET",
             "mirror",
-            "What was copied to the mirror, and the last differences, the newest first",
+            "Counters of copies, and the last differences, the newest first",
             Mirror.detailed,
             {**_COUNTS, "differences": [_DIFFERENCE]},
-            {"limit": Argument("most differences in the answer", low=1, high=50, default=50)},
+            {
+                "limit": Argument(
+                    "maximum number of differences in the response", low=1, high=50, default=50
+                )
+            },
         ),
     ),
 )

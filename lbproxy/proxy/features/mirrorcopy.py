@@ -1,5 +1,4 @@
-"""DATA. The copy of one request on its way through another backend: one attempt, a deadline of its
-own."""
+"""DATA. The copy of one request, sent to another backend: one attempt with its own deadline."""
 
 from __future__ import annotations
 
@@ -23,10 +22,11 @@ __all__ = ["Copy"]
 class Copy(AttemptOwner):
     """The owner of one attempt, like an exchange but without a client.
 
-    The traffic of an attempt has these attributes; lists of sessions show a copy as a request of
-    ``frontend_name``."""
+    The traffic of an attempt has these attributes. Lists of sessions show a copy as a request of
+    ``frontend_name``.
+    """
 
-    priority = 1 << 30  # in the queue: gives way to everybody
+    priority = 1 << 30  # lowest priority in the queue
     tunnelled = False
     watched = None
     bytes_out = 0
@@ -61,11 +61,11 @@ class Copy(AttemptOwner):
         self._timeout = spec.timeout
         self._done: Callable[[ComparedAnswer | None], None] | None = None
         self._answer: ComparedAnswer | None = None
-        # passive health does not judge by copies
+        # copies do not count for passive health
         self._attempt: Attempt | None = Attempt(self, backend, self, self.tried, judged=False)
 
     def start(self, done: Callable[[ComparedAnswer | None], None]) -> None:
-        """Go; ``done`` is called once, with the answer or with None."""
+        """Start. ``done`` is called once, with the response or with None."""
         self._done = done
         self._timer.set(self._timeout)
         if self._attempt is not None:
@@ -74,7 +74,7 @@ class Copy(AttemptOwner):
     def cancel(self) -> None:
         """End the copy because its time is over.
 
-        A slow copy is neutral: no client waits for it.
+        A slow copy counts as neutral, because no client waits for it.
         """
         self._end(None)
 

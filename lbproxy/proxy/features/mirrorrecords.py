@@ -14,12 +14,12 @@ __all__ = ["MirrorCounters", "MirrorDifference"]
 
 @define(eq=False)
 class MirrorCounters:
-    """Totals.  ``copied`` were sent; of these ``answered`` or ``failed`` (no server, no answer, too
-    late); ``same`` or ``different`` where answers are compared, and what differed in ``status``,
-    ``headers``, ``body``, ``predicate``.
+    """Totals. ``copied``: copies sent, of which ``answered`` or ``failed`` (no server, no response,
+    too late). ``same`` or ``different``: compared responses, with the differences in ``status``,
+    ``headers``, ``body`` and ``predicate``.
 
-    Not sent: ``busy`` (``max`` ran), ``too_large`` (body too long, or not complete when the
-    response began).
+    Not sent: ``busy`` (``max`` copies were running), ``too_large`` (body too long, or incomplete
+    when the response started).
     """
 
     copied: int = 0
@@ -37,8 +37,8 @@ class MirrorCounters:
 
 @frozen
 class MirrorDifference:
-    """Two answers that differ.  ``at``: in the clock of ``now``.  ``path`` has no query, which may
-    hold secrets.
+    """Two different responses. ``at``: in the clock of ``now``. ``path`` excludes the query, which
+    may contain secrets.
     """
 
     at: float

@@ -1,6 +1,6 @@
-"""DATA. The place that a request asks for, which filters of phase ``early`` may change.
+"""DATA. The target, host and route of a request, which filters of phase ``early`` may change.
 
-Features that decide by the place before these filters look at it again behind them.
+Features that decide by these before such filters check them again afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["has_filters", "place_of"]
 
 
 def has_filters(phases: Phases) -> bool:
-    """Return whether phase ``early`` has hooks that are not those of features."""
+    """Return whether phase ``early`` has hooks other than those of features."""
     owners = (getattr(hook, "__self__", None) for hook in phases.early)
     return not all(isinstance(getattr(one, "inner", one), Feature) for one in owners)
 

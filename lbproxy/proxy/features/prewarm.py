@@ -1,19 +1,18 @@
-"""DATA. Connections made before they are asked for: ``pool_min`` idle ones for each server that
-takes traffic.
+"""DATA. Connections opened in advance: ``pool_min`` idle ones for each server that takes traffic.
 
 The rules:
 
-1. A server is kept warm while it is up and may be picked: not in drain, maint or down, not a backup
-   that rests. One that gets the PROXY header is not, for its connections belong to one client each.
+1. A server gets connections in advance while it is up and may be picked: not in drain, maint or
+   down, and not an unused backup. A server with the PROXY header gets none, because its
+   connections belong to one client each.
 2. Missing connections are dialled when the server comes up. The number is checked once a second.
-   At most :data:`AT_ONCE` dials of a backend run at once, and at most ``pool_min`` a second are
-   begun for a server that closes them as fast as they are made.
-3. Leases, idle connections and dials together are never more than the server's ``maxconn``.  Of
-   several worker processes, which do not see each other's idle connections, each takes its part of
-   it at most.
-4. A dial has ``timeout_connect``.  One that fails is counted like any other (``connect_errors``,
-   passive health, once for all that ran at the same time); the server is then left alone for a
-   second, the next time for two, at most for :data:`LONGEST_PAUSE`, and begins with one dial.
+   At most :data:`AT_ONCE` dials of a backend run at a time, and at most ``pool_min`` per second
+   are started for a server that closes them as fast as they are made.
+3. Leases, idle connections and dials together never exceed the server's ``maxconn``. Worker
+   processes do not see each other's idle connections, so each uses at most its part of it.
+4. A dial has ``timeout_connect``. A failed one is counted like any other (``connect_errors``,
+   passive health, once for all that ran at the same time). The next dial follows after a second,
+   then after two, at most after :data:`LONGEST_PAUSE`, and is a single one.
 5. A connection that is unused for ``pool_idle`` is closed like any other, and replaced.
 """
 
@@ -35,13 +34,13 @@ if TYPE_CHECKING:
 __all__ = ["AT_ONCE", "LONGEST_PAUSE", "Warmer"]
 
 AT_ONCE = 16
-"""Dials of one backend that run at the same time."""
+"""Maximum number of dials of one backend at a time."""
 
 LONGEST_PAUSE = 30.0
-"""Seconds between two dials to a server that does not answer, at most."""
+"""Maximum pause in seconds between two dials to a server that does not answer."""
 
-_LOOK = 1.0  # seconds between two looks
-_SOON = 0.1  # the next look while more is missing than may be dialled at once
+_LOOK = 1.0  # seconds between two checks
+_SOON = 0.1  # the next check while more connections are missing than may be dialled at once
 
 
 @define(eq=False)
@@ -49,9 +48,9 @@ class _Note:
     """The data about a server's dials.  ``pause``: 0 while they succeed."""
 
     running: int = 0
-    begun: int = 0  # since ``second``
+    begun: int = 0  # dials since ``second``
     second: float = float("-inf")
-    until: float = float("-inf")  # left alone until then
+    until: float = float("-inf")  # no dials before this time
     pause: float = 0.0
 
 
@@ -77,7 +76,7 @@ class _Warming:
 
 
 class Warmer(Feature["Backend"]):
-    """See the module.  ``dials`` run now."""
+    """Opens connections in advance; see the module. ``dials``: running now."""
 
     name = "pool_min"
     keys = ("pool_min",)
@@ -107,7 +106,7 @@ class Warmer(Feature["Backend"]):
             self._timer.set(0.0)
 
     def retire(self) -> None:
-        """Begin no more dials, and cancel running ones."""
+        """Start no more dials, and cancel running ones."""
         self._works, self._retired = False, True
         self._timer.close()
         self._cancel()
@@ -153,7 +152,7 @@ class Warmer(Feature["Backend"]):
         return up and not server.spec.send_proxy and not connector_of(server).closed
 
     def _missing(self, server: ServerState, now: float) -> int:
-        """How many dials may begin."""
+        """Return how many dials may start."""
         if not self._takes(server):
             return 0
         wanted = self._backend.spec.pool_min
@@ -171,7 +170,7 @@ class Warmer(Feature["Backend"]):
         return max(0, min(wanted - idle - running, self._room(server)))
 
     def _room(self, server: ServerState) -> int:
-        """How many connections more ``maxconn`` allows."""
+        """Return how many more connections ``maxconn`` allows."""
         if not server.maxconn:
             return self._backend.spec.pool_min
         note = self._notes.get(server)
@@ -205,7 +204,7 @@ class Warmer(Feature["Backend"]):
         return note
 
     def made(self, one: _Warming, connection: ServerConnection) -> None:
-        """Into the pool with it, if the server still wants it."""
+        """Put a connection into the pool, if the server still needs it."""
         server = one.server
         note = self._over(one)
         if note is None or not self._takes(server):
@@ -215,10 +214,10 @@ class Warmer(Feature["Backend"]):
         if self._room(server) > 0 and connector_of(server).idle < self._backend.spec.pool_min:
             connection.rest()
         else:
-            connection.shut()  # traffic was faster
+            connection.shut()  # traffic has used the capacity first
 
     def failed(self, one: _Warming, error: ProxyError) -> None:
-        """Count it, and leave the server alone for a while."""
+        """Count a failed dial, and pause dials to the server."""
         server = one.server
         server.counters.connect_errors += 1
         note = self._over(one)

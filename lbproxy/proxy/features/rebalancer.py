@@ -1,19 +1,18 @@
-"""DATA. Rebalancing at work: when servers come or weights change, long-lived sessions move, a few
-at a time.
+"""DATA. Rebalancing in traffic: when servers are added or weights change, long-lived sessions move,
+a few at a time.
 
-:mod:`lbproxy.balance.rebalance` says how many sessions move, :mod:`lbproxy.sessionclose` when and
-how one may be ended.  The rules:
+:mod:`lbproxy.balance.rebalance` computes how many sessions move, :mod:`lbproxy.sessionclose` when
+and how one may be ended. The rules:
 
 1. Only sessions of this process count: TCP sessions, or tunnels of an HTTP backend.
-2. A run begins ``after`` seconds after a change, with a plan for each server that has too many.  It
-   moves at most ``rate`` sessions a second, and never more than the plan, nor more than what is too
-   many at that moment.
-3. Only a session that is polite and has been silent for ``idle`` is ended, and only if its sticky
-   bond to the server, where it has one, can be broken; the others are looked at again later, for at
+2. A run starts ``after`` seconds after a change, with a plan for each server that has too many
+   sessions. It moves at most ``rate`` sessions a second, and never more than the plan or the
+   present excess.
+3. A session is ended only at a safe point of its protocol, after a silence of ``idle``, and if its
+   sticky bond to the server, if any, can be broken. The others are checked again later, for at
    most :data:`PATIENCE` seconds without a move.
-4. Some clients may have come back to where they were.  If the run has at least halved what was too
-   many, another one follows; if not, moving does not help here, and nothing is moved until the next
-   change.
+4. Some clients may have returned to the same server. If the run has at least halved the excess,
+   another one follows. Otherwise moving does not help, and nothing is moved until the next change.
 
 The timer runs only during a run.
 """
@@ -41,18 +40,18 @@ if TYPE_CHECKING:
 __all__ = ["PATIENCE", "Rebalance", "Rebalancer", "WatchedSession"]
 
 PATIENCE = 600.0
-"""Seconds that a run waits for a polite moment of any session; three times the pause of its rate,
-if that is longer.
+"""Seconds that a run waits for a safe point of any session; three times the pause of its rate, if
+that is longer.
 """
 
-_STEP = 0.1  # seconds between two looks, on average, where the rate does not ask for longer pauses
-_LOOKS = 500  # sessions looked at in one step
+_STEP = 0.1  # average seconds between two checks, unless the rate requires longer pauses
+_LOOKS = 500  # sessions checked in one step
 
 
 @frozen
 class Rebalance:
-    """``moves``: how many sessions are to leave each server that has too many; empty when the
-    backend is balanced.
+    """The planned moves. ``moves``: number of sessions to move from each server with too many;
+    empty if the backend is balanced.
     """
 
     backend: str
@@ -67,7 +66,7 @@ class RebalanceCounters:
 
 
 class Rebalancer(Feature["Backend"]):
-    """See the module."""
+    """Rebalances a backend; see the module."""
 
     name = "rebalance"
     keys = ("rebalance",)
@@ -77,17 +76,17 @@ class Rebalancer(Feature["Backend"]):
     def __init__(self, spec: RebalanceSpec) -> None:
         self.spec: RebalanceSpec | None = spec
         self.remote_sessions: dict[str, int] | None = None
-        """Sessions by server, where other processes have them: then we plan, and those processes
-        move them.
+        """Sessions by server, if other processes have them. This process then plans, and those
+        processes move them.
         """
         self._running = False
         self._left: dict[ServerState, int] = {}  # of the plan
-        self._excess = self._total = 0  # sessions too many, and sessions, when the run began
-        self._queues: dict[ServerState, deque[Any]] = {}  # who has not been looked at lately
+        self._excess = self._total = 0  # excess sessions, and all sessions, when the run started
+        self._queues: dict[ServerState, deque[Any]] = {}  # sessions not checked recently
         self._credit = 0.0  # moves that the rate allows now
-        self._looked = self._moved = 0.0  # when
-        self._waiting = False  # for ``after``
-        self._again = False  # to see whether the last run has helped
+        self._looked = self._moved = 0.0  # time of that count
+        self._waiting = False  # timer for ``after``
+        self._again = False  # to check whether the last run has helped
 
     @classmethod
     def prepare(cls, spec: Any, old: Rebalancer | None, given: Given) -> Rebalancer | None:
@@ -122,7 +121,7 @@ class Rebalancer(Feature["Backend"]):
     close = retire
 
     def watch(self, upgrade: bytes | None = None) -> WatchedSession | None:
-        """For a session that begins.  ``upgrade``: of a tunnel; None for TCP."""
+        """Return the watch of a new session. ``upgrade``: of a tunnel; None for TCP."""
         spec = self.spec
         if spec is None:
             return None
@@ -145,7 +144,7 @@ class Rebalancer(Feature["Backend"]):
         return plan(loads, spec.tolerance if tolerance is None else tolerance)
 
     def run(self) -> Rebalance:
-        """Begin a run now, if the backend is not balanced; return the planned moves."""
+        """Start a run now, if the backend is not balanced; return the planned moves."""
         moves = self.plan()
         if moves and not self._running and self.remote_sessions is None:
             self._begin(moves)
@@ -166,7 +165,7 @@ class Rebalancer(Feature["Backend"]):
         return sum(self.count(server) for server in self._backend.group.listed)
 
     def servers_changed(self) -> None:
-        """Wait for ``after``, then see whether sessions should move."""
+        """Wait for ``after``, then check whether sessions should move."""
         spec = self.spec
         if spec is None or self.remote_sessions is not None:
             return
@@ -178,7 +177,7 @@ class Rebalancer(Feature["Backend"]):
             self._timer.set(spec.after * self._jitter())
 
     def _jitter(self) -> float:
-        """Return a factor around 1, so that several lbproxies do not act in step."""
+        """Return a factor around 1, so that several lbproxy instances do not act in step."""
         return 0.75 + 0.5 * self._backend.random()
 
     def _begin(self, moves: dict[ServerState, int]) -> None:
@@ -214,7 +213,7 @@ class Rebalancer(Feature["Backend"]):
             self._credit + (now - self._looked) * spec.rate, max(1.0, 2 * _STEP * spec.rate)
         )
         self._looked = now
-        surplus = self.plan(0.0)  # a run that has begun goes all the way
+        surplus = self.plan(0.0)  # a run that has started is completed
         looks = _LOOKS
         movable = 0
         for server, left in list(self._left.items()):
@@ -240,7 +239,7 @@ class Rebalancer(Feature["Backend"]):
             self._pause()
 
     def _over(self) -> None:
-        """End a run whose plan is carried out, or cannot be."""
+        """End a run whose plan is done, or cannot be done."""
         tried = not any(self._left.values())
         self._end()
         if tried and self.spec is not None and self.plan():
@@ -248,7 +247,7 @@ class Rebalancer(Feature["Backend"]):
             self._timer.set(self.spec.after + _STEP)
 
     def _helped(self, moves: dict[ServerState, int]) -> bool:
-        """Most of those who were moved are back, and what is too many is at most half of what it
+        """Return whether most moved clients are back, and the excess is at most half of what it
         was.
         """
         missing = self._total - self._sessions()
@@ -271,8 +270,8 @@ class Rebalancer(Feature["Backend"]):
     # -- one session ----------------------------------------------------------------------------
 
     def _polite(self, server: ServerState, most: int) -> tuple[Any, int]:
-        """A session that may be ended now, or None, and how many were looked at, at most
-        ``most``.
+        """Return a session that may be ended now, or None, and the number of checked sessions, at
+        most ``most``.
         """
         spec, queue = self.spec, self._queues.get(server)
         assert spec is not None
@@ -294,8 +293,8 @@ class Rebalancer(Feature["Backend"]):
         return None, max(looked, 1)
 
     def _unbound(self, server: ServerState, session: Any) -> bool:
-        """Return whether its client is free to go elsewhere: a bond to ``server`` is broken now,
-        one to another stays.
+        """Return whether the client may go elsewhere: a bond to ``server`` is broken now, one to
+        another server stays.
         """
         sticky = self._backend.sticky
         if sticky is None:
@@ -338,7 +337,7 @@ Rebalancer.part = AdminPart(
         Operation(
             "POST",
             "rebalance",
-            "Begin to move long-lived sessions to servers with room",
+            "Start to move long-lived sessions to servers with room",
             _rebalance,
             {"backend": "string", "sessions": "count", "moves": Many("count")},
             everywhere=True,

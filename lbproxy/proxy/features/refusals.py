@@ -1,5 +1,5 @@
-"""DATA. The last refusals of a frontend, for ``lbproxy why``: requests that were answered with an
-error page, and connections and sessions that lbproxy has ended.
+"""DATA. The last refusals of a frontend, for ``lbproxy why``: requests answered with an error page,
+and connections and sessions that lbproxy has ended.
 
 Every frontend has this feature.  Traffic that succeeds does no work for it.
 """
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["KEEP", "Refusals"]
 
 KEEP: Final = 1000
-"""Requests that a frontend remembers."""
+"""Number of requests that a frontend stores."""
 
 _LONGEST: Final = 200
 
 
 class Refusals(FrontendDeclaration, Feature["Frontend"]):
-    """``last``: requests, ``ended``: connections and sessions; the oldest first, as JSON types."""
+    """Stored refusals. ``last``: requests. ``ended``: connections and sessions. The oldest first,
+    as JSON types.
+    """
 
     name = "refusals"
     keys = ("listen",)
@@ -52,7 +54,7 @@ class Refusals(FrontendDeclaration, Feature["Frontend"]):
         self.attach(owner)
 
     def add(self, record: Any) -> None:
-        """Remember a finished exchange if lbproxy has answered it with an error page."""
+        """Store a finished exchange if lbproxy has answered it with an error page."""
         if record.status < 400 or not MEANING[record.close].status:
             return
         head = record.request
@@ -75,7 +77,7 @@ class Refusals(FrontendDeclaration, Feature["Frontend"]):
         )
 
     def add_session(self, record: Any) -> None:
-        """Remember a TCP session that lbproxy has ended, or that found no server."""
+        """Store a TCP session that lbproxy has ended, or that found no server."""
         if MEANING[record.close].status:
             self.ended.append(
                 {
@@ -91,7 +93,7 @@ class Refusals(FrontendDeclaration, Feature["Frontend"]):
             )
 
     def add_connection(self, info: Any, error: ProxyError) -> None:
-        """Remember a connection that was refused before its first request."""
+        """Store a connection that was refused before its first request."""
         owner = self._owner
         if error.kind is Kind.CLIENT_GONE:
             return
@@ -119,7 +121,7 @@ class Refusals(FrontendDeclaration, Feature["Frontend"]):
 
 
 def _connection(frontend: str, client_ip: str, info: Any) -> dict[str, Any]:
-    """The fields of a refusal without a request."""
+    """Return the fields of a refusal without a request."""
     return {
         "request_id": "",
         "frontend": frontend,

@@ -1,6 +1,7 @@
 """DATA. The limit of further attempts: ``max_retries``, ``retry_budget`` and ``retry_floor``.
 
-The arithmetic is :mod:`lbproxy.health.breaker`.  A reload that changes one of the keys counts anew.
+:mod:`lbproxy.health.breaker` has the arithmetic. A reload that changes one of the keys resets the
+counts.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class _Limit(RetryLimit):
 
 
 class Retries(Feature["Backend"]):
-    """See the module.  ``limits``: the values of the keys."""
+    """The limit of retries; see the module. ``limits``: the values of the keys."""
 
     name = "retry_limit"
     keys = ("max_retries", "retry_budget", "retry_floor")

@@ -1,7 +1,7 @@
-"""DATA. Slow start at work: a server that comes up gets its full weight little by little.
+"""DATA. Slow start in traffic: a server that comes up gets its full weight gradually.
 
-The arithmetic is :mod:`lbproxy.balance.ramp`.  The timer runs only while a server warms up.  A
-reload that changes ``slow_start`` gives servers that warm up their full weight at once.
+:mod:`lbproxy.balance.ramp` has the arithmetic. The timer runs only while a server is in slow start.
+A reload that changes ``slow_start`` gives such servers their full weight at once.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["SlowStart"]
 
-_COLD = (State.DOWN, State.MAINT)  # a drained server has been at work
+_COLD = (State.DOWN, State.MAINT)  # a drained server was in use before
 
 
 class SlowStart(Feature["Backend"]):
-    """See the module.  Servers that exist when it is attached have their full weight already."""
+    """Slow start; see the module. Servers that exist when it is attached have their full weight
+    already.
+    """
 
     name = "slow_start"
     keys = ("slow_start",)
@@ -48,11 +50,11 @@ class SlowStart(Feature["Backend"]):
         self._group.set_shares(dict.fromkeys(self._group.servers.values(), 1.0))
 
     def close(self) -> None:
-        """Stop the timer; shares stay as they are."""
+        """Stop the timer. Shares stay as they are."""
         self._timer.close()
 
     def state_changed(self, server: ServerState, old: State, new: State) -> None:
-        """Begin with a server that comes up, forget one that goes down."""
+        """Start for a server that comes up, stop for one that goes down."""
         if new is State.UP:
             if old in _COLD:
                 self._begin(server)
@@ -60,14 +62,14 @@ class SlowStart(Feature["Backend"]):
             self.server_removed(server)
 
     def server_added(self, server: ServerState) -> None:
-        """Begin with a server that is added while it is up."""
+        """Start for a server that is added while it is up."""
         if server.state is State.UP:
             self._begin(server)
 
     def server_removed(self, server: ServerState) -> None:
         """Forget a server, so that it starts afresh when it returns."""
         if self.ramp.end(server):
-            self._group.set_shares({server: 1.0})  # nobody's weight is scaled for its sake
+            self._group.set_shares({server: 1.0})  # no weight is scaled any more
 
     def _begin(self, server: ServerState) -> None:
         self.ramp.begin(server, self._now())

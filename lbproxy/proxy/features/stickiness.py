@@ -1,7 +1,7 @@
-"""DATA. Sticky sessions at work: ``sticky = KIND`` picks before the balancer does.
+"""DATA. Sticky sessions in traffic: ``sticky = KIND`` picks before the balancer does.
 
-The kinds are in :mod:`lbproxy.balance.sticky`.  A kind whose line and secret stay goes on through a
-reload; another one takes over the table of its predecessor if its keys mean the same.
+:mod:`lbproxy.balance.sticky` has the kinds. A kind with the same line and secret continues after a
+reload. Another one takes over the table of its predecessor if its keys have the same meaning.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["Stickiness"]
 
 
 class Stickiness(Feature["Backend"]):
-    """See the module.  ``kind``: what knows which client belongs where; ``counters`` are its
-    own.
+    """Sticky sessions; see the module. ``kind``: stores the bonds of clients. ``counters``: its
+    counters.
     """
 
     name = "sticky"
@@ -48,7 +48,7 @@ class Stickiness(Feature["Backend"]):
         return cls(plugin, plugin.cls(plugin.options, given.env), old)
 
     def around(self, phases: Phases) -> Phases:
-        """``phases``, and then the hooks that the kind has."""
+        """Return ``phases`` followed by the hooks of the kind."""
         return phases.then(compile_phases([self.kind]))
 
     def attach(self, owner: Backend) -> None:
@@ -64,7 +64,7 @@ class Stickiness(Feature["Backend"]):
             kind.adopt(before.kind)
 
     def detach(self) -> None:
-        """Let the balancer pick alone."""
+        """Let only the balancer pick."""
         self._owner.sticky = None
         self._owner.pick = self._owner.group.pick
 
@@ -100,14 +100,14 @@ class Stickiness(Feature["Backend"]):
         }
 
     def forget(self, server: str = "") -> dict[str, int]:
-        """Forget who belongs to ``server``, or ("") everybody.  ValueError if the kind keeps no
-        table.
+        """Break the bonds to ``server``, or all if it is empty. Raises ValueError if the kind has
+        no table.
         """
         kind = self.kind
         if kind.table is None:
             raise ValueError(
-                f"sticky = {kind.name} keeps no table: its cookies are void while a server is in"
-                " maint"
+                f"sticky = {kind.name} has no table: its cookies have no effect while a server"
+                " is in maint"
             )
         return {"forgotten": kind.table.clear(server)}
 
@@ -149,19 +149,23 @@ Stickiness.part = AdminPart(
         Operation(
             "GET",
             "sticky",
-            "Which client belongs to which server, the one seen last first; secrets among the keys"
-            " are digests",
+            "The server of each client, the most recently seen first; secret keys are shown as"
+            " digests",
             Stickiness.detailed,
             {**_COUNTS, "table": Maybe(_TABLE), "items": [_ENTRY], "more": "boolean"},
-            {"limit": Argument("most items in the answer", low=1, high=1000, default=100)},
+            {
+                "limit": Argument(
+                    "maximum number of items in the response", low=1, high=1000, default=100
+                )
+            },
         ),
         Operation(
             "DELETE",
             "sticky",
-            "Forget it: these clients are balanced as if they were new",
+            "Break the bonds: these clients are balanced like new ones",
             Stickiness.forget,
             {"forgotten": "count"},
-            {"server": Argument("only who belongs to this server", "server")},
+            {"server": Argument("only clients of this server", "server")},
             everywhere=True,
         ),
     ),

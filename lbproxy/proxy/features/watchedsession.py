@@ -14,9 +14,7 @@ __all__ = ["WatchedSession"]
 
 
 class WatchedSession:
-    """One session of a backend with ``rebalance``: how it is closed, and when bytes moved in it
-    last.
-    """
+    """One session of a backend with ``rebalance``: how it is closed, and when bytes last moved."""
 
     __slots__ = ("_now", "moved", "parted", "session_close")
 
@@ -27,17 +25,17 @@ class WatchedSession:
         self._now = now
 
     def from_client(self, data: bytes) -> None:
-        """On its way to the server."""
+        """Process bytes on their way to the server."""
         self.moved = self._now()
         self.session_close.from_client(data)
 
     def from_server(self, data: bytes) -> None:
-        """On its way to the client."""
+        """Process bytes on their way to the client."""
         self.moved = self._now()
         self.session_close.from_server(data)
 
     def tap_client(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        """``write`` to the server, looked at."""
+        """Return ``write`` to the server with inspection of the bytes."""
 
         def write_looked_at(data: bytes) -> None:
             self.from_client(data)
@@ -46,7 +44,9 @@ class WatchedSession:
         return write_looked_at
 
     def tap_server(self, write: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        """``write`` to the client, looked at; nothing follows the last words."""
+        """Return ``write`` to the client with inspection of the bytes. Nothing follows the closing
+        message.
+        """
 
         def write_looked_at(data: bytes) -> None:
             if not self.parted:

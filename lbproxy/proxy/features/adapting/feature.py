@@ -1,7 +1,7 @@
 """DATA. ``adaptive_concurrency`` of a backend.
 
-A request is counted from its route to its end, and measured to the head of its response, a wait in
-the queue included.  Failures of servers are measured too: what times out is slow.
+A request is counted from its route to its end, and measured to the head of its response, including
+a wait in the queue. Failures of servers are measured too, because a timeout is a slow response.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lbproxy.proxy.features.adapting.spec import AdaptiveDeclaration, AdaptiveKe
 
 __all__ = ["Adapting"]
 
-_NOTE: Final = "adaptive"  # of ``traffic.vars``
+_NOTE: Final = "adaptive"  # key in ``traffic.vars``
 _SLOW: Final = (
     Kind.CONNECT_TIMEOUT,
     Kind.QUEUE_TIMEOUT,
@@ -38,7 +38,7 @@ class AdaptiveCounters:
 
 @define(eq=False)
 class _Running:
-    """A request that counts.  ``since``: its begin, negative once it was measured."""
+    """A counted request. ``since``: its start, negative once it was measured."""
 
     since: float
 
@@ -90,7 +90,7 @@ class Adapting(AdaptiveDeclaration, Feature[Any]):
             running.since = -1.0
 
     def finish(self, traffic: Any) -> None:
-        """Phase ``finish``: the request runs no longer."""
+        """Phase ``finish``: the request has ended."""
         running = self._running(traffic)
         if running is None:
             return

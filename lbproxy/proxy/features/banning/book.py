@@ -17,13 +17,13 @@ from lbproxy.proxy.features.banning.spec import BanSpec
 
 __all__ = ["BanBook"]
 
-_CHUNK: Final = 500  # records of a message
-_NAMED: Final = 200  # clients whose attempts are shown
+_CHUNK: Final = 500  # maximum records in a message
+_NAMED: Final = 200  # maximum number of clients whose attempts are shown
 
 
 @define
 class BanTally:
-    """The counts of this process."""
+    """The counters of this process."""
 
     offences: int = 0
     bans: int = 0
@@ -31,11 +31,11 @@ class BanTally:
 
 
 class BanBook:
-    """``changed(bans)`` of :attr:`watchers` is called for new bans, of any process.
+    """The bans of one section. The callbacks :attr:`watchers` are called with new bans of any
+    process.
 
-    Offences are counted in memory that the worker processes share.  A ban becomes known to the
-    others through :class:`~lbproxy.sharing.contracts.Replicated`; the process that decides it
-    applies it at once.
+    Offences are counted in memory that the worker processes share. Others learn of a ban through
+    :class:`~lbproxy.sharing.contracts.Replicated`; the process that decides it applies it at once.
     """
 
     def __init__(self, spec: BanSpec, given: Given) -> None:
@@ -54,24 +54,24 @@ class BanBook:
 
     @staticmethod
     def kept(spec: BanSpec, given: Given) -> BanBook:
-        """Return the book of this section that exists, or a new one."""
+        """Return the existing book of this section, or a new one."""
         return given.keep("ban", spec.name, lambda: BanBook(spec, given))
 
     def apply(self, spec: BanSpec) -> None:
-        """Continue as ``spec`` says; bans that hold stay as they are."""
+        """Apply ``spec``. Present bans are unchanged."""
         if spec.after != self.spec.after:
             self._counts = None
         self.spec = spec
 
     def acquire(self) -> None:
-        """Hear of the bans of other processes, for one user more."""
+        """Subscribe to the bans of other processes, for one more user."""
         self._users += 1
         if self._end is None:
             topic = f"bans:{self.spec.name}"
             self._end = self._replicated.subscribe(topic, self._heard, self._whole, kept=True)
 
     def release(self) -> None:
-        """Stop with the last user."""
+        """Unsubscribe with the last user."""
         self._users -= 1
         if not self._users and self._end is not None:
             self._end()
@@ -80,30 +80,32 @@ class BanBook:
     # -- questions ------------------------------------------------------------------------------
 
     def find(self, ip: str) -> Ban | None:
-        """Return the ban of ``ip`` that holds now."""
+        """Return the present ban of ``ip``, or None."""
         ledger = self.ledger
         return ledger.find(ip, self._wheel.wall()) if len(ledger) else None
 
     def held(self) -> list[Ban]:
-        """The bans that hold now."""
+        """Return the present bans."""
         return list(self.ledger.held(self._wheel.wall()))
 
     def offences(self, ip: str) -> float:
-        """Return the offences of ``ip`` that count now."""
+        """Return the number of offences of ``ip`` that count now."""
         counts = self._window()
         if counts is None:
             return 0.0
         return counts.count(counts.ident(str(ban_key(ip))), self._wheel.now())
 
     def attempts(self) -> dict[str, int]:
-        """Return how often each banned client was refused here, of the first of them."""
+        """Return how often each banned client was refused here, for the first clients."""
         found = ((one.ip, one.refused) for one in self.held() if one.refused)
         return dict(islice(found, _NAMED))
 
     # -- changes --------------------------------------------------------------------------------
 
     def offend(self, ip: str, amount: float = 1.0) -> int:
-        """Count an offence of ``ip``; return how many there are if that is enough for a ban."""
+        """Count an offence of ``ip``. Return the number of offences if it is enough for a ban, else
+        0.
+        """
         counts, after = self._window(), self.spec.after
         if counts is None or after is None or ban_key(ip) < 0 or self.find(ip) is not None:
             return 0
@@ -121,10 +123,10 @@ class BanBook:
         return int(found)
 
     def ban(self, ip: str, reason: str, request: str = "", seconds: float = 0.0) -> Ban:
-        """Ban ``ip`` for as long as its history asks for, or for ``seconds``.
+        """Ban ``ip`` for ``seconds``, or for a time that depends on its history.
 
-        One that is banned already stays as it is, unless ``seconds`` says otherwise.  ValueError
-        for no address.
+        An existing ban is unchanged unless ``seconds`` is set. Raises ValueError if ``ip`` is not
+        an address.
         """
         now = self._wheel.wall()
         self.ledger.sweep(now)
@@ -144,7 +146,7 @@ class BanBook:
         return made
 
     def enter(self, bans: Sequence[Ban]) -> int:
-        """Enter bans as they are; return how many hold."""
+        """Add bans as they are. Return how many of them are in force."""
         now = self._wheel.wall()
         found = [one for one in bans if one.until > now]
         for at in range(0, len(found), _CHUNK):
@@ -153,7 +155,7 @@ class BanBook:
         return len(found)
 
     def lift(self, ip: str) -> bool:
-        """End the ban of ``ip`` and forget its history; return whether there was one."""
+        """End the ban of ``ip`` and delete its history. Return False if it had none."""
         there = self.ledger.history(ip) is not None
         counts = self._window()
         if counts is not None:
@@ -164,7 +166,7 @@ class BanBook:
     # -- other processes ------------------------------------------------------------------------
 
     def _heard(self, message: Any) -> None:
-        """Take over what a process has published, perhaps this one."""
+        """Apply a message of any process, including this one."""
         now, longest = self._wheel.wall(), self.spec.time[1]
         new: list[Ban] = []
         known = self.ledger
@@ -188,13 +190,15 @@ class BanBook:
             call(new)
 
     def _whole(self) -> Iterator[Any]:
-        """Return all bans, for a process that begins or has missed some, and for the state file."""
+        """Yield all bans, for a process that starts or has missed messages, and for the state
+        file.
+        """
         ledger = self.ledger
         ledger.sweep(self._wheel.wall())
         known = ledger.known()
-        yield {"whole": True}  # whoever has missed messages may know bans that were lifted
+        yield {"whole": True}  # a process that has missed messages may have bans that were lifted
         for at in range(0, len(known), _CHUNK):
-            # each part as it is then, because traffic goes on between two of them
+            # each part as it is then, because traffic continues between two of them
             found = (ledger.history(one.ip) for one in known[at : at + _CHUNK])
             yield {"ban": [as_record(one) for one in found if one is not None]}
 
@@ -206,7 +210,7 @@ class BanBook:
             self._nodes.counts.forget(self._counter, key, ident)
 
     def _window(self) -> WindowCounts | None:
-        """The counts of offences; None if none are counted."""
+        """Return the counts of offences; None if they are not counted."""
         after = self.spec.after
         if self._counts is None and after is not None:
             name = f"ban:{self.spec.name}:{after.seconds!r}"

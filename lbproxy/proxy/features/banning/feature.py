@@ -1,7 +1,7 @@
-"""DATA. ``bans`` of a frontend: who is turned away, and whose offences count.
+"""DATA. ``bans`` of a frontend: refusal of banned clients, and counting of offences.
 
-A ban with ``close`` or ``drop`` is judged when a connection is accepted, before TLS.  One with
-``reject`` or ``tarpit``, and a client behind ``trusted_proxies``, is judged when a request begins:
+A ban with ``close`` or ``drop`` is checked when a connection is accepted, before TLS. A ban with
+``reject`` or ``tarpit``, and a client behind ``trusted_proxies``, is checked when a request starts:
 the client gets the refusal as a response, and a connection of a proxy stays open.
 
 Addresses in ``trusted_proxies`` and ``accept_proxy`` are neither counted nor banned.
@@ -41,7 +41,7 @@ __all__ = ["Banning"]
 _quiet: Final = Quiet(Logger())
 _AT_ACCEPT: Final = ("close", "drop")
 _GATHER: Final = 0.25  # seconds between two passes over all clients
-_GRACE: Final = 1.0  # seconds in which a response to a client that is banned may end
+_GRACE: Final = 1.0  # seconds in which a response to a client that is being banned may end
 
 
 @define(eq=False)
@@ -53,7 +53,7 @@ class BanCounters:
 
 
 class Banning(BanDeclaration, Feature["Frontend"]):
-    """See the module.  It is the ``ban_judge`` of its frontend."""
+    """The bans of a frontend; see the module. It is the ``ban_judge`` of its frontend."""
 
     name = "bans"
     keys = ("bans",)
@@ -74,7 +74,7 @@ class Banning(BanDeclaration, Feature["Frontend"]):
         self._elsewhere: dict[str, Any] = {}
         self._attached = False
         self._held = 0
-        self._leaving: set[int] = set()  # banned, and their connections have not ended yet
+        self._leaving: set[int] = set()  # banned clients whose connections have not ended yet
         self._passed = float("-inf")
         self._owner: Frontend | None = None
 
@@ -143,7 +143,7 @@ class Banning(BanDeclaration, Feature["Frontend"]):
         return ip in self._proxies or ip in self._members.get(book.spec.name, ())
 
     def _find(self, ip: str) -> tuple[BanBook, Ban] | None:
-        """Return the ban of this frontend that holds for ``ip``."""
+        """Return the ban of this frontend that applies to ``ip``."""
         for book in self.books.values():
             found = book.find(ip)
             if found is not None and not self.is_exempt(ip, book):
@@ -151,7 +151,7 @@ class Banning(BanDeclaration, Feature["Frontend"]):
         return None
 
     def admit(self, info: Any) -> ProxyError | None:
-        """Return why a connection is not accepted."""
+        """Return why a connection is refused, or None."""
         found = self._find(info.client_ip)
         if found is None or found[0].spec.action.kind not in _AT_ACCEPT:
             return None
@@ -197,7 +197,7 @@ class Banning(BanDeclaration, Feature["Frontend"]):
         return ProxyError(Kind.BANNED, words)
 
     def _banned(self, bans: Sequence[Ban]) -> None:
-        """End the connections of clients that are banned now: soon, so that responses can end."""
+        """End the connections of newly banned clients shortly, so that responses can end."""
         owner = self._owner
         if owner is None or not owner.clients:
             return
@@ -214,7 +214,7 @@ class Banning(BanDeclaration, Feature["Frontend"]):
         self._leaving |= keys
 
     def _pass(self, owner: Frontend) -> None:
-        """End the connections of all that were banned since the last pass over the clients."""
+        """End the connections of all clients banned since the last pass."""
         keys, self._leaving = self._leaving, set()
         self._passed = self._wheel.now()
         self._end(owner, keys, False)
@@ -304,7 +304,7 @@ class Banning(BanDeclaration, Feature["Frontend"]):
         self._elsewhere = total
 
     def totals(self) -> dict[str, Any]:
-        """Return what all processes have counted, by the name of the ban."""
+        """Return the counters of all processes, by the name of the ban."""
         return {
             name: {
                 key: count + self._elsewhere.get(name, {}).get(key, 0)
@@ -326,7 +326,7 @@ def drop_words() -> Silence:
 
 
 def _limit_bans(spec: Any, given: Given) -> set[str]:
-    """The bans that the limits of a frontend and of its routes cause."""
+    """Return the bans that the limits of a frontend and of its routes cause."""
     used = {use.name for use in spec.limits}
     used.update(name for route in spec.routes for name in getattr(route, "limits", None) or ())
     every = given.config.of(LimitSpec)

@@ -1,4 +1,4 @@
-"""DATA. The header fields by which the feature ``limits`` states limits in a response."""
+"""DATA. The header fields of the feature ``limits`` in responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ __all__ = ["state_limits"]
 
 
 def state_limits(note: LimitNote, response: Any, now: float) -> None:
-    """Add ``RateLimit``, ``RateLimit-Policy`` and ``Retry-After`` to ``response``, where due."""
+    """Add ``RateLimit``, ``RateLimit-Policy`` and ``Retry-After`` to ``response`` where
+    required.
+    """
     refused = note.refused
     of_limits = {one.limit.name: one for one in reversed(note.asked)}
     if refused is not None:

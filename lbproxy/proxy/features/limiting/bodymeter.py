@@ -1,4 +1,4 @@
-"""DATA. The bodies of a request behind a throttle."""
+"""DATA. The bodies of a request with a throttle."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["BodyMeter"]
 
 
 class BodyMeter(Transform):
-    """Charges a body, and pauses its sender.  ``upload``: the body of the request, which a retry
-    sends again and the limit counts once.
+    """Charges a body, and pauses its sender. ``upload``: the body of the request, which a retry
+    sends again but the limit counts once.
 
-    A body that is complete is not paused, so that its request ends when its last byte is sent.
+    A complete body is not paused, so that its request ends when its last byte is sent.
     """
 
     keeps_length = True
@@ -24,7 +24,7 @@ class BodyMeter(Transform):
         self._throttle = throttle
         self._upload = upload
         self._size = 0
-        self._left = -1  # bytes to come; -1: unknown
+        self._left = -1  # remaining bytes; -1: unknown
 
     def start(self, head: Any) -> None:
         """See :class:`Transform`."""

@@ -1,8 +1,8 @@
 """DATA. ``limits`` of a frontend and of its routes.
 
-The limits of a request are those of the frontend whose conditions hold, and those of its route; a
-route with ``limits=none`` has none at all.  Each counts once, however often it is named.  A filter
-of phase ``early`` that changes the target or the host adds the limits of the new place.
+The limits of a request are those of the frontend whose conditions hold, and those of its route. A
+route with ``limits=none`` has none at all. Each counts once, however often it is named. If a filter
+of phase ``early`` changes the target or the host, the limits of the new place are added.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Limiting"]
 
-_NOTE = "limits"  # of ``traffic.vars``
+_NOTE = "limits"  # key in ``traffic.vars``
 _PLACE = "limits place"  # likewise: the place before filters of phase ``early``
 
-_EVERY = 1.0  # seconds between two charges of bytes that pass
+_EVERY = 1.0  # seconds between two charges of relayed bytes
 
 
 @frozen
@@ -57,7 +57,7 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
     keys = ("limits",)
     Counters = LimitCounters
 
-    always = True  # its hook of responses also sees replies and error pages
+    always = True  # its hook of responses also runs for replies and error pages
     part = PART
 
     def __init__(self, spec: Any, specs: dict[str, LimitSpec], given: Given) -> None:
@@ -69,7 +69,7 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
             _Use(self._limits[use.name], Conditions(use.conditions) if use.conditions else None)
             for use in spec.limits
         ]
-        # a limit that is kept has its new section from attach on only
+        # a limit that continues has its new section only from attach on
         gates = {one.name for one in specs.values() if one.unit == "connections"}
         self._uses = [one for one in uses if one.limit.name not in gates]
         self._gates = [one for one in uses if one.limit.name in gates]
@@ -85,8 +85,8 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
             for index, names in enumerate(names_of(route) for route in spec.routes)
             if names
         }
-        self._looks_again = False  # filters may change the target after the first look
-        self._running: dict[Any, LimitNote] = {}  # traffic whose bytes are charged as they pass
+        self._looks_again = False  # filters may change the target after the first check
+        self._running: dict[Any, LimitNote] = {}  # traffic whose bytes are charged while it runs
         self._timer = given.network.wheel.timer(self._charge_running)
         self._elsewhere: dict[str, Any] = {}
 
@@ -157,9 +157,9 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
     # -- connections ----------------------------------------------------------------------------
 
     def gate(self, info: Any) -> ProxyError | Callable[[], ProxyError | None]:
-        """Return why a connection is refused, or what charges it once it is counted.
+        """Return why a connection is refused, or a function that charges it once it is counted.
 
-        Charging may fail if a limit is ``concurrent``; ``info.release`` gives its places back.
+        Charging may fail if a limit is ``concurrent``; ``info.release`` releases its places.
         """
         context = AcceptedConnection(info.client_ip, self._owner.name, self._owner)
         note = LimitNote([], [], None, info.client_ip)
@@ -188,7 +188,7 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
         return self.apply(traffic, self.limits_of(traffic))
 
     def look_again(self, traffic: Any) -> Any:
-        """Apply the limits of the place that filters of phase ``early`` have led a request to."""
+        """Apply the limits of the place that filters of phase ``early`` have set for a request."""
         now = place_of(traffic, self._owner.router)
         if traffic.vars is None or traffic.vars.get(_PLACE) == now:
             return None
@@ -221,7 +221,7 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
             if self._paces:
                 self._set_throttle(traffic, note)
         elif traffic.request is not None:
-            str(traffic.request_id)  # known from now on, so the log has it
+            str(traffic.request_id)  # known from now on, so that the log shows it
         if isinstance(verdict, ProxyError):
             raise verdict
         return verdict
@@ -255,7 +255,7 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
     # -- the response and the end ---------------------------------------------------------------
 
     def response(self, traffic: Any) -> None:
-        """Add the fields about limits, and meter the body where a limit paces it."""
+        """Add the fields about limits, and meter the body if a limit paces it."""
         note = _note_of(traffic)
         if note is not None and (self._states or self._paces or note.refused is not None):
             state_limits(note, traffic.response, self._now())
@@ -263,7 +263,7 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
                 self._throttle_response(traffic)
 
     def finish(self, traffic: Any) -> None:
-        """Give back places, and charge what is known only now."""
+        """Release places, and charge units that are known only now."""
         note = _note_of(traffic)
         if note is None:
             if traffic.request is not None and traffic.t_header < 0:
@@ -284,7 +284,7 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
             if not one.limit.late or method is None:
                 continue
             if one.wait > 0 and one.limit.spec.action.kind == "log":
-                continue  # as a request beyond a limit that rejects, it costs nothing
+                continue  # like a request beyond a limit that rejects, it costs nothing
             if one.limit.spec.unit == "bytes":
                 paid = note.paid if closes(one.limit) else metered if paces(one.limit) else 0
                 cost = float(max(0, traffic.bytes_in + traffic.bytes_out - paid))
@@ -294,9 +294,9 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
                 one.limit.charge(one, cost, now)
 
     def _charge_running(self) -> None:
-        """Charge the bytes of traffic that runs, and close what is beyond a limit."""
+        """Charge the bytes of running traffic, and close traffic beyond a limit."""
         now = self._now()
-        over: dict[int, tuple[Any, ProxyError]] = {}  # by its connection
+        over: dict[int, tuple[Any, ProxyError]] = {}  # by connection
         for traffic, note in list(self._running.items()):
             passed = traffic.bytes_in + traffic.bytes_out
             cost, note.paid = passed - note.paid, passed

@@ -12,13 +12,13 @@ __all__ = ["names_of", "require_fit"]
 
 
 def names_of(route: Any) -> tuple[str, ...]:
-    """The option ``limits`` of a route."""
+    """Return the option ``limits`` of a route."""
     found: tuple[str, ...] | None = route.limits
     return found or ()
 
 
 def require_fit(limit: LimitSpec, spec: Any) -> None:
-    """Raise ValueError for a limit that asks for what a frontend does not have."""
+    """Raise ValueError for a limit that needs properties that the frontend does not have."""
     if spec.mode == "tcp":
         if limit.unit == "errors":
             raise ValueError(f"limit {limit.name}: 'unit = errors' needs mode = http")

@@ -1,11 +1,11 @@
-"""DATA. Limits of bytes with ``delay``: what pauses traffic that runs.
+"""DATA. Limits of bytes with ``delay``, which pause running traffic.
 
-A :class:`ByteGate` stands for one key of a limit.  It is shut while the bucket of the key is in
-debt.  A :class:`Throttle` stands for one request or session, which passes all gates of its keys.
+A :class:`ByteGate` represents one key of a limit. It is shut while the bucket of the key is in
+debt. A :class:`Throttle` represents one request or session, which passes all gates of its keys.
 
-Law: traffic of a key moves at most ``rate x time + burst`` bytes and one read, because the read
-that empties the bucket shuts the gate for all traffic of the key before the next read.  Each worker
-process has gates of its own: with N workers it may be N reads.  A debt that takes longer than
+Guarantee: traffic of a key moves at most ``rate x time + burst`` bytes plus one read, because the
+read that empties the bucket shuts the gate for all traffic of the key before the next read. Each
+worker process has its own gates: with N workers it may be N reads. A debt that takes longer than
 ``PATIENCE`` ends the traffic.
 """
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["ByteGate", "Throttle", "gate_of"]
 
 _LOOK_S: Final = 1.0
-"""A shut gate looks this often, because other processes charge the same bucket."""
+"""Interval for checking a shut gate, because other processes charge the same bucket."""
 
 
 class ByteGate:
-    """See the module.  ``members``: the traffic that runs."""
+    """The gate of a key; see the module. ``members``: the running traffic."""
 
     def __init__(self, check: LimitCheck, method: Method, wheel: TimerWheel) -> None:
         self.members: dict[Throttle, None] = {}
@@ -39,12 +39,12 @@ class ByteGate:
         self._timer = wheel.timer(self._look)
 
     def join(self, member: Throttle) -> None:
-        """Add traffic that begins to run."""
+        """Add traffic that starts."""
         self.members[member] = None
         self.review()
 
     def leave(self, member: Throttle) -> None:
-        """Remove traffic that has ended; the gate is dropped with the last one."""
+        """Remove traffic that has ended. The gate is dropped with its last member."""
         self.members.pop(member, None)
         if self.members:
             return
@@ -55,7 +55,7 @@ class ByteGate:
             del gates[self.check.key]
 
     def charge(self, size: int) -> None:
-        """Charge ``size`` bytes that have passed."""
+        """Charge ``size`` relayed bytes."""
         self.check.limit.charge(self.check, float(size), self._now())
         self.review()
 
@@ -66,7 +66,7 @@ class ByteGate:
             self._wait()
 
     def _debt_s(self) -> float:
-        """Return the seconds until the bucket owes nothing."""
+        """Return the seconds until the bucket is out of debt."""
         return self.method.ask(self.check.ident, 0.0, self._now())
 
     def _wait(self) -> None:
@@ -86,11 +86,11 @@ class ByteGate:
             return
         self.shut = False
         for member in tuple(self.members):
-            member.settle()  # what it had kept may shut the gate again
+            member.settle()  # the buffered bytes may shut the gate again
 
 
 def gate_of(check: LimitCheck, wheel: TimerWheel) -> ByteGate | None:
-    """Return the gate of the key of ``check``; None if its limit has no rate."""
+    """Return the gate for the key of ``check``; None if its limit has no rate."""
     method, gates = check.method, check.limit.gates
     if method is None:
         return None
@@ -101,10 +101,10 @@ def gate_of(check: LimitCheck, wheel: TimerWheel) -> ByteGate | None:
 
 
 class Throttle:
-    """See the module.
+    """The throttle of one request or session; see the module.
 
-    ``hold(held)`` pauses and resumes the traffic in both directions.  ``touch()`` notes that it is
-    not silent by its own fault.  ``charged``: bytes so far; ``uploaded``: those of the request.
+    ``hold(held)`` pauses and resumes the traffic in both directions. ``touch()`` records that its
+    silence is not its own fault. ``charged``: bytes so far. ``uploaded``: those of the request.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Throttle:
         self._over = False
 
     def add(self, hold: Callable[[bool], None]) -> None:
-        """Pause and resume by ``hold`` from now on; the first call joins the gates."""
+        """Use ``hold`` to pause and resume from now on. The first call joins the gates."""
         if self._over:
             return
         self._holds.append(hold)
@@ -137,7 +137,7 @@ class Throttle:
         self.settle()
 
     def remove(self, hold: Callable[[bool], None]) -> None:
-        """Never call ``hold`` again: its direction is complete."""
+        """Do not call ``hold`` again, because its direction is complete."""
         if hold in self._holds:
             self._holds.remove(hold)
 
@@ -173,7 +173,7 @@ class Throttle:
                 hold(held)
 
     def close(self) -> None:
-        """The traffic has ended: leave all gates.  Nothing is resumed."""
+        """Leave all gates, because the traffic has ended. Nothing is resumed."""
         self._over = True
         self._holds.clear()
         self.touch = _nothing
@@ -182,4 +182,4 @@ class Throttle:
 
 
 def _nothing() -> None:
-    """The touch of traffic without a deadline."""
+    """Do nothing. The touch of traffic without a deadline."""

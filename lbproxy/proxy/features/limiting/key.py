@@ -1,4 +1,6 @@
-"""PURE. Keys: text with variables, in which a client's address is its prefix."""
+"""PURE. Keys of limits: text with variables, in which a client's address is reduced to its
+prefix.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,17 @@ from lbproxy.http.template import Template
 __all__ = ["MOST", "TCP_VARIABLES", "FunctionKey", "Key", "prefix_of"]
 
 TCP_VARIABLES = frozenset({"client_ip", "client_port", "frontend", "sni", "country", "asn"})
-"""Variables that a connection without a request has."""
+"""Variables available for a connection without a request."""
 
 MOST = 8
-"""Keys of a request."""
+"""Maximum number of keys of a request."""
 
-_SHOWN = 4  # characters of a key that may be a secret
+_SHOWN = 4  # maximum shown length of a key that may be a secret
 
 
 @lru_cache(4096)
 def prefix_of(ip: str, lengths: tuple[int, int]) -> str:
-    """Return the first address of the prefix of ``ip``; "" for no address.
+    """Return the first address of the prefix of ``ip``; "" if it is not an address.
 
     An IPv4-mapped IPv6 address is an IPv4 address.
     """
@@ -48,7 +50,7 @@ class Key:
     """``variables``: the names in the text.  ``is_address``: it is the client's address alone.
     Raises ValueError as :class:`Template`.
 
-    Values that mean the same to servers are one key: a path in another spelling, a host with a
+    Values with the same meaning for servers are one key: a path in another spelling, a host with a
     port, escapes in the query.
     """
 
@@ -70,7 +72,7 @@ class Key:
         if "backend" in found:
             raise ValueError("{backend} is not known before the route: use limits= of the route")
         if not text.strip():
-            raise ValueError("an empty key limits nobody")
+            raise ValueError("an empty key limits nothing")
         self.variables = frozenset(found)
         self._fields = list(dict.fromkeys(self._fields))
         self.is_address = text == "{client_ip}"
@@ -79,9 +81,9 @@ class Key:
     def all_of(self, traffic: Any) -> list[str]:
         """Return the keys of a request, a session or a connection; "" if its variables are empty.
 
-        There are several if a header, a cookie or a parameter of the query occurs with several
-        values, because servers do not agree which one counts.  Raises ProxyError BAD_REQUEST for
-        more than :data:`MOST`, and for an ambiguous path.
+        There are several if a header, a cookie or a query parameter occurs with several values,
+        because servers differ in which one they use. Raises ProxyError BAD_REQUEST for more than
+        :data:`MOST`, and for an ambiguous path.
         """
         if self.is_address:
             return [prefix_of(traffic.client_ip, self._lengths)]
@@ -141,7 +143,9 @@ class FunctionKey(Key):
 
 
 def _values(request: Any, variable: str) -> list[bytes]:
-    """The values of ``header:NAME``, ``cookie:NAME`` or ``query:NAME``, each once; at least one."""
+    """Return the values of ``header:NAME``, ``cookie:NAME`` or ``query:NAME``, each once; at least
+    one.
+    """
     kind, _, name = variable.partition(":")
     raw = name.encode("ascii")
     if kind == "header":

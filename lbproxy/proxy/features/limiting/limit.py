@@ -1,4 +1,4 @@
-"""DATA. One ``[limit NAME]`` at work: its counts, and who waits or is held."""
+"""DATA. One ``[limit NAME]`` in use: its counts, and its waiting requests."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ _MOVING: Final = 60.0  # seconds in which all processes have taken over another 
 
 
 class LimitCheck:
-    """A limit that a request is subject to, and its key.
+    """A limit that applies to a request, and its key.
 
-    ``method`` and ``at_once``: what was asked; the limit may have others when the request ends.
+    ``method`` and ``at_once``: the objects that were checked; the limit may have others when the
+    request ends.
     """
 
     __slots__ = ("at_once", "ident", "key", "limit", "method", "wait")
@@ -62,7 +63,7 @@ class Limit(QuickLimit):
         self._shared = shared
         self._nodes = nodes
         self._counter: NodeCounter | None = None
-        self._places: AtOnce | None = None  # held from before it had a rate, too
+        self._places: AtOnce | None = None  # also held from before it had a rate
         self.waiting: dict[str, int] = {}
         self.held = 0
         self.refused: dict[str, int] = {}
@@ -74,7 +75,7 @@ class Limit(QuickLimit):
 
     @staticmethod
     def kept(spec: LimitSpec, given: Given) -> Limit:
-        """Return the limit of this name that exists, or a new one."""
+        """Return the existing limit of this name, or a new one."""
         return given.keep("limit", spec.name, lambda: Limit(spec, given.shared, given.nodes))
 
     @staticmethod
@@ -85,7 +86,7 @@ class Limit(QuickLimit):
         return Key(spec.key, spec.prefix)
 
     def apply(self, spec: LimitSpec, now: float) -> None:
-        """Continue as ``spec`` says from ``now`` on.
+        """Apply ``spec`` from ``now`` on.
 
         The use of keys is kept. If the rate changes, it is kept as a share of the burst.
         """
@@ -129,7 +130,7 @@ class Limit(QuickLimit):
         return LimitCheck(self, slot.key, slot.ident, 0.0, self.method)
 
     def ask(self, key: str, now: float) -> LimitCheck:
-        """Ask for one more of ``key``; ``wait`` of the result is 0 if it may be."""
+        """Check one more use of ``key``. ``wait`` of the result is 0 if it is allowed."""
         if self.method is None:
             assert self.at_once is not None
             self._require_nodes()
@@ -143,26 +144,26 @@ class Limit(QuickLimit):
         return LimitCheck(self, key, ident, self.method.ask(ident, 1.0, now), self.method)
 
     def charge(self, one: LimitCheck, cost: float, now: float) -> None:
-        """Charge ``cost`` for what was asked, at all nodes."""
+        """Charge ``cost`` for a checked use, at all nodes."""
         method, counter = one.method, self._counter
         if method is None:
             return
         method.charge(one.ident, cost, now)
         if counter is None or self._nodes is None:
             return
-        # a reload makes new objects; with the same rate they have the same cells
+        # a reload creates new objects; with the same rate they have the same cells
         if type(method) is type(counter.table) and method.rate == counter.table.rate:
             self._nodes.counts.note(counter, one.key, one.ident, cost)
 
     def _ask_nodes(self, counter: NodeCounter, key: str, ident: int) -> None:
-        """Learn what other nodes have charged, for the next request."""
+        """Request the charges of other nodes, for the next request."""
         assert self._nodes is not None
         self._require_nodes()
         if self.late:
             self._nodes.counts.note(counter, key, ident, 0.0)
 
     def _require_nodes(self) -> None:
-        """Raise SharedStateError if the store is away and the limit is not to work without it."""
+        """Raise SharedStateError if the store is down and the limit must not work without it."""
         nodes = self._nodes
         if nodes is None or self.spec.on_error != "closed" or not self.spec.nodes:
             return
@@ -170,7 +171,9 @@ class Limit(QuickLimit):
             raise SharedStateError("the shared store is down")
 
     def _method_of(self, spec: LimitSpec, rate: Rate) -> Method:
-        """The counts for a rate; another rate has others, because a cell is no number of units."""
+        """Return the counts for a rate. Another rate has other counts, because a cell does not
+        contain units.
+        """
         name = f"limit:{spec.name}:{rate.amount!r}/{rate.seconds!r}/{rate.burst!r}"
         if spec.method == "window":
             return Windows(self._shared.cells(SLICES), name, rate)
@@ -196,7 +199,7 @@ class Limit(QuickLimit):
         return self.waiting.get(key, 0) < self.spec.action.queue
 
     def wait(self, key: str, more: int) -> None:
-        """One more request of ``key`` waits, or (-1) one less."""
+        """Count one more waiting request of ``key``, or (-1) one less."""
         count = self.waiting.get(key, 0) + more
         if count:
             self.waiting[key] = count
@@ -204,7 +207,7 @@ class Limit(QuickLimit):
             self.waiting.pop(key, None)
 
     def note_refused(self, key: str) -> None:
-        """Count a refusal by key, for people; the key that was refused first is forgotten."""
+        """Count a refusal by key, for people. The oldest key is dropped."""
         shown = self.key.shown(key)
         if shown not in self.refused and len(self.refused) >= _NAMED:
             del self.refused[next(iter(self.refused))]

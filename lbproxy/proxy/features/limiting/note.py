@@ -1,4 +1,4 @@
-"""DATA. The counters of the feature ``limits``, and its note about a request."""
+"""DATA. The counters of the feature ``limits``, and its data about a request."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class LimitCounters:
 
 @define
 class LimitNote:
-    """The limits of one request.  ``held``: those it counts for at once; ``refused``: the one that
-    has refused it; ``request()``: its id, "" for a connection or a session.  ``paid``: bytes that
-    were charged while it runs.  ``throttle``: of limits of bytes with ``delay``.
+    """The limits of one request. ``held``: limits of concurrent use that count it. ``refused``: the
+    limit that has refused it. ``request()``: its id, "" for a connection or a session. ``paid``:
+    bytes charged while it runs. ``throttle``: of limits of bytes with ``delay``.
     """
 
     asked: list[LimitCheck]
@@ -51,12 +51,12 @@ class AcceptedConnection:
 
 
 def closes(limit: Limit) -> bool:
-    """Return whether traffic beyond a limit of bytes is closed while it runs."""
+    """Return whether running traffic beyond a limit of bytes is closed."""
     return limit.spec.unit == "bytes" and limit.spec.action.kind not in ("delay", "log")
 
 
 def paces(limit: Any) -> bool:
-    """Return whether traffic beyond a limit of bytes is paused while it runs.
+    """Return whether running traffic beyond a limit of bytes is paused.
 
     ``limit``: the limit, or its section.
     """

@@ -23,7 +23,7 @@ def gauges_of(tally: LimitTally, limit: Limit) -> dict[str, Any]:
 
 
 def sum_of(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers of one limit in two processes together; ``other`` may be empty."""
+    """Return the sum of the numbers of one limit in two processes; ``other`` may be empty."""
     found = {key: one[key] + other.get(key, 0) for key in TALLY}
     keys = dict(one["refused_keys"])
     for key, count in other.get("refused_keys", {}).items():

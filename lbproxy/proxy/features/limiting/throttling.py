@@ -1,4 +1,4 @@
-"""DATA. Traffic that runs, and limits of bytes: paused with ``delay``, cut off with ``reject``."""
+"""DATA. Running traffic and limits of bytes: paused with ``delay``, ended with ``reject``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LimitThrottles(LimitVerdicts):
         def refuse(check: LimitCheck) -> None:
             if note.refused is None:
                 self._refused_late[id(traffic.info)] = traffic, self._refused(note, check)
-                self._cutter.set(0.0)  # not now: the caller is in the middle of its bytes
+                self._cutter.set(0.0)  # not now, because the caller is processing its bytes
 
         note.throttle = Throttle(checks, self._wheel, self._note_delayed, refuse)
         traffic.vars[THROTTLE] = note.throttle  # for tunnels
@@ -47,7 +47,7 @@ class LimitThrottles(LimitVerdicts):
             self.tallies[one.limit.name].delayed += 1
 
     def throttle_session(self, session: Any) -> None:
-        """Phase ``response`` of a TCP session: put its streams behind its throttle."""
+        """Phase ``response`` of a TCP session: replace its streams by throttled ones."""
         throttle = _throttle_of(session)
         if throttle is not None:
             session.wrap_streams(lambda stream: ThrottledStream(stream, throttle))
@@ -71,7 +71,7 @@ class LimitThrottles(LimitVerdicts):
         self._cut_off(over)
 
     def _cut_off(self, over: dict[int, tuple[Any, ProxyError]]) -> None:
-        """Close the connections of requests and sessions that run; ``over``: by connection."""
+        """Close the connections of running requests and sessions. ``over``: by connection."""
         for client in list(self._owner.clients):
             found = over.get(id(getattr(client, "info", None)))
             if found is not None:

@@ -1,6 +1,7 @@
 """DATA. The decision of the feature ``limits`` about one request, session or connection.
 
-All limits are asked before any is charged.  A request that one of them refuses is charged to none.
+All limits are checked before any is charged. A request that one of them refuses is not charged to
+any.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ __all__ = ["PATIENCE", "LimitVerdicts"]
 _quiet = Quiet(Logger())
 
 PATIENCE = 3600.0
-"""Seconds that a request waits at most; one that would have to wait longer is refused."""
+"""Maximum wait of a request in seconds. One that would have to wait longer is refused."""
 
 
 class LimitVerdicts:
@@ -45,7 +46,9 @@ class LimitVerdicts:
         self._owner: Frontend
 
     def _ask(self, limit: Limit, traffic: Any) -> Sequence[LimitCheck]:
-        """Ask one limit, for each key; none if it does not hold for them, or cannot be asked."""
+        """Check one limit for each key. Return no checks if it does not apply to them, or cannot be
+        checked.
+        """
         try:
             keys = limit.key.all_of(traffic)
             if limit.spec.empty == "pass":
@@ -62,7 +65,7 @@ class LimitVerdicts:
             return ()
 
     def _decide(self, note: LimitNote) -> Any:
-        """None to pass, an error to refuse with, or what to wait for."""
+        """Return None to pass, an error to refuse with, or a Deferred to wait for."""
         if len(note.asked) == 1 and not note.asked[0].wait and note.asked[0].at_once is None:
             return self._let_pass(note.asked[0])
         worst, slow, passing = self._judge(note)
@@ -72,7 +75,7 @@ class LimitVerdicts:
         return error if error is not None or not slow else self._delay(slow)
 
     def _let_pass(self, one: LimitCheck) -> None:
-        """Charge the only limit, which has room: the usual case."""
+        """Charge the only limit, which has room. This is the usual case."""
         limit = one.limit
         self.tallies[limit.name].asked += 1
         if limit.cost:
@@ -81,7 +84,7 @@ class LimitVerdicts:
     def _judge(
         self, note: LimitNote
     ) -> tuple[LimitCheck | None, list[LimitCheck], Sequence[LimitCheck]]:
-        """The limit that refuses, those that delay, and those to charge if none refuses."""
+        """Return the limit that refuses, those that delay, and those to charge if none refuses."""
         for one in note.asked:
             self.tallies[one.limit.name].asked += 1
         beyond = [one for one in note.asked if one.wait > 0]
