@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 else:
 
     def native(**words: Any) -> Any:
-        """``@native(allow_interpreted_subclasses=True)``: what the compiler is told of a class;
-        nothing else.
+        """Declare properties of a class for the compiler, such as
+        ``@native(allow_interpreted_subclasses=True)``. It has no other effect.
         """
         return lambda cls: cls
 
@@ -200,7 +200,9 @@ MODULES = (
     "proxy/http/tunnel.py",
     "proxy/tries.py",
 )
-"""Below the package's folder.  They are compiled as one, so that they call each other directly."""
+"""Paths below the package's folder. They are compiled together, so that they call each other
+directly.
+"""
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -230,7 +232,7 @@ def trouble(folder: Path) -> str:
 
 
 class _Sources:
-    """Finds lbproxy's modules as sources, whatever lies beside them."""
+    """Finds lbproxy's modules as sources, regardless of compiled files beside them."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -274,9 +276,10 @@ _why_not = "nobody has asked"
 
 
 def settle(folder: Path) -> None:
-    """Decide for this process; called once, by the package itself.
+    """Decide for this process. The package itself calls it once.
 
-    Raises ImportError when compiled modules are demanded and cannot be had."""
+    Raises ImportError if compiled modules are required but not available.
+    """
     global _why_not  # noqa: PLW0603
     wish = os.environ.get(VARIABLE, "")
     _why_not = f"{VARIABLE} is 0" if wish == "0" else trouble(folder)
@@ -288,5 +291,5 @@ def settle(folder: Path) -> None:
 
 
 def running() -> str:
-    """For people: ``compiled``, or ``pure Python`` and why."""
+    """Return a text for people: ``compiled``, or ``pure Python`` with the reason."""
     return f"pure Python: {_why_not}" if _why_not else "compiled"

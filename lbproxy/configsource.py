@@ -17,31 +17,33 @@ def _is_text(source: Config | str | Path) -> bool:
 
 
 def read_config(source: str | Path) -> Config:
-    """Read a file, or a text, which has more than one line.  Raises :class:`ConfigErrors`."""
+    """Read a file, or a text, which has more than one line. Raises :class:`ConfigErrors`."""
     return parse_config(str(source)) if _is_text(source) else load_config(Path(source))
 
 
 class ConfigSource:
-    """``path``: the file of the running configuration; None if it was not read from a file."""
+    """The source of the running configuration. ``path``: its file; None if it was not read from a
+    file.
+    """
 
     def __init__(self) -> None:
         self.path: Path | None = None
 
     def use(self, source: Config | str | Path) -> None:
-        """Remember ``source``, which is served from now on."""
+        """Store ``source``, which is in use from now on."""
         # absolute, because a daemon changes its folder
         self.path = None if _is_text(source) else Path(str(source)).absolute()
 
     def read(self, source: Config | str | Path | None, running: Config) -> Config:
         """Return the configuration in ``source``; None reads the file again.
 
-        ``running`` is the configuration in use.  Raises :class:`ConfigErrors`.
+        ``running`` is the configuration in use. Raises :class:`ConfigErrors`.
         """
         if isinstance(source, Config):
             return source
         if source is not None:
             return read_config(source)
         if self.path is None:
-            message = "there is no file to read again: it was made from a text or a Config"
+            message = "no file to read again: the configuration was created from a text or a Config"
             raise ConfigErrors([ConfigError(Where(running.file), "", "", message)])
         return load_config(self.path)

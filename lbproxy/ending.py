@@ -1,6 +1,6 @@
 """The end of a load balancer: it stops, or another process takes over from it.
 
-:class:`Ending` is a base class of :class:`lbproxy.service.LoadBalancer`.  The upgrade in place
+:class:`Ending` is a base class of :class:`lbproxy.service.LoadBalancer`. The upgrade in place
 (:mod:`lbproxy.process.upgrade`) uses its methods in both processes.
 """
 
@@ -31,7 +31,7 @@ from lbproxy.sharing.local import LocalReplicated
 
 __all__ = ["Ending"]
 
-_IDLE_GRACE = 5.0  # seconds in which an idle client may ask once more after an upgrade
+_IDLE_GRACE = 5.0  # seconds within which an idle client may send one more request after an upgrade
 
 _log = Logger()
 
@@ -57,9 +57,9 @@ class Ending(Runtime):
     # -- stop -----------------------------------------------------------------------------------
 
     def stopService(self) -> Deferred[None]:
-        """Stop accepting, let what runs finish for ``timeout_shutdown``, then cut it off.
+        """Stop accepting, let running work finish for ``timeout_shutdown``, then abort it.
 
-        Fires when all is closed.
+        The Deferred fires when everything is closed.
         """
         self.stopping = True
         closing = unbind(self.listeners)
@@ -97,7 +97,7 @@ class Ending(Runtime):
         self._hurried = True
 
     async def _sessions_end(self, patient: bool) -> int:
-        """Wait for sessions to end; return how many are left after their time.
+        """Wait for sessions to end. Return the number that remains after their time.
 
         ``patient``: idle clients are not closed at once.
         """
@@ -126,9 +126,10 @@ class Ending(Runtime):
     # -- upgrade --------------------------------------------------------------------------------
 
     def sockets(self) -> list[tuple[Address, list[int]]]:
-        """The descriptors that are listened on, by the address as it is configured.
+        """Return the listening descriptors by configured address.
 
-        ListenError for an endpoint of Twisted's: nobody knows how to give its socket away."""
+        Raises ListenError for a Twisted endpoint, whose socket cannot be handed over.
+        """
         bounds = [(one.spec.address, one.spec.endpoint, one.bound) for one in self.listeners]
         if self.admin is not None:
             bounds += [(d.spec.address, d.spec.endpoint, d.bound) for d in self.admin.doors]
@@ -168,7 +169,7 @@ class Ending(Runtime):
             self._journal.own()
 
     def _learn(self, kept: Iterable[Kept]) -> None:
-        """Take over messages that another process of this node knows."""
+        """Apply messages that another process of this node has."""
         shares = self._ground.replicated
         if isinstance(shares, LocalReplicated):
             for topic, message in kept:
@@ -213,12 +214,12 @@ class Ending(Runtime):
                 bound.own(owner)
 
     def hand_over(self) -> None:
-        """Another process serves on our sockets: accept no more.
+        """Stop accepting, because another process serves on our sockets.
 
-        Files are its from now on.
+        The files of the sockets belong to it from now on.
 
-        Connections live on until :meth:`stopService`, which then is patient with idle ones and with
-        the waiting: it lets a client that keeps its connection ask once more.
+        Connections stay open until :meth:`stopService`, which then lets idle clients with
+        keep-alive send one more request, and waiting requests finish.
         """
         self.handed_over = True
         self.own_sockets(False)

@@ -1,9 +1,9 @@
 """CONTROL. Entry points of installed packages, without a slow search when none are installed.
 
 Importing :mod:`importlib.metadata` takes as long as reading a small configuration, and almost no
-installation has plugins.  So the files of entry points in the folders of :data:`sys.path` are
-searched for the prefix of lbproxy's groups first.  The module is imported only if a file has it, or
-if packages may come from elsewhere: an archive, or a finder of another kind.
+installation has plugins. The files of entry points in the folders of :data:`sys.path` are therefore
+searched for the prefix of lbproxy's groups first. The module is imported only if a file contains
+it, or if packages may come from elsewhere: an archive, or another kind of finder.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """CONTROL. The features of backends, frontends and routes: one line each.
 
-The order is that in which they see traffic: the hooks of a later one surround those of an earlier
-one.  An installed package adds features of its own by entry points of the group
-``lbproxy.features``; they come last, by name.
+The order is that of the traffic: the hooks of a later feature surround those of an earlier one. An
+installed package adds its own features by entry points of the group ``lbproxy.features``; they come
+last, by name.
 
-This module imports declarations, and a class when traffic needs it, so that reading a configuration
-does not import Twisted.
+This module imports declarations, and a class only when traffic needs it, so that reading a
+configuration does not import Twisted.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ Kind = type["Feature[Any]"]
 
 @frozen
 class BuiltIn:
-    """A feature of lbproxy: its name, ``module:Class``, and what it declares.
+    """A feature of lbproxy: its name, ``module:Class``, and its declaration.
 
-    Features whose keys :mod:`lbproxy.model` has declare nothing.
+    Features whose keys are in :mod:`lbproxy.model` have no declaration.
     """
 
     name: str
@@ -106,8 +106,8 @@ GROUP = "lbproxy.features"
 
 
 def declare_keys() -> None:
-    """Add the sections of all features, and their keys to other sections; harmless the second
-    time.
+    """Add the sections of all features, and their keys to other sections. A second call does
+    nothing.
     """
     declared = declarations().values()
     for section in (section for one in declared for section in one.sections):
@@ -119,31 +119,31 @@ def declare_keys() -> None:
 
 
 def declarations() -> dict[str, type[Declaration]]:
-    """Return the declarations of all features by name, those of installed packages included."""
+    """Return the declarations of all features by name, including those of installed packages."""
     built_in = {one.name: one.declares for one in FEATURES}
     return {**built_in, **{kind.name: kind for kind in _installed()}}
 
 
 @cache
 def all_features() -> tuple[Kind, ...]:
-    """:data:`FEATURES`, and those of installed packages."""
+    """Return :data:`FEATURES` and those of installed packages."""
     return (*(built_in.load() for built_in in FEATURES), *_installed())
 
 
 def kind_of(name: str) -> Kind:
-    """Return the feature of this name.  KeyError."""
+    """Return the feature of this name. Raises KeyError."""
     return {kind.name: kind for kind in all_features()}[name]
 
 
 def features_of(owner: str) -> tuple[Kind, ...]:
-    """The features that a ``frontend``, a ``backend`` or a ``route`` could have."""
+    """Return the features that a ``frontend``, a ``backend`` or a ``route`` can have."""
     return tuple(kind for kind in all_features() if kind.owner == owner)
 
 
 @cache
 def _installed() -> tuple[Kind, ...]:
-    """Return the features of installed packages; one that cannot be loaded, or whose name is taken,
-    is left out with a warning.
+    """Return the features of installed packages. One that cannot be loaded, or whose name is taken,
+    is ignored with a warning.
     """
     taken = {built_in.name for built_in in FEATURES}
     found: dict[str, Kind] = {}
@@ -167,7 +167,7 @@ def _warn(text: str, **values: Any) -> None:
 
 
 def forget_installed() -> None:
-    """Look for installed packages again at the next call; for tests that install one."""
+    """Search for installed packages again at the next call, for tests that install one."""
     forget_packages()
     _installed.cache_clear()
     all_features.cache_clear()

@@ -45,7 +45,7 @@ def question_of(feature: str, question: str) -> SharedQuestion:
 
 
 class Inventory(MultiService):
-    """``generation``: the live objects of the configuration that is served."""
+    """The live objects of the present configuration. ``generation``: all of them."""
 
     generation: Generation
 
@@ -58,7 +58,7 @@ class Inventory(MultiService):
 
     @property
     def frontends(self) -> dict[str, Frontend]:
-        """By name."""
+        """The frontends by name."""
         return self.generation.frontends
 
     @property
@@ -69,17 +69,17 @@ class Inventory(MultiService):
 
     @property
     def backends(self) -> dict[str, Backend]:
-        """By name."""
+        """The backends by name."""
         return self.generation.backends
 
     @property
     def listeners(self) -> list[Listener]:
-        """In configuration order."""
+        """The listeners in configuration order."""
         return self.generation.listeners
 
     def warnings(self) -> list[str]:
-        """Settings that are valid and probably mistakes, and files with secrets that all
-        can read.
+        """Warnings about valid settings that are probably mistakes, and about files with secrets
+        that all users can read.
         """
         config = self.config
         found = [
@@ -98,21 +98,21 @@ class Inventory(MultiService):
         return found
 
     def frontend(self, name: str) -> Frontend:
-        """KeyError if there is none."""
+        """Return a frontend. Raises KeyError."""
         return self.frontends[name]
 
     def backend(self, name: str) -> Backend:
-        """KeyError if there is none."""
+        """Return a backend. Raises KeyError."""
         return self.backends[name]
 
     def factory(self, frontend: str) -> Factory:
-        """A protocol factory of a frontend, for an endpoint of your own (TLS is then the endpoint's
-        business).
+        """Return a protocol factory of a frontend, for an endpoint of your own, which then handles
+        TLS.
         """
         return proxy_factory(self.frontends[frontend], None, None)
 
     def _owners(self, kind: str) -> dict[str, Any]:
-        """Backends, frontends or routes: those that have features."""
+        """Return the backends, frontends or routes, which have features."""
         owners: dict[str, dict[str, Any]] = {
             "backend": self.backends,
             "frontend": self.frontends,
@@ -148,7 +148,7 @@ class Inventory(MultiService):
     def feature(self, owner: str, name: str, feature: str) -> Feature[Any]:
         """Return the feature of a "backend", "frontend" or "route".
 
-        Raises KeyError and ValueError as :meth:`operate`.
+        Raises KeyError and ValueError like :meth:`operate`.
         """
         found: Feature[Any] | None = self._owners(owner)[name].features.get(feature)
         if found is None:
@@ -169,7 +169,7 @@ class Inventory(MultiService):
         """Return at most ``limit`` sessions of this process, optionally by server, backend or
         client.
 
-        They can also be selected by frontend. KeyError for an unknown backend or server.
+        They can also be selected by frontend. Raises KeyError for an unknown backend or server.
         O(sessions): do not poll it many times a second.
         """
         owners = [self.backends[backend]] if backend else list(self.backends.values())
@@ -204,7 +204,7 @@ class Inventory(MultiService):
         return maybeDeferred(self.kill_session, id)
 
     def kill_session(self, id: str) -> bool:
-        """End the one that :meth:`sessions` showed with this ``id``; False if it is over already.
+        """End the session with this ``id`` of :meth:`sessions`. Return False if it is over already.
 
         O(sessions).
         """
@@ -217,13 +217,13 @@ class Inventory(MultiService):
         return False
 
     def kill_sessions(self, backend: str, name: str) -> int:
-        """End every session of a server now; how many there were.
+        """End every session of a server now. Return their number.
 
-        KeyError.
+        Raises KeyError.
 
-        TCP sessions and tunnels are cut. A request without a response head yet goes to another
-        server if it may be sent again. Nothing keeps new ones away: :meth:`drain` or :meth:`maint`
-        first.
+        TCP sessions and tunnels are aborted. A request without a response head yet goes to another
+        server if it may be sent again. The server still receives new traffic: call :meth:`drain` or
+        :meth:`maint` first.
         """
         owner = self.backends[backend]
         return owner.kill_sessions(owner.group.servers[name])
@@ -239,6 +239,6 @@ class Inventory(MultiService):
         return list(self.generation.sinks.values())
 
     def reopen_logs(self) -> None:
-        """After rotation: write to new files."""
+        """Reopen the access logs after an external rotation."""
         for sink in self.generation.sinks.values():
             sink.reopen()

@@ -28,7 +28,9 @@ def import_object(target: str) -> Any:
 
 
 def member(module: Any, attribute: str, target: str) -> Any:
-    """Return an attribute of a module; it may have dots. ``target`` is for the error."""
+    """Return an attribute of a module, which may contain dots. ``target``: its name in the
+    error.
+    """
     found = module
     for part in attribute.split("."):
         found = getattr(found, part, None)
@@ -45,7 +47,7 @@ An unchanged file gives the same classes again.
 
 
 def load_file(path: Path) -> Any:
-    """Return the module of a Python file; run the file if it is new or has changed."""
+    """Return the module of a Python file. A new or changed file is executed."""
     where = os.path.normpath(path.absolute())
     try:
         status = Path(where).stat()
@@ -69,10 +71,10 @@ def _run_file(path: str) -> Any:
         raise PluginError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     before = sys.modules.get(name)
-    sys.modules[name] = module  # attrs and dataclasses look their own module up there
+    sys.modules[name] = module  # attrs and dataclasses look up their own module there
     try:
-        # Not exec_module: it trusts byte code by whole seconds, and the file may have changed just
-        # now.
+        # not exec_module, which trusts byte code by whole seconds: the file may have changed just
+        # now
         exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         if before is None:
@@ -84,7 +86,7 @@ def _run_file(path: str) -> Any:
 
 
 def _why(target: str, error: BaseException, path: str | None) -> str:
-    """Return a description of an exception in a user's module, with the line in it."""
+    """Return a description of an exception in a user's module, with its line."""
     import traceback
 
     lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]

@@ -1,6 +1,6 @@
-"""CONTROL. From a plugin's name to its class, and the configuration loaded with it.
+"""CONTROL. Finds the class of a plugin by name, and loads configurations with it.
 
-Called by :mod:`lbproxy.service` and the command line. A name is looked for among the built-in ones,
+:mod:`lbproxy.service` and the command line call it. A name is searched among the built-in ones,
 then among entry points (``lbproxy.balancers``, ``lbproxy.filters``, ``lbproxy.probes``), then among
 the objects of :mod:`lbproxy.twistedplugins`. ``path/to/file.py:Name`` and ``package.module:Name``
 name a class directly; for a probe also an ``async def``.
@@ -52,7 +52,9 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import Twisted's plugin system for those who name it: reading a configuration does not."""
+    """Import Twisted's plugin system on first use, because reading a configuration does not need
+    it.
+    """
     if name in ("IPluginClass", "PluginClass"):
         from lbproxy import twistedplugins
 
@@ -126,7 +128,7 @@ class UnknownPlugin(LookupError):
 
 @lru_cache(maxsize=8)
 def _entry_points(kind: str) -> dict[str, EntryPoint]:
-    """Entry points of one kind; a built-in name is left out, with a warning."""
+    """Return the entry points of one kind. One with a built-in name is ignored with a warning."""
     found: dict[str, EntryPoint] = {}
     for point in installed(_GROUP.get(kind, f"lbproxy.{kind}s")):
         if point.name in BUILTIN[kind]:
@@ -152,8 +154,8 @@ def known(kind: str) -> tuple[str, ...]:
 
 
 def resolve(kind: str, name: str, base_dir: str = ".") -> Any:
-    """The class (or for "predicate" the function) of kind "balancer", "filter" or "probe" behind
-    ``name``.
+    """Return the class (or for "predicate" the function) ``name`` of kind "balancer", "filter" or
+    "probe".
 
     A file's path is relative to ``base_dir``. Raises :class:`UnknownPlugin`, or
     :class:`lbproxy.config.errors.PluginError` for one that cannot be loaded.
@@ -228,7 +230,7 @@ def _unwritten(kind: str, found: Any) -> str:
 
 
 def resolver(base_dir: str = ".") -> Resolve:
-    """:func:`resolve` for one configuration's folder."""
+    """Return :func:`resolve` for the folder of one configuration."""
 
     def resolve_here(kind: str, name: str) -> Any:
         return resolve(kind, name, base_dir)
@@ -242,9 +244,9 @@ def load_config(
     env: Mapping[str, str] | None = None,
     files: build.Files = build.DISK,
 ) -> Config:
-    """The configuration in a file.
+    """Return the configuration in a file.
 
-    Raises :class:`lbproxy.config.errors.ConfigErrors` with every mistake.
+    Raises :class:`lbproxy.config.errors.ConfigErrors` with all errors.
     """
     declare_keys()
     folder = str(Path(path).absolute().parent)
@@ -259,18 +261,18 @@ def parse_config(
     env: Mapping[str, str] | None = None,
     files: build.Files = build.DISK,
 ) -> Config:
-    """The configuration in a text; relative paths start at ``base_dir``.
+    """Return the configuration in a text. Relative paths start at ``base_dir``.
 
-    Raises as :func:`load_config`.
+    Raises like :func:`load_config`.
     """
     declare_keys()
     return build.parse(text, file, base_dir, resolve=resolver(base_dir), env=env, files=files)
 
 
 def refuse_nothing(config: Config) -> Config:
-    """``config``, if it serves anything.
+    """Return ``config`` if it has a frontend.
 
-    ConfigErrors: a file that is empty or half written is a mistake.
+    Raises ConfigErrors otherwise, because an empty or half-written file is a mistake.
     """
     if not config.frontends:
         message = "serves nothing: there is no [frontend NAME]"
@@ -279,7 +281,9 @@ def refuse_nothing(config: Config) -> Config:
 
 
 def parse_server_line(line: str, config: Config) -> ServerSpec:
-    """A line as in ``servers``, checked against the running ``config``.  Raises ConfigErrors."""
+    """Return the server for a line as in ``servers``, checked against the running ``config``.
+    Raises ConfigErrors.
+    """
     folder = "." if config.file == "<text>" else str(Path(config.file).absolute().parent)
     where = Where("<server>")
     spec = build.parse_server(line, base_dir=folder, where=where)
@@ -320,7 +324,7 @@ def schema() -> dict[str, Any]:
 
 
 def _loadable() -> dict[str, list[Any]]:
-    """Return every plugin by its kind; those that cannot be loaded are logged."""
+    """Return every plugin by its kind. Those that cannot be loaded are logged."""
     declare_keys()
     plugins: dict[str, list[Any]] = {}
     for kind in BUILTIN:

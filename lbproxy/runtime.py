@@ -34,9 +34,9 @@ class Runtime(FeatureMethods):
     # -- servers at run time --------------------------------------------------------------------
 
     def add_server(self, backend: str, line: str) -> ServerState:
-        """Add a server, written as in ``servers``:
+        """Add a server, written as in ``servers``.
 
-        ``add_server("app", "c 10.0.0.3:8000 weight=2")``.
+        Example: ``add_server("app", "c 10.0.0.3:8000 weight=2")``.
 
         It is checked and resolved like one from the file. Raises KeyError (backend), ConfigErrors
         (line), ValueError (name taken).
@@ -52,31 +52,32 @@ class Runtime(FeatureMethods):
         return server
 
     def remove_server(self, backend: str, name: str) -> ServerState:
-        """Take a server out at once; what runs on it finishes.  KeyError."""
+        """Remove a server at once. Running work finishes. Raises KeyError."""
         server = self.backends[backend].remove(name)
         self.generation.sync(backend)
         self.changing.removed(server)
         return server
 
     def set_weight(self, backend: str, name: str, weight: int) -> None:
-        """0 takes no new traffic.  KeyError, ValueError."""
+        """Set a server's weight; 0 stops new traffic. Raises KeyError or ValueError."""
         group = self.backends[backend].group
         group.set_weight(name, weight)
         self.changing.note(group.servers[name], "weight", weight)
 
     def set_maxconn(self, backend: str, name: str, maxconn: int) -> None:
-        """Most concurrent requests or connections, 0 for no limit; those above it run on.
+        """Set the limit of concurrent requests or connections, 0 for no limit. Those above it
+        continue.
 
-        KeyError, ValueError.
+        Raises KeyError or ValueError.
         """
         group = self.backends[backend].group
         group.set_maxconn(name, maxconn)
         self.changing.note(group.servers[name], "maxconn", maxconn)
 
     def set_admin(self, backend: str, name: str, admin: AdminState) -> None:
-        """Set the operator's state of a server:
+        """Set the operator's state of a server.
 
-        :meth:`drain`, :meth:`maint` and :meth:`ready` in one.
+        This combines :meth:`drain`, :meth:`maint` and :meth:`ready`.
 
         Raises KeyError.
         """
@@ -88,22 +89,23 @@ class Runtime(FeatureMethods):
     def drain(self, backend: str, name: str) -> DrainStatus:
         """Stop new traffic to a server, except from sticky clients. Raises KeyError.
 
-        Sessions finish by themselves. Returns how many are left. :meth:`drain_status` returns it
-        again later, :meth:`drained` waits.
+        Sessions finish by themselves. Returns the number that remains. :meth:`drain_status` returns
+        it again later, :meth:`drained` waits.
         """
         self.set_admin(backend, name, AdminState.DRAIN)
         return self.drain_status(backend, name)
 
     def drain_status(self, backend: str, name: str) -> DrainStatus:
-        """Return what still runs on a server, whatever its state. Raises KeyError."""
+        """Return the sessions on a server in any state. Raises KeyError."""
         owner = self.backends[backend]
         return status_of(owner, owner.group.servers[name])
 
     def drained(self, backend: str, name: str, timeout: float = 60.0) -> Deferred[DrainStatus]:
-        """Wait until nothing runs on a server that was drained (or put in maint).  KeyError.
+        """Wait until no session is left on a drained server (or one in maint). Raises KeyError.
 
-        Fires with the status then; at the latest after ``timeout`` seconds, when the server is made
-        ready again, or when lbproxy stops: ``done`` tells which.  Never fails; may be cancelled.
+        The Deferred fires with the status at that time. It also fires after ``timeout`` seconds,
+        when the server is made ready again, or when lbproxy stops; check ``done``. It never fails
+        and may be cancelled.
         """
         owner = self.backends[backend]
         return self._drains.wait(owner, owner.group.servers[name], timeout)
@@ -113,9 +115,9 @@ class Runtime(FeatureMethods):
     ) -> Any:
         """Run ``operation`` (``METHOD path``) of a feature, as the API does.
 
-        ``owner``: "backend", "frontend" or "route", ``name``: its name. KeyError for something that
-        does not exist; ValueError if the configuration of the owner does not have the feature, or
-        the feature refuses.
+        ``owner``: "backend", "frontend" or "route"; ``name``: its name. Raises KeyError for unknown
+        names, and ValueError if the configuration of the owner does not have the feature, or the
+        feature refuses.
         """
         found = self.feature(owner, name, feature)
         return found.operation(operation).run(found, **arguments)
@@ -125,5 +127,5 @@ class Runtime(FeatureMethods):
         self.set_admin(backend, name, AdminState.MAINT)
 
     def ready(self, backend: str, name: str) -> None:
-        """Back to work, if it is healthy.  KeyError."""
+        """Return a server to service, if it is healthy. Raises KeyError."""
         self.set_admin(backend, name, AdminState.READY)

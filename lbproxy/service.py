@@ -1,5 +1,5 @@
-"""The load balancer as a Twisted service: what ``twistd lbproxy`` runs and what other programs
-embed.
+"""The load balancer as a Twisted service, for ``twistd lbproxy`` and for other programs that embed
+it.
 
     from lbproxy.service import LoadBalancer
 
@@ -67,11 +67,12 @@ def _subscriber_failed(error: BaseException) -> None:
 
 
 def _resolving(reactor: Any, config: Config) -> Any:
-    """Return ``reactor``, or a wrapper that asks the name servers of ``config``."""
+    """Return ``reactor``, or a wrapper that uses the name servers of ``config``."""
     servers = [read_name_server(one) for one in config.settings.nameservers]
     if not servers:
         return reactor
-    from lbproxy.net.nameservers import with_nameservers  # twisted.names, which few need
+    # twisted.names, which few configurations need
+    from lbproxy.net.nameservers import with_nameservers
 
     return with_nameservers(reactor, servers)
 
@@ -162,7 +163,8 @@ class LoadBalancer(Ending):
         self.handed_over = False
         self.stopping = False
         self._hurried = False
-        self.upgrader: Upgrader | None = None  # lbproxy.tap's; a program that embeds this has none
+        # set by lbproxy.tap; None in a program that embeds lbproxy
+        self.upgrader: Upgrader | None = None
         self.admin: Admin | None = None
         if config.settings.admin:
             self.admin = self._make_admin(config)
@@ -180,7 +182,7 @@ class LoadBalancer(Ending):
 
     @property
     def turning(self) -> bool:
-        """True if the reactors of all processes run; True, since this one answers."""
+        """True if the reactors of all processes run, which is the case for this one."""
         return True
 
     @classmethod
@@ -219,7 +221,7 @@ class LoadBalancer(Ending):
     def startService(self) -> None:
         """Listen and serve.
 
-        Raises :class:`ListenError` when an address cannot be bound; nothing stays bound then.
+        Raises :class:`ListenError` if an address cannot be bound; nothing stays bound then.
         """
         self.stopping = self._hurried = False
         self._limit()
@@ -242,7 +244,7 @@ class LoadBalancer(Ending):
         self._start_backends()
 
     def _keep_secret(self) -> None:
-        """Write a random secret to its file, so that it outlives a restart."""
+        """Write a random secret to its file, so that it survives a restart."""
         path = kept_path(self.config)
         if path and kept_secret(self.config) != self._ground.secret:
             try:
@@ -263,7 +265,7 @@ class LoadBalancer(Ending):
         self.handshakes.most = settings.max_handshakes or handshake_bound(self.total.maxconn)
 
     def _bound(self) -> list[Address]:
-        """The addresses where this process listens now."""
+        """Return the addresses where this process listens now."""
         bounds = [one.bound for one in self.listeners]
         if self.admin is not None:
             bounds += [door.bound for door in self.admin.doors]
@@ -286,10 +288,10 @@ class LoadBalancer(Ending):
     ) -> ReloadReport:
         """Replace the configuration, and keep the sessions that the change does not affect.
 
-        ``source``: as in :meth:`from_config`, a Config, or None for the file this was made from.
-        ``dry_run``: only report what would change.  Never raises.  The report says why nothing
-        was changed: an invalid or empty configuration, an address that cannot be bound, or a
-        process that stops or has been replaced.  See ``docs/operations.rst``.
+        ``source``: as in :meth:`from_config`, a Config, or None for the file it was created from.
+        ``dry_run``: only report the changes. Never raises. The report contains the reason for a
+        failure: an invalid or empty configuration, an address that cannot be bound, or a process
+        that stops or has been replaced. See ``docs/operations.rst``.
         """
         if self.stopping or self.handed_over:
             why = "another process serves by now" if self.handed_over else "lbproxy is stopping"
@@ -320,7 +322,7 @@ class LoadBalancer(Ending):
             self.changing.settle()
             if source is not None:
                 self._source.use(source)
-            # all is as the event says
+            # the state matches the event
             self.events.add(EventKind.RELOAD, "", f"reload: {report.summary()}")
         return report
 
@@ -330,5 +332,5 @@ class LoadBalancer(Ending):
         self.admin.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def _watched(self) -> tuple[str, ...]:
-        """The files whose changes ask for a reload."""
+        """Return the files whose changes trigger a reload."""
         return self.config.sources if self.config.settings.watch and self._source.path else ()

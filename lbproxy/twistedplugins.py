@@ -1,6 +1,6 @@
 """CONTROL. Plugins that ``twisted.plugin`` finds: objects in ``twisted/plugins/*.py``.
 
-:mod:`lbproxy.registry` imports this module when a name is neither built in nor an entry point.
+:mod:`lbproxy.registry` imports this module if a name is neither built in nor an entry point.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class PluginClass:
 
 
 def targets(kind: str) -> dict[str, str]:
-    """Return the name and the target of each plugin of one kind; of two the first counts."""
+    """Return the name and the target of each plugin of one kind. Of two with one name the first
+    counts.
+    """
     found: dict[str, str] = {}
     for plugin in getPlugins(IPluginClass):
         if plugin.kind == kind:

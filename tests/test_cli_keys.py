@@ -71,9 +71,9 @@ def test_the_file_that_a_configuration_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["add", "a b"], "is no name of a key"),
-        (["add", "a", "--origin", "a.example"], "is no origin"),
-        (["add", "a", "--target", "*"], "is no target"),
+        (["add", "a b"], "is not the name of a key"),
+        (["add", "a", "--origin", "a.example"], "is not an origin"),
+        (["add", "a", "--target", "*"], "is not a target"),
         (["add", "a", "--expires", "soon"], "not a duration"),
         (["list"], "no such file"),
     ],
@@ -155,8 +155,8 @@ def test_usage_from_a_file_that_is_none(file: Path) -> None:
     [
         (["--requests", "5"], "is not a rate"),
         (["--bytes", "1g/1ms"], "less than a second"),
-        (["--method", "a b"], "no method"),
-        (["--referrer", "https://a.example"], "is no target"),
+        (["--method", "a b"], "not a method"),
+        (["--referrer", "https://a.example"], "is not a target"),
     ],
 )
 def test_mistakes_of_rules(file: Path, words: list[str], message: str) -> None:

@@ -1,1 +1,1 @@
-"""PURE. Bans: :mod:`~lbproxy.bans.ledger` decides who is banned, since when and how long."""
+"""PURE. Bans: :mod:`~lbproxy.bans.ledger` decides which clients are banned, and for how long."""

@@ -1,11 +1,11 @@
-"""PURE. Bans of addresses whose times grow, in bounded memory.
+"""PURE. Bans of addresses with growing durations, in bounded memory.
 
-A ban holds for an IPv4 address, or for an IPv6 prefix of 64 bits.  The first lasts ``shortest``
-seconds, each further one twice as long as the one before, up to ``longest``.  An address that was
+A ban applies to an IPv4 address, or to an IPv6 prefix of 64 bits. The first one lasts ``shortest``
+seconds, each further one twice as long as the previous one, up to ``longest``. An address that was
 not banned for ``longest`` seconds starts at ``shortest`` again.
 
-The ledger has room for :data:`MOST` addresses.  Beyond that the record whose history ends first
-makes room: a ban that is over before one that is not.
+The ledger has room for :data:`MOST` addresses. Beyond that, the record whose history expires first
+is dropped: bans that are over before those in force.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from lbproxy.guard.addresses import V4_BASE, address_number
 __all__ = ["MOST", "Ban", "Ledger", "ban_key", "ban_text"]
 
 MOST = 100_000
-"""Addresses with a history."""
+"""Maximum number of addresses with a history."""
 
 _SIXTY_FOUR = (1 << 64) - 1
 
 
 def ban_key(ip: str) -> int:
-    """Return the number of an IPv4 address, or of the /64 of an IPv6 address; -1 for no address."""
+    """Return the number of an IPv4 address, or of the /64 of an IPv6 address; -1 for other text."""
     number = address_number(ip)
     return number if number >= V4_BASE or number < 0 else number & ~_SIXTY_FOUR
 
 
 def ban_text(ip: str) -> str:
-    """Return what a ban of ``ip`` holds for, for people: the address, or its /64."""
+    """Return the subject of a ban of ``ip``, for people: the address, or its /64."""
     key = ban_key(ip)
     return ip if key < 0 or key >= V4_BASE else f"{IPv6Address(key)}/64"
 
@@ -42,9 +42,9 @@ def ban_text(ip: str) -> str:
 class Ban:
     """The last ban of an address.
 
-    ``since``, ``until``: Unix time in seconds.  ``times``: how often it was banned in a row.
-    ``rule``: name of the ``[ban NAME]``, or ``operator``.  ``reason``: for people.  ``request``: id
-    of the request that caused it, or "".  ``refused``: attempts since.
+    ``since``, ``until``: Unix time in seconds. ``times``: number of bans in a row. ``rule``: name
+    of the ``[ban NAME]``, or ``operator``. ``reason``: for people. ``request``: id of the request
+    that caused it, or "". ``refused``: attempts since.
     """
 
     ip: str
@@ -58,26 +58,26 @@ class Ban:
 
 
 class Ledger:
-    """The bans of one process.  Times are Unix time in seconds."""
+    """The bans of one process. Times are Unix time in seconds."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._bans: dict[int, Ban] = {}
-        self._memory: dict[int, float] = {}  # seconds after its end that a ban is remembered
+        self._memory: dict[int, float] = {}  # seconds for which a ban is kept after its end
         self._ends: list[tuple[float, int]] = []
 
     def __len__(self) -> int:
         return len(self._bans)
 
     def find(self, ip: str, now: float) -> Ban | None:
-        """Return the ban that holds for ``ip`` now."""
+        """Return the ban of ``ip`` in force, or None."""
         if not self._bans:
             return None
         found = self._bans.get(ban_key(ip))
         return found if found is not None and found.until > now else None
 
     def history(self, ip: str) -> Ban | None:
-        """Return the ban of ``ip`` that holds or was the last, while it is remembered."""
+        """Return the present or the last ban of ``ip``, while it is kept."""
         return self._bans.get(ban_key(ip))
 
     def ban(
@@ -90,7 +90,9 @@ class Ledger:
         reason: str = "",
         request: str = "",
     ) -> Ban:
-        """Ban ``ip``; one that is banned already stays as it is.  ValueError for no address."""
+        """Ban ``ip``. An existing ban is unchanged. Raises ValueError if ``ip`` is not an
+        address.
+        """
         key = ban_key(ip)
         if key < 0:
             raise ValueError(f"{ip!r} is no IP address")
@@ -106,7 +108,7 @@ class Ledger:
         return found
 
     def put(self, ban: Ban, memory: float) -> None:
-        """Enter a ban as it is; it is remembered for ``memory`` seconds after its end."""
+        """Add a ban unchanged. It is kept for ``memory`` seconds after its end."""
         key = ban_key(ban.ip)
         if key < 0:
             return
@@ -120,23 +122,23 @@ class Ledger:
             self._drop_first()
 
     def lift(self, ip: str) -> Ban | None:
-        """End the ban of ``ip``, and forget its history; return what was there."""
+        """End the ban of ``ip`` and delete its history. Return the ban, or None."""
         key = ban_key(ip)
         found = self._bans.pop(key, None)
         self._memory.pop(key, None)
         return found
 
     def sweep(self, now: float) -> None:
-        """Drop what is no longer remembered."""
+        """Drop expired records."""
         while self._ends and self._ends[0][0] <= now:
             self._drop_first()
 
     def held(self, now: float) -> Iterator[Ban]:
-        """The bans that hold now."""
+        """Yield the bans in force."""
         return (one for one in list(self._bans.values()) if one.until > now)
 
     def known(self) -> list[Ban]:
-        """The last ban of each address that is remembered."""
+        """Return the last ban of each address with a history."""
         return list(self._bans.values())
 
     def _drop_first(self) -> None:

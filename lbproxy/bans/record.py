@@ -12,17 +12,17 @@ from lbproxy.bans.ledger import Ban, ban_key
 
 __all__ = ["address_of", "as_record", "from_record"]
 
-_TEXT: Final = 300  # characters of a text
-_FOREVER: Final = 4e9  # Unix time; nothing later is believed
+_TEXT: Final = 300  # maximum length of a text in characters
+_FOREVER: Final = 4e9  # Unix time; later times are rejected
 
 
 def as_record(ban: Ban) -> dict[str, Any]:
-    """Return a ban for :func:`from_record`."""
+    """Return a ban as a record for :func:`from_record`."""
     return {name: getattr(ban, name) for name in _FIELDS}
 
 
 def from_record(found: Any) -> Ban | None:
-    """Return the ban of a record, or None for something else."""
+    """Return the ban of a record, or None if it is invalid."""
     if not isinstance(found, dict):
         return None
     ip = found.get("ip")
@@ -31,7 +31,7 @@ def from_record(found: Any) -> Ban | None:
     numbers = [found.get(key, 0) for key in ("since", "until", "times", "refused")]
     if not all(isinstance(one, int) or _is_finite(one) for one in numbers):
         return None
-    # JSON has integers that no float can hold
+    # JSON has integers that exceed any float
     since, until, times, refused = (float(min(max(0, one), _FOREVER)) for one in numbers)
     rule, reason, request = (str(found.get(key, ""))[:_TEXT] for key in _TEXTS)
     return Ban(ip, since, until, max(1, int(times)), rule, reason, request, int(refused))
@@ -42,7 +42,9 @@ def _is_finite(number: Any) -> bool:
 
 
 def address_of(text: str) -> str:
-    """Return the address of ``192.0.2.7``, ``2001:db8::1`` or ``2001:db8::/64``.  ValueError."""
+    """Return the address of ``192.0.2.7``, ``2001:db8::1`` or ``2001:db8::/64``. Raises
+    ValueError.
+    """
     address, slash, _ = text.strip().partition("/")
     if slash:
         network = ip_network(text.strip(), strict=False)

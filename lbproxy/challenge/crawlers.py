@@ -1,7 +1,7 @@
-"""PURE. Crawlers whose operators say by DNS which addresses are theirs.
+"""PURE. Crawlers whose operators publish their addresses by DNS.
 
-The name of the address ends in one of the crawler's domains, and the name has that address.  Each
-operator documents this procedure for its crawlers.
+The reverse name of the address ends in one of the crawler's domains, and that name resolves to the
+address. Each operator documents this procedure for its crawlers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ __all__ = ["CRAWLERS", "Crawler", "claimed_crawler"]
 
 @frozen
 class Crawler:
-    """``words``: one of them is in its User-Agent, in lower case.  ``domains``: of its hosts."""
+    """A crawler. ``words``: lower-case words, one of which is in its User-Agent. ``domains``: those
+    of its hosts.
+    """
 
     name: str
     words: tuple[bytes, ...]

@@ -12,7 +12,7 @@ from lbproxy.challenge.script import SCRIPT
 __all__ = ["PAGE_POLICY", "PATH", "challenge_page", "refusal_text", "takes_html"]
 
 PATH: Final = "/.lbproxy/challenge"
-"""Where answers are posted."""
+"""Path to which answers are posted."""
 
 _STYLE: Final = """
 :root { color-scheme: light dark; }
@@ -57,7 +57,7 @@ PAGE_POLICY: Final = (
     f"default-src 'none'; script-src {_source(SCRIPT)}; style-src {_source(_STYLE)};"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 ).encode()
-"""Content-Security-Policy of the page: its own script and style, and nothing else."""
+"""Content-Security-Policy of the page, which allows only its own script and style."""
 
 
 def challenge_page(token: str, bits: int, request_id: str) -> bytes:
@@ -73,7 +73,7 @@ def challenge_page(token: str, bits: int, request_id: str) -> bytes:
 
 
 def refusal_text(request_id: str) -> bytes:
-    """Return the text for requests that no page can answer."""
+    """Return the text for requests that cannot show a page."""
     return (
         "This site accepts only browsers that have passed a check: open one of its pages in a"
         " browser with JavaScript and cookies, then try again.\n"
@@ -82,7 +82,7 @@ def refusal_text(request_id: str) -> bytes:
 
 
 def takes_html(method: bytes, accept: bytes | None) -> bool:
-    """Return whether the client of a request shows pages: a GET that names ``text/html``."""
+    """Return whether the client of a request shows pages: a GET that accepts ``text/html``."""
     if method != b"GET" or accept is None:
         return False
     for item in accept.lower().split(b","):

@@ -1,8 +1,8 @@
 """PURE. Tokens, answers and passes of the challenge.
 
-A token states when it was issued and how many zero bits its answer needs.  A pass states the same
-of the token that was answered.  Both are signed, and the signature covers the client's prefix, so
-that nothing is stored about either.
+A token contains its time of issue and the number of zero bits that its answer needs. A pass
+contains the same of the answered token. Both are signed, and the signature covers the client's
+prefix, so that nothing needs to be stored about either.
 
 1. An answer is a number n for which sha256(token + n in decimal) begins with the zero bits.
 2. A token can be answered for :data:`ANSWER_S` seconds after it was issued.
@@ -28,7 +28,7 @@ from attrs import frozen
 __all__ = ["ANSWER_S", "AnswerError", "Pass", "Proofs", "zero_bits"]
 
 ANSWER_S: Final = 600
-"""Seconds for which a token can be answered."""
+"""Seconds within which a token can be answered."""
 
 SKEW_S: Final = 60
 """Seconds by which the clock that issued a token may be ahead."""
@@ -43,12 +43,12 @@ _KEYS: Final = 10  # days
 
 
 class AnswerError(ValueError):
-    """An answer that gets no pass; the text is for the client."""
+    """An answer that earns no pass. The text is for the client."""
 
 
 @frozen
 class Pass:
-    """An accepted answer: the Unix time in seconds at which its token was issued, and its bits."""
+    """An accepted answer: the time at which its token was issued in Unix seconds, and its bits."""
 
     issued: int
     bits: int
@@ -60,9 +60,9 @@ def zero_bits(digest: bytes) -> int:
 
 
 class Proofs:
-    """Signs and judges with keys made from ``secret``.
+    """Signs and checks with keys derived from ``secret``.
 
-    ``random``: gives that many unpredictable bytes.
+    ``random``: returns a given number of unpredictable bytes.
     """
 
     def __init__(self, secret: bytes, random: Callable[[int], bytes] = token_bytes) -> None:
@@ -78,9 +78,9 @@ class Proofs:
     def judge(
         self, token: str, answer: str, prefix: str, now: float, lifetime: float = math.inf
     ) -> Pass:
-        """Return what an answer has earned.  Raises :class:`AnswerError`.
+        """Return the pass that an answer earns. Raises :class:`AnswerError`.
 
-        ``lifetime``: seconds for which a pass admits.
+        ``lifetime``: seconds for which a pass is valid.
         """
         raw = _raw(token, _TOKEN)
         if raw is None:
@@ -104,7 +104,7 @@ class Proofs:
         return _text(body + self._mac(b"pass", body, prefix))
 
     def admits(self, value: str, prefix: str, bits: int, lifetime: float, now: float) -> bool:
-        """Return whether ``value`` is a pass of ``prefix``, not older than ``lifetime`` seconds,
+        """Return whether ``value`` is a pass for ``prefix``, not older than ``lifetime`` seconds,
         for work of at least ``bits``.
         """
         raw = _raw(value, _PASS)
@@ -117,14 +117,14 @@ class Proofs:
         return hmac.compare_digest(raw[-_MAC:], self._mac(b"pass", body, prefix))
 
     def _mac(self, kind: bytes, body: bytes, prefix: str) -> bytes:
-        """Sign; ``body`` begins with the time of issue."""
+        """Return the signature. ``body`` begins with the time of issue."""
         text = b"\0".join((kind, body, prefix.encode()))
         return hmac.digest(self._key(_read(body).issued // _DAY), text, "sha256")[:_MAC]
 
     def _key(self, day: int) -> bytes:
         found = self._keys.get(day)
         if found is None:
-            if len(self._keys) >= _KEYS:  # days are stated by clients, too
+            if len(self._keys) >= _KEYS:  # clients can send any day
                 self._keys.clear()
             found = hmac.digest(self._secret, b"lbproxy challenge %d" % day, "sha256")
             self._keys[day] = found
@@ -144,7 +144,7 @@ def _text(raw: bytes) -> str:
 
 
 def _raw(text: str, length: int) -> bytes | None:
-    """Decode a text of exactly ``length`` characters; None for any other, and for another spelling
+    """Decode a text of exactly ``length`` characters; None for any other, and for another encoding
     of the same bytes.
     """
     if len(text) != length:

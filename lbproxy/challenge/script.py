@@ -1,9 +1,9 @@
 """PURE. The program of the challenge page.
 
-It has a SHA-256 of its own (FIPS 180-4), because ``crypto.subtle`` exists on https pages only, and
-a call of that for each number is slower.  A token and an answer are one block.  The work is done in
-slices of 25 ms, so that the page stays usable.  It stops after three passes in a row that the
-browser did not bring at once; one that has ended after its time is none of these.
+It contains its own SHA-256 (FIPS 180-4), because ``crypto.subtle`` exists only on https pages, and
+calling it for each number is slower. A token and an answer fit one block. The work is done in
+slices of 25 ms, so that the page stays responsive. It stops after three passes in a row that the
+browser did not send back at once; expired passes do not count.
 """
 
 from __future__ import annotations
@@ -120,4 +120,4 @@ SCRIPT: Final = r"""
   later();
 })();
 """
-"""A script that needs no module and no feature younger than 2015."""
+"""A script that needs no module and no feature introduced after 2015."""

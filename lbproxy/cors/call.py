@@ -1,4 +1,4 @@
-"""PURE. Which URL a request to the CORS proxy asks for, and with which parameters.
+"""PURE. Parses the target URL and the parameters of a request to the CORS proxy.
 
 Four forms name the target (key ``forms``):
 
@@ -11,9 +11,9 @@ form       example                                      as in
 ``header`` ``X-Target-URL: https://host/path``          the header of ``target_header``
 ========== ============================================ ==================================
 
-A URL in a query that is not percent-encoded ends where a parameter of the proxy begins.  A key is
-therefore never part of the URL that is sent on.  The forms ``path`` and ``header`` take the whole
-URL and no parameters, so that parameters of the target keep their meaning.
+A URL in a query that is not percent-encoded ends where a parameter of the proxy begins. A key is
+therefore never part of the forwarded URL. The forms ``path`` and ``header`` take the whole URL and
+no parameters, so that parameters of the target keep their meaning.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = ["FORMS", "OWN_PAGES", "Call", "CallError", "masked_target", "parse_ca
 
 FORMS: Final = ("query", "path", "header")
 OWN_PAGES: Final = frozenset(("/", "/status", "/favicon.ico", "/robots.txt"))
-"""Paths that are never the name of a host."""
+"""Paths that are never a host name."""
 
 FIELDS_MAX: Final = 32
-"""Most ``reqHeaders`` or ``resHeaders`` of one call."""
+"""Maximum number of ``reqHeaders`` or ``resHeaders`` in one call."""
 
 TTL_MAX: Final = 365 * 86400
 
@@ -46,7 +46,8 @@ _OWN: Final = frozenset(
         *("extract", "selector", "convert", "input", "output"),
     )
 )
-_ENDS: Final = sorted(_OWN - {"selector", "input", "output"})  # APIs have parameters of these names
+# APIs also use parameters with these names
+_ENDS: Final = sorted(_OWN - {"selector", "input", "output"})
 _REPEATABLE: Final = frozenset(("reqHeaders", "resHeaders"))
 _SCHEME: Final = re.compile(r"(?i)(?:https?|wss?)(:|%3A)")
 _PAIR: Final = r"input=(?:csv|xml|rss)&output=json|output=json&input=(?:csv|xml|rss)"
@@ -58,17 +59,16 @@ Fields = tuple[tuple[str, str], ...]
 
 
 class CallError(ValueError):
-    """A call that cannot be understood; the message is for its author."""
+    """A call that cannot be parsed. The message is for its author."""
 
 
 @frozen
 class Call:
     """A call of the proxy.
 
-    ``key`` is not part of the representation.  ``ttl``: seconds, None if the call has none.
-    ``req_headers`` and ``res_headers``: (name, value); an empty value removes the field.
-    ``convert``: one of :data:`~lbproxy.cors.convert.INPUTS`, ``extract``: a CSS selector; "" for
-    none.
+    ``key`` is excluded from the representation. ``ttl``: seconds, None if not set. ``req_headers``
+    and ``res_headers``: (name, value) pairs; an empty value removes the field. ``convert``: one of
+    :data:`~lbproxy.cors.convert.INPUTS`. ``extract``: a CSS selector. Both are "" if not set.
     """
 
     url: str
@@ -89,10 +89,10 @@ def parse_call(
     target_header: str = "X-Target-URL",
     key_header: str = "X-Api-Key",
 ) -> Call | None:
-    """Return the call of a request with this ``target``, None if it names no URL.
+    """Return the call in a request with this ``target``, None if it contains no URL.
 
-    ``header(name)`` returns the first value of a request header, or None.  A key in the header
-    ``key_header`` takes precedence over the parameter ``key``.  Raises :class:`CallError`.
+    ``header(name)`` returns the first value of a request header, or None. A key in the header
+    ``key_header`` takes precedence over the parameter ``key``. Raises :class:`CallError`.
     """
     text = target.decode("latin-1")
     path, mark, query = text.partition("?")
@@ -136,7 +136,7 @@ def _from_query(query: str, key: str) -> Call | None:
 
 
 def _convert(found: dict[str, list[str]]) -> str:
-    """``convert=csv``, or ``input=csv&output=json`` as corsproxy.io has it."""
+    """Return the value of ``convert=csv``, or of ``input=csv&output=json`` as in corsproxy.io."""
     if found.get("output", ["json"])[0] != "json":
         raise CallError("the only output is json")
     kind = (found.get("convert") or found.get("input") or [""])[0].lower()
@@ -146,7 +146,9 @@ def _convert(found: dict[str, list[str]]) -> str:
 
 
 def _extract(found: dict[str, list[str]]) -> str:
-    """``extract=SELECTOR``, or ``extract=1&selector=SELECTOR`` as corsproxy.io has it."""
+    """Return the selector of ``extract=SELECTOR``, or of ``extract=1&selector=SELECTOR`` as in
+    corsproxy.io.
+    """
     text = found.get("selector", [""])[0] or found.get("extract", [""])[0]
     if "extract" not in found or text in ("", "0", "1", "true", "false"):
         if "extract" in found:
@@ -161,7 +163,7 @@ def _extract(found: dict[str, list[str]]) -> str:
 
 
 def _parameters(query: str) -> dict[str, list[str]]:
-    """The own parameters of a query, decoded."""
+    """Return the proxy's parameters in a query, decoded."""
     found: dict[str, list[str]] = {}
     rest = query
     while rest:
@@ -191,7 +193,7 @@ def _is_plain(value: str) -> bool:
 
 
 def _cut(end: re.Pattern[str], text: str) -> tuple[str, str]:
-    """``text`` before and after the first match of ``end``."""
+    """Return ``text`` before and after the first match of ``end``."""
     found = end.search(text)
     return (text, "") if found is None else (text[: found.start()], text[found.end() :])
 
@@ -228,7 +230,7 @@ def _ttl(values: list[str] | None) -> int | None:
         return None
     text = values[0]
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > TTL_MAX:
-        raise CallError(f"ttl is a number of seconds, at most {TTL_MAX}")
+        raise CallError(f"ttl must be a number of seconds, at most {TTL_MAX}")
     return int(text)
 
 
@@ -240,11 +242,11 @@ def _fields(name: str, found: dict[str, list[str]]) -> Fields:
 
 
 def _field(name: str, text: str) -> tuple[str, str]:
-    """``text`` as the name and the value of a header field."""
+    """Return ``text`` as the name and the value of a header field."""
     field_name, colon, value = text.partition(":")
     field_name, value = field_name.strip(), value.strip()
     if not colon or not is_token(field_name.encode("utf-8")):
-        raise CallError(f"{name} is NAME:VALUE, with the name of a header field")
+        raise CallError(f"{name} must be NAME:VALUE, with the name of a header field")
     if not re.fullmatch(r"[\t\x20-\x7e]*", value):
-        raise CallError(f"{name}: the value of {field_name} has characters that are not ASCII")
+        raise CallError(f"{name}: the value of {field_name} contains characters that are not ASCII")
     return field_name, value

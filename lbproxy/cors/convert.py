@@ -1,9 +1,10 @@
-"""PURE. Bodies of targets as JSON: CSV, XML, RSS and Atom, and elements of HTML by a CSS selector.
+"""PURE. Conversion of bodies to JSON: CSV, XML, RSS and Atom, and elements of HTML by a CSS
+selector.
 
-All functions block for a time in proportion to the size of the body, so they run in threads.
-:class:`ConvertError` says why a body cannot be converted.  Bounds: the caller bounds the size of
-the body; documents are at most :data:`DEPTH_MAX` deep, declare no entities, and their JSON is at
-most :data:`GROWTH_MAX` times as large.
+All functions block for a time proportional to the size of the body, so they run in threads. A
+:class:`ConvertError` contains the reason for a failure. Bounds: the caller bounds the size of the
+body; documents are at most :data:`DEPTH_MAX` deep, declare no entities, and their JSON is at most
+:data:`GROWTH_MAX` times as large.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ INPUTS: Final = ("csv", "xml", "rss")
 DEPTH_MAX: Final = 200
 GROWTH_MAX: Final = 8
 ELEMENTS_MAX: Final = 1000
-"""Elements that one selector returns; further ones are left out."""
+"""Maximum number of elements that a selector returns; further ones are omitted."""
 
 SELECTOR_MAX: Final = 200
 _SELECTOR: Final = re.compile(r"""[\w\s.#>+~,*=\[\]"'^$|:()/-]+""")
@@ -38,7 +39,7 @@ _CHARSET: Final = re.compile(r"(?i)charset\s*=\s*\"?([\w.:-]+)")
 _NO_CHARSETS: Final = frozenset(
     ("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape")
 )
-"""Codecs of Python that are not those of documents; some take time in the square of the size."""
+"""Python codecs that documents do not use; some take quadratic time."""
 
 
 class ConvertError(ValueError):
@@ -54,7 +55,7 @@ def convert(kind: str, body: bytes, content_type: str = "") -> bytes:
 
 
 def checked_selector(text: str) -> str:
-    """Return a selector that takes bounded time; ValueError says what is wrong with it.
+    """Return a selector that takes bounded time. Raises ValueError.
 
     Functions such as ``:has()`` are refused, and so are more than a few steps.
     """
@@ -63,9 +64,9 @@ def checked_selector(text: str) -> str:
         raise ValueError(f"the selector is not a CSS selector of at most {SELECTOR_MAX} characters")
     for name in _PSEUDO.findall(text):
         if name not in _PLAIN_PSEUDOS:
-            raise ValueError(f"the selector has :{name}, which is not supported")
+            raise ValueError(f"the selector contains :{name}, which is not supported")
     if len(re.findall(r"[\s>+~,]+", text)) > _STEPS_MAX or "(" in text:
-        raise ValueError("the selector has too many steps, or a function")
+        raise ValueError("the selector contains too many steps, or a function")
     return text
 
 
@@ -98,7 +99,7 @@ def extract(selector: str, body: bytes, content_type: str = "") -> bytes:
 
 
 def _check_depth(root: Any) -> None:
-    """Raise for a tree in which the search for ancestors takes long."""
+    """Raise for a tree in which the search for ancestors takes too long."""
     node, depth = root, 0
     while node is not None:
         below = node.first_child
@@ -122,7 +123,7 @@ def _dumped(value: Any, size: int) -> bytes:
 
 
 def _most(size: int) -> int:
-    """The bytes that the JSON of a body of ``size`` bytes may have."""
+    """Return the maximum size of the JSON for a body of ``size`` bytes."""
     return GROWTH_MAX * size + 4096
 
 
@@ -134,7 +135,7 @@ def _text(body: bytes, content_type: str) -> str:
         codec = "utf-8"
     try:
         return body.decode("utf-8" if codec in _NO_CHARSETS else codec, "replace")
-    except LookupError:  # a codec of Python that makes no text
+    except LookupError:  # a Python codec that does not return text
         return body.decode("utf-8", "replace")
 
 
@@ -142,10 +143,10 @@ def _text(body: bytes, content_type: str) -> str:
 
 
 def _rows(text: str, most: int) -> list[dict[str, str]]:
-    """Rows by the names in the first one; surplus values are named by their column, from 1.
+    """Return rows by the names in the first one. Surplus values are named by their column, from 1.
 
-    They repeat the names, so they are counted before they are made: more than ``most`` characters
-    are too large.
+    Rows repeat the names, so their size is computed first: more than ``most`` characters are too
+    large.
     """
     first = text.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
@@ -188,16 +189,16 @@ class _Element:
         return "".join(self.parts).strip()
 
     def find(self, *tags: str) -> str:
-        """The text of the first child with one of these tags, "" without one."""
+        """Return the text of the first child with one of these tags, "" without one."""
         return next((one.text for one in self.children if one.tag in tags), "")
 
     def every(self, tag: str) -> list[_Element]:
-        """The children with this tag."""
+        """Return the children with this tag."""
         return [one for one in self.children if one.tag == tag]
 
 
 def _xml(body: bytes) -> _Element:
-    """The root of a document.  Entities are refused, so that a small body stays small."""
+    """Return the root of a document. Entities are refused, so that a small body stays small."""
     top = _Element("", {})
     stack = [top]
 
@@ -215,7 +216,7 @@ def _xml(body: bytes) -> _Element:
         raise ConvertError("the document declares entities")
 
     parser = expat.ParserCreate()
-    parser.specified_attributes = True  # not the defaults of a DTD, which every element repeats
+    parser.specified_attributes = True  # without the defaults of a DTD, which every element repeats
     parser.StartElementHandler = start
     parser.EndElementHandler = lambda tag: stack.pop()
     parser.CharacterDataHandler = text
@@ -226,14 +227,14 @@ def _xml(body: bytes) -> _Element:
         parser.Parse(body, True)
     except expat.ExpatError as error:
         raise ConvertError(f"not XML: {error}") from None
-    except (ValueError, LookupError) as error:  # an encoding that is none
+    except (ValueError, LookupError) as error:  # an invalid encoding
         raise error if isinstance(error, ConvertError) else ConvertError("not XML") from None
     return top.children[0]
 
 
 def _plain(one: _Element) -> Any:
-    """Text alone, or an object: attributes as ``@name``, text as ``#text``; children that repeat
-    are a list.
+    """Return text, or an object with attributes as ``@name`` and text as ``#text``. Repeated
+    children become a list.
     """
     if not one.children and not one.attributes:
         return one.text
@@ -254,7 +255,7 @@ def _plain(one: _Element) -> Any:
 
 
 def _feed(root: _Element) -> dict[str, Any]:
-    """RSS 0.9 to 2.0 and Atom as one form."""
+    """Return RSS 0.9 to 2.0 and Atom in a common form."""
     atom = root.tag == "feed"
     if not atom and root.tag not in ("rss", "rdf:RDF"):
         raise ConvertError("not RSS and not Atom")

@@ -1,4 +1,6 @@
-"""PURE. Which header fields pass the CORS proxy in each direction, and which ones it adds."""
+"""PURE. The header fields that the CORS proxy forwards in each direction, and those that it
+adds.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ _NOT_TO_CLIENT: Final = frozenset(
     # state of an origin
     b" accept-ch critical-ch expect-ct sec-session-registration secure-session-registration"
     b" set-login use-as-dictionary"
-    # orders to a web server in front of lbproxy: it would send a file of its own
+    # instructions to a web server in front of lbproxy, which would send its own file
     b" x-lighttpd-send-file x-lighttpd-send-tempfile x-reproxy-url x-sendfile"
     b" x-sendfile-temporary".split()
 )
@@ -50,11 +52,11 @@ def request_fields(
 ) -> Fields:
     """Return the fields of a request for the target, without its framing and Host.
 
-    ``own``: names of the proxy's own fields, ``nominated``: those that Connection names, all in
-    lower case.  ``key``: a Referer that contains it is dropped.  ``changes``: ``reqHeaders`` of the
-    call; only names in ``allowed`` (lower case) take effect.  ``body`` False drops the fields
-    of a body that a redirect has dropped.  ``same_origin`` False drops Authorization and cookies,
-    because a redirect has left the origin.  ``cookies``: Cookie passes.
+    ``own``: names of the proxy's own fields. ``nominated``: those in Connection. Both are in lower
+    case. ``key``: a Referer that contains it is dropped. ``changes``: ``reqHeaders`` of the call;
+    only names in ``allowed`` (lower case) take effect. ``body`` False drops the fields of a body
+    that a redirect has dropped. ``same_origin`` False drops Authorization and cookies, because a
+    redirect has left the origin. ``cookies``: Cookie is forwarded.
     """
     kept = []
     for name, value in fields:
@@ -88,10 +90,10 @@ def response_fields(
 ) -> Fields:
     """Return the fields of a target's response for the client, without its framing.
 
-    ``origin``: that of the request, already allowed.  ``final_url``: after redirects.
-    ``cache_status``: of X-Cache-Status, empty without a cache.  ``changes``: ``resHeaders`` of the
-    call, ``allowed``: names they may set or remove.
-    The fields of the policy are added last, so that neither the target nor the call has a say.
+    ``origin``: that of the request, already allowed. ``final_url``: after redirects.
+    ``cache_status``: value of X-Cache-Status, empty without a cache. ``changes``: ``resHeaders`` of
+    the call. ``allowed``: names that they may set or remove. The fields of the policy are added
+    last, so that neither the target nor the call can change them.
     """
     kept = []
     vary: list[bytes] = []
@@ -133,7 +135,7 @@ def allow_fields(
 
 
 def is_policy_field(name: bytes) -> bool:
-    """Return whether the policy alone decides about a response field: ``Access-Control-*``."""
+    """Return whether only the policy sets a response field: ``Access-Control-*``."""
     return name[:15].lower() == b"access-control-"
 
 
@@ -144,7 +146,7 @@ def _changed(
     protected: Collection[bytes],
     prefixes: tuple[bytes, ...],
 ) -> Fields:
-    """``fields`` after ``changes`` of names that are allowed and not protected."""
+    """Return ``fields`` after the ``changes`` of names that are allowed and not protected."""
     replaced: set[bytes] = set()
     for name, value in changes:
         low = name.lower().encode("ascii")

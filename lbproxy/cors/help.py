@@ -1,5 +1,5 @@
-"""PURE. The pages of a CORS proxy: at ``/`` what it is, how to call it and a form to try, at
-``/status`` its exits.
+"""PURE. The pages of a CORS proxy: a description with a form to try at ``/``, the exits at
+``/status``.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ HELP_FIELDS: Final = (
 
 
 def help_page(forms: Sequence[str]) -> bytes:
-    """Return the page as HTML; ``forms``: the forms of calls that are switched on."""
+    """Return the page as HTML. ``forms``: the enabled forms of calls."""
     examples = "\n".join(text for form, text in _EXAMPLES.items() if form in forms)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>CORS proxy</title>

@@ -1,7 +1,7 @@
-"""PURE. API keys of a CORS proxy: the file they are in, and what each may do.
+"""PURE. API keys of a CORS proxy: their file, and the rules of each key.
 
-The file is JSON.  It holds the SHA-256 of each key and never the key, which is random and has at
-least 128 bits, so that no salt and no slow hash are needed:
+The file is JSON. It contains the SHA-256 of each key and never the key itself, which is random and
+has at least 128 bits, so that no salt and no slow hash are needed:
 
 .. code-block:: json
 
@@ -49,7 +49,7 @@ def _tuple(value: Iterable[str]) -> tuple[str, ...]:
 
 @frozen
 class KeyRecord:
-    """One key.  Lists: empty for all; ``expires``: seconds since the epoch.
+    """One key. Empty lists allow everything. ``expires``: seconds since the epoch.
 
     ``origins`` restricts requests with an Origin, in addition to the origins of the frontend.
     ``referrers`` are patterns like ``targets``; requests without Referer are then refused.
@@ -68,14 +68,18 @@ class KeyRecord:
 
     def __attrs_post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r} is no name of a key: 1 to 64 letters, digits, ._@-")
+            raise ValueError(
+                f"{self.name!r} is not the name of a key: 1 to 64 letters, digits, ._@-"
+            )
         if not _DIGEST.fullmatch(self.sha256):
             raise ValueError(f"key {self.name}: sha256 is not 64 hexadecimal digits")
         if self.expires is not None and not 0 <= self.expires <= LATEST:  # NaN is neither
-            raise ValueError(f"key {self.name}: expires is no time from 1970 to 9999, in seconds")
+            raise ValueError(
+                f"key {self.name}: expires must be a time from 1970 to 9999, in seconds"
+            )
         for method in self.methods:
             if not _METHOD.fullmatch(method):
-                raise ValueError(f"{method!r} is no method; write GET or POST")
+                raise ValueError(f"{method!r} is not a method; write GET or POST")
         object.__setattr__(self, "origins", tuple(map(checked_origin, self.origins)))
         object.__setattr__(self, "_patterns", tuple(map(TargetPattern.read, self.targets)))
         object.__setattr__(self, "_pages", tuple(map(TargetPattern.read, self.referrers)))
@@ -120,7 +124,7 @@ class KeyRing:
 
     @classmethod
     def read(cls, text: str) -> KeyRing:
-        """Return the keys of a file; ValueError says what is wrong with it."""
+        """Return the keys of a file. Raises ValueError with the error in it."""
         try:
             found = json.loads(text)
         except RecursionError:
@@ -142,18 +146,20 @@ class KeyRing:
         return None if found is None or found.is_expired(now) else found
 
     def has(self, record: KeyRecord, now: float) -> bool:
-        """Return whether the key of ``record`` is still valid at ``now``, with any other rules."""
+        """Return whether the key of ``record`` is still valid at ``now``, possibly with other
+        rules.
+        """
         found = self._by_hash.get(record.sha256)
         return found is not None and not found.is_expired(now)
 
     def added(self, record: KeyRecord) -> KeyRing:
-        """Return these keys and one more; ValueError if its name is taken."""
+        """Return these keys and one more. Raises ValueError if its name is taken."""
         if any(one.name == record.name for one in self.records):
-            raise ValueError(f"there is a key {record.name!r} already")
+            raise ValueError(f"a key {record.name!r} already exists")
         return KeyRing((*self.records, record))
 
     def revoked(self, name: str) -> KeyRing:
-        """Return these keys without the one of this name; KeyError if there is none."""
+        """Return these keys without the one of this name. Raises KeyError if it does not exist."""
         left = [one for one in self.records if one.name != name]
         if len(left) == len(self.records):
             raise KeyError(name)
@@ -161,21 +167,21 @@ class KeyRing:
 
 
 def _record(given: Any) -> KeyRecord:
-    """One entry of the file."""
+    """Return the record for one entry of the file."""
     if not isinstance(given, dict) or not given.keys() <= _FIELDS:
-        raise ValueError(f"a key is an object with {', '.join(sorted(_FIELDS))}")
+        raise ValueError(f"a key must be an object with {', '.join(sorted(_FIELDS))}")
     name, digest = given.get("name"), given.get("sha256")
     if not isinstance(name, str) or not isinstance(digest, str):
         raise ValueError("a key needs name and sha256, both strings")
     lists = [_list_of(name, key, given.get(key, [])) for key in _LISTS]
     expires = given.get("expires")
     if expires is not None and not _is_number(expires):
-        raise ValueError(f"key {name}: expires is seconds since the epoch, or null")
+        raise ValueError(f"key {name}: expires must be seconds since the epoch, or null")
     origins, targets, methods, referrers = lists
     requests, count = (_rate_of(name, key, given.get(key)) for key in _RATES)
     concurrent = given.get("concurrent", 0)
     if isinstance(concurrent, bool) or not isinstance(concurrent, int) or concurrent < 0:
-        raise ValueError(f"key {name}: concurrent is a whole number, 0 for no limit")
+        raise ValueError(f"key {name}: concurrent must be a whole number, 0 for no limit")
     quota = Quota(requests, count, concurrent)
     return KeyRecord(name, digest, origins, targets, expires, methods, referrers, quota)
 
@@ -186,27 +192,27 @@ def _is_number(value: Any) -> bool:
 
 def _list_of(name: str, key: str, value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise ValueError(f"key {name}: {key} is a list of strings")
+        raise ValueError(f"key {name}: {key} must be a list of strings")
     return value
 
 
 def _rate_of(name: str, key: str, value: Any) -> Rate | None:
-    """A quota of the file: ``{"amount": 5, "seconds": 3600}``."""
+    """Return the rate for a quota in the file: ``{"amount": 5, "seconds": 3600}``."""
     if value is None:
         return None
     numbers: list[Any] = []
     if isinstance(value, dict):
         numbers = [value.get("amount"), value.get("seconds")]
     if len(numbers) != 2 or len(value) != 2 or not all(map(_is_number, numbers)):
-        raise ValueError(f"key {name}: {key} is an object with amount and seconds, or null")
+        raise ValueError(f"key {name}: {key} must be an object with amount and seconds, or null")
     amount, seconds = numbers
     if not (1 <= amount <= _AMOUNT_MAX and 1 <= seconds <= _SECONDS_MAX):
-        raise ValueError(f"key {name}: {key} is at least 1 in 1 second, and at most in a year")
+        raise ValueError(f"key {name}: {key} must be at least 1 in 1 second, and at most in a year")
     return Rate(float(amount), float(seconds), float(amount))
 
 
 def _dumped(one: KeyRecord) -> dict[str, Any]:
-    """The entry of the file; rules that the key does not have are left out."""
+    """Return the entry of the file. Rules that the key does not have are omitted."""
     found: dict[str, Any] = {
         "name": one.name,
         "sha256": one.sha256,

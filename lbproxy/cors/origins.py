@@ -1,4 +1,4 @@
-"""PURE. Origins that may call, and answers to preflights (Fetch standard, section 3.2)."""
+"""PURE. Allowed origins, and responses to preflights (Fetch standard, section 3.2)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 MAX_AGE_S: Final = 600
-"""How long a browser may keep the answer to a preflight."""
+"""Seconds for which a browser may cache the response to a preflight."""
 
 _ORIGIN: Final = re.compile(
     r"[a-z][a-z0-9+.-]*://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?"
@@ -33,7 +33,8 @@ Fields = list[tuple[bytes, bytes]]
 
 
 def checked_origin(text: str) -> str:
-    """Return an origin of the configuration as browsers write it; ValueError if it is none.
+    """Return an origin of the configuration as browsers write it. Raises ValueError if it is
+    invalid.
 
     ``null`` is the origin of sandboxed pages and files.
     """
@@ -41,7 +42,7 @@ def checked_origin(text: str) -> str:
     if origin == "null":
         return origin
     if not _ORIGIN.fullmatch(origin):
-        raise ValueError(f"{text!r} is no origin; write https://host or https://host:port")
+        raise ValueError(f"{text!r} is not an origin; write https://host or https://host:port")
     for scheme, port in _DEFAULT_PORTS:
         if origin.startswith(scheme):
             return origin.removesuffix(port)
@@ -49,11 +50,12 @@ def checked_origin(text: str) -> str:
 
 
 class AccessRules:
-    """The rules of access: ``origins`` as :func:`checked_origin` returns them; ``keys``: a key is
-    needed.
+    """The rules of access. ``origins``: as :func:`checked_origin` returns them. ``keys``: a key is
+    required.
 
-    Rules add up.  Origins alone refuse other origins and requests without Origin.  With keys, a
-    request without Origin needs only its key, because it comes from no page.  Neither: everybody.
+    The rules combine. Origins alone refuse other origins and requests without Origin. With keys, a
+    request without Origin needs only its key, because it comes from no page. Without either, all
+    requests are allowed.
     """
 
     def __init__(self, origins: Iterable[str] = (), *, keys: bool = False) -> None:
@@ -61,7 +63,9 @@ class AccessRules:
         self._keys = keys
 
     def allows_origin(self, origin: str | None) -> bool:
-        """Return whether a request with this ``Origin`` may continue; compared as a whole."""
+        """Return whether a request with this ``Origin`` may continue. Origins are compared as a
+        whole.
+        """
         if not self._origins:
             return True
         return self._keys if origin is None else origin in self._origins
@@ -74,7 +78,7 @@ class AccessRules:
 
 @frozen
 class Preflight:
-    """The question of a browser before a request: its origin, method and header names."""
+    """A browser's preflight for a request: its origin, method and header names."""
 
     origin: bytes
     method: bytes
@@ -82,10 +86,10 @@ class Preflight:
 
 
 def preflight_of(method: bytes, header: Header) -> Preflight | None:
-    """Return the preflight that a request is, None for any other request.
+    """Return the preflight in a request, None for any other request.
 
-    ``header(name)`` returns the first value of a request header, or None.  Raises ValueError for a
-    preflight that asks for no method or no list of names.
+    ``header(name)`` returns the first value of a request header, or None. Raises ValueError for a
+    preflight without a valid method or list of names.
     """
     origin, wanted = header(b"origin"), header(b"access-control-request-method")
     if method != b"OPTIONS" or origin is None or wanted is None:

@@ -1,4 +1,4 @@
-"""PURE. Patterns of hosts and paths: the targets and the referrers that a key allows."""
+"""PURE. Patterns of hosts and paths for the targets and the referrers of a key."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 @frozen
 class TargetPattern:
-    """``HOST[:PORT][/PATH]``: ``*.`` before the host stands for all names below it, ``*`` at the
-    end of the path for anything that follows.  Without port or path, any is allowed.
+    """A pattern ``HOST[:PORT][/PATH]``. ``*.`` before the host matches all names below it, ``*`` at
+    the end of the path any rest. Without port or path, any is allowed.
     """
 
     host: str
@@ -29,18 +29,19 @@ class TargetPattern:
 
     @classmethod
     def read(cls, text: str) -> TargetPattern:
-        """Return the pattern that ``text`` is; ValueError if it is none."""
+        """Return the pattern for ``text``. Raises ValueError if it is invalid."""
         found = _TARGET.fullmatch(text.lower() if "/" not in text else _low_host(text))
         if found is None or "*" in (found["path"] or "").removesuffix("*"):
-            raise ValueError(f"{text!r} is no target; write HOST, HOST:PORT or HOST/PATH*")
+            raise ValueError(f"{text!r} is not a target; write HOST, HOST:PORT or HOST/PATH*")
         host = found["host"].removeprefix("[").removesuffix("]")
         return cls(host, int(found["port"] or 0), found["path"] or "")
 
     def matches(self, host: str, port: int, path: str) -> bool:
-        """Return whether the target is one of these; ``path`` includes the query.
+        """Return whether the pattern matches a target. ``path`` includes the query.
 
         A path with an encoded slash or dot, also encoded twice, or with the parameters of a dot
-        segment (``/..;/``) matches no path of a pattern, as servers differ in what they make of it.
+        segment (``/..;/``) matches no path of a pattern, because servers differ in their
+        interpretation.
         """
         below = self.host.startswith("*.") and host.endswith(self.host[1:])
         if not (below or host == self.host) or (self.port and port != self.port):
@@ -61,7 +62,7 @@ def _low_host(text: str) -> str:
 
 
 def referrer_parts(text: str) -> tuple[str, int, str] | None:
-    """Return host, port and path of a ``Referer``; None if it is no http or https URL."""
+    """Return host, port and path of a ``Referer``; None if it is not an http or https URL."""
     try:
         found = urlsplit(text)
         port = found.port or _PORTS.get(found.scheme, 0)

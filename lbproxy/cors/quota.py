@@ -1,10 +1,10 @@
-"""PURE. Quotas of keys and origins, and what each has used.
+"""PURE. Quotas of keys and origins, and their use.
 
 The counts are :class:`~lbproxy.limits.cells.Cells`, in memory that processes may share and a file
-may keep, so time is seconds since the epoch.  A quota is a sliding window
-(:mod:`lbproxy.limits.window`): within any ``seconds`` at most ``amount`` requests begin.  Bytes are
-counted as they pass.  A call that exceeds the quota of bytes is cut off, so a quota is exceeded by
-at most what one read returns.
+may keep, so time is seconds since the epoch. A quota is a sliding window
+(:mod:`lbproxy.limits.window`): within any ``seconds`` at most ``amount`` requests start. Bytes are
+counted as they are forwarded. A call that exceeds the quota of bytes is aborted, so a quota is
+exceeded by at most the size of one read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lbproxy.limits.window import SLICES, Windows
 __all__ = ["KEPT_S", "Allowance", "Quota", "QuotaExceeded", "Usage", "UsageTable"]
 
 KEPT_S: Final = 400 * 86400.0
-"""Seconds after its last use for which the usage of a key is kept."""
+"""Seconds for which the usage of a key is kept after its last use."""
 
 
 @frozen
@@ -40,7 +40,7 @@ class Usage:
     """Counts since the first use.
 
     ``requests`` includes ``cached`` (answered by the cache) and ``failed`` (the target could not be
-    reached, or gave no valid response), and not ``refused``.  ``first`` and ``last``: seconds since
+    reached, or sent no valid response), but not ``refused``. ``first`` and ``last``: seconds since
     the epoch, 0 if never used.
     """
 
@@ -60,7 +60,7 @@ _WORDS: Final = ("requests", "cached", "refused", "failed", "bytes_in", "bytes_o
 @frozen
 class QuotaExceeded:
     """The quota that refuses: ``requests``, ``bytes`` or ``concurrent``, of a ``key`` or an
-    ``origin``; ``seconds`` until it allows a request again.
+    ``origin``. ``seconds`` until it allows a request again.
     """
 
     unit: str
@@ -69,7 +69,7 @@ class QuotaExceeded:
 
 
 class UsageTable:
-    """The totals of subjects, a key or an origin each."""
+    """The totals of subjects. A subject is a key or an origin."""
 
     def __init__(self, cells: Cells) -> None:
         if cells.extra != SLICES:
@@ -100,7 +100,7 @@ class UsageTable:
 
 
 class Allowance:
-    """The quota of one subject.  ``owner``: the word for it in a :class:`QuotaExceeded`."""
+    """The quota of one subject. ``owner``: its word in a :class:`QuotaExceeded`."""
 
     def __init__(self, cells: Cells, subject: str, quota: Quota, owner: str) -> None:
         self.cells = cells
@@ -113,7 +113,7 @@ class Allowance:
         self._ident_bytes = 0 if self._bytes is None else self._bytes.ident(subject)
 
     def refusal(self, now: float) -> QuotaExceeded | None:
-        """Return why a request may not begin now, None if it may; nothing is charged."""
+        """Return why a request may not start now, None if it may. Nothing is charged."""
         if self._requests is not None:
             wait = self._requests.ask(self._ident_requests, 1.0, now)
             if wait > 0:
@@ -130,7 +130,7 @@ class Allowance:
             self._requests.charge(self._ident_requests, 1.0, now)
 
     def passed(self, count: int, now: float) -> bool:
-        """Charge bytes that have passed; return whether more may pass."""
+        """Charge forwarded bytes. Return whether more may be forwarded."""
         window = self._bytes
         if window is None:
             return True
@@ -138,7 +138,7 @@ class Allowance:
         return window.left(self._ident_bytes, now) >= 0
 
     def used(self, now: float) -> dict[str, float]:
-        """Return what counts against each quota now, by its unit."""
+        """Return the current use of each quota by its unit."""
         found = {}
         for unit, window in (("requests", self._requests), ("bytes", self._bytes)):
             if window is not None:
@@ -147,5 +147,5 @@ class Allowance:
 
 
 def _window(cells: Cells, unit: str, rate: Rate | None) -> Windows | None:
-    """The window of a rate; one of another length has counts of its own."""
+    """Return the window of a rate. A window of another length has its own counts."""
     return None if rate is None else Windows(cells, f"{unit}:{rate.seconds!r}", rate)

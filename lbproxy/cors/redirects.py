@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 REDIRECTS_MAX: Final = 5
-"""Redirects of one call that are followed."""
+"""Maximum number of redirects followed in one call."""
 
 _STATUSES: Final = frozenset((301, 302, 303, 307, 308))
 
@@ -38,7 +38,7 @@ def is_redirect(status: int) -> bool:
 
 
 def location_text(location: bytes) -> str:
-    """Return a Location as text: UTF-8, as browsers read it; else each byte is a character."""
+    """Return a Location as text: UTF-8, as browsers read it; otherwise each byte is a character."""
     try:
         return location.decode("utf-8")
     except UnicodeDecodeError:
@@ -54,12 +54,14 @@ def redirect_step(status: int, method: bytes) -> Step:
 
 
 def passed_location(url: str) -> bytes:
-    """Return the Location of ``redirects = pass``: a call of this proxy for ``url``."""
+    """Return the Location for ``redirects = pass``: a call of this proxy for ``url``."""
     return b"/?url=" + quote(url, safe="").encode("ascii")
 
 
 def original_location(location: bytes) -> bytes:
-    """Return what :func:`passed_location` of another CORS proxy was made of; else ``location``."""
+    """Return the original Location from a :func:`passed_location` of another CORS proxy; else
+    ``location``.
+    """
     before, mark, url = location.partition(b"/?url=")
     if not mark or before:
         return location

@@ -1,4 +1,4 @@
-"""PURE. Answers of the CORS proxy's own as small JSON documents."""
+"""PURE. The CORS proxy's own responses as small JSON documents."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""PURE. Which responses of a CORS proxy the cache may keep for other calls, and for how long.
+"""PURE. The responses of a CORS proxy that the cache may share between calls, and their lifetime.
 
-A response with ``Set-Cookie`` or ``WWW-Authenticate`` is never kept.  ``ttl=`` of a call sets the
-lifetime of a good response, unless the target says ``no-store`` or ``private``.
+A response with ``Set-Cookie`` or ``WWW-Authenticate`` is never stored. ``ttl=`` of a call sets the
+lifetime of a successful response, unless the target sends ``no-store`` or ``private``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _GOOD: Final = (200, 203)
 
 
 def shared_fields(fields: Fields, status: int, ttl: int | None) -> Fields:
-    """Return the fields of a target's response for the cache; ``ttl``: seconds, None for none."""
+    """Return the fields of a target's response for the cache. ``ttl``: seconds, None if not set."""
     if any(name.lower() in _PERSONAL for name, _ in fields):
         kept = [pair for pair in fields if not _is_lifetime(pair[0])]
         return [*kept, (b"Cache-Control", b"no-store")]
@@ -33,7 +33,9 @@ def shared_fields(fields: Fields, status: int, ttl: int | None) -> Fields:
 
 
 def lookup_fields(fields: Fields, ttl: int | None) -> Fields:
-    """Return the fields of a request for the cache: with ``ttl``, nothing older will do."""
+    """Return the fields of a request for the cache. With ``ttl``, older responses are not
+    accepted.
+    """
     if ttl is None:
         return fields
     kept = [pair for pair in fields if pair[0].lower() not in (b"cache-control", b"pragma")]

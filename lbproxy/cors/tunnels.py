@@ -1,7 +1,7 @@
-"""PURE. Asking a proxy for a connection: HTTP CONNECT (RFC 9110 section 9.3.6) and SOCKS5
-(RFC 1928, RFC 1929).
+"""PURE. Requests to a proxy for a connection: HTTP CONNECT (RFC 9110 section 9.3.6) and SOCKS5 (RFC
+1928, RFC 1929).
 
-The address asked for is always an IP literal.  Each class takes bytes and returns bytes.
+The requested address is always an IP literal. Each class takes bytes and returns bytes.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Final, Protocol
 __all__ = ["ConnectRequest", "Negotiation", "ProxyRefused", "SocksRequest"]
 
 HEAD_MAX: Final = 8192
-"""Bytes of the head that a proxy answers CONNECT with."""
+"""Maximum size of the head of a proxy's response to CONNECT in bytes."""
 
 
 class ProxyRefused(Exception):
-    """The proxy makes no connection, or speaks another protocol; the message says which."""
+    """The proxy does not connect, or speaks another protocol. The message gives the reason."""
 
 
 class Negotiation(Protocol):
-    """One request to a proxy; ``done``: the connection leads to the target."""
+    """One request to a proxy. ``done``: the connection leads to the target."""
 
     done: bool
 
@@ -29,15 +29,15 @@ class Negotiation(Protocol):
         """Return the bytes to send first."""
 
     def receive(self, data: bytes) -> bytes:
-        """Take bytes of the proxy, and return those to send.
+        """Process bytes of the proxy, and return those to send.
 
-        Raises :class:`ProxyRefused`, also for bytes behind the end: the target has not been asked
-        anything yet.
+        Raises :class:`ProxyRefused`, also for bytes after the end, because nothing has been sent to
+        the target yet.
         """
 
 
 class ConnectRequest:
-    """CONNECT over HTTP/1.1.  ``user`` and ``password``: for Basic, "" for none."""
+    """CONNECT over HTTP/1.1. ``user`` and ``password``: for Basic, "" for none."""
 
     def __init__(self, host: str, port: int, user: str = "", password: str = "") -> None:
         shown = f"[{host}]" if ":" in host else host
@@ -67,7 +67,7 @@ class ConnectRequest:
         if not words[1].startswith(b"2"):
             raise ProxyRefused(f"the proxy answers {words[1][:3].decode('ascii')}")
         if len(self._head) > end + 4:
-            raise ProxyRefused("the proxy sends bytes before the target was asked")
+            raise ProxyRefused("the proxy sent bytes before the target got a request")
         self.done = True
         return b""
 
@@ -86,7 +86,7 @@ _ADDRESS_SIZES: Final = {1: 4, 4: 16}
 
 
 class SocksRequest:
-    """SOCKS5.  ``user`` and ``password``: "" for none; at most 255 bytes each."""
+    """SOCKS5. ``user`` and ``password``: "" for none; at most 255 bytes each."""
 
     def __init__(self, host: str, port: int, user: str = "", password: str = "") -> None:
         address = ip_address(host)
@@ -131,7 +131,7 @@ class SocksRequest:
     def _ask(self) -> bytes:
         self._step = "reply"
         if self._data:
-            raise ProxyRefused("the proxy sends bytes before it was asked")
+            raise ProxyRefused("the proxy sent bytes before it got a request")
         return self._connect
 
     def _reply(self) -> None:
@@ -142,7 +142,7 @@ class SocksRequest:
             raise ProxyRefused("the proxy does not speak SOCKS5")
         if data[1]:
             reason = _REPLIES.get(data[1], f"error {data[1]}")
-            raise ProxyRefused(f"the proxy makes no connection: {reason}")
+            raise ProxyRefused(f"the proxy refuses the connection: {reason}")
         if len(data) < 5:
             return
         size = data[4] + 1 if data[3] == 3 else _ADDRESS_SIZES.get(data[3], -1)
@@ -150,5 +150,5 @@ class SocksRequest:
             raise ProxyRefused("the proxy does not speak SOCKS5")
         left = len(data) - (4 + size + 2)
         if left > 0:
-            raise ProxyRefused("the proxy sends bytes before the target was asked")
+            raise ProxyRefused("the proxy sent bytes before the target got a request")
         self.done = left == 0

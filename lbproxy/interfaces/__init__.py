@@ -123,27 +123,27 @@ class IBalancer(Interface):
     )
 
     def servers_changed(servers: Sequence[ServerState]) -> None:
-        """The eligible servers are now exactly these: up, weight above 0, one priority tier, in the
-        order of the configuration.
+        """Replace the eligible servers: up, weight above 0, one priority tier, in the order of the
+        configuration.
 
         Also called when only a weight changed, or when a new ``maxconn`` made a server full or no
         longer full. The list may be empty, and ``active`` may have any value. O(n) is acceptable.
         """
 
     def pick(context: PickContext, avoid: Collection[ServerState]) -> ServerState | None:
-        """Return a server that is neither in ``avoid`` nor ``full``, or None if there is none.
+        """Return a server that is neither in ``avoid`` nor ``full``, or None without one.
 
         ``avoid`` is small: the servers that this request has already tried.
         """
 
     def taken(server: ServerState) -> None:
-        """``server`` received one more lease, which ``server.active`` already includes.
+        """Handle one more lease of ``server``, which ``server.active`` already includes.
 
         The server may be one that is not eligible.
         """
 
     def released(server: ServerState, outcome: Outcome, seconds: float) -> None:
-        """A lease ended, and ``server.active`` no longer includes it.
+        """Handle the end of a lease, which ``server.active`` no longer includes.
 
         ``seconds``: time to the first response byte for HTTP, connect time for TCP; negative if it
         never came. The server may have been removed.
@@ -196,13 +196,14 @@ class IFilter(Interface):
         """
 
     def failed(traffic: AnyTraffic, error: ProxyError) -> HookResult:
-        """The exchange has failed, and the client has seen nothing of a response.
+        """Called when the exchange has failed before any part of a response was sent.
 
-        HTTP only.  May return a Reply in place of the error page, or set ``traffic.backend_name``
-        to let another backend answer, once, if the request body is complete or still kept."""
+        HTTP only. May return a Reply instead of the error page, or set ``traffic.backend_name`` to
+        let another backend answer, once, if the request body is complete or still kept.
+        """
 
     def finish(traffic: AnyTraffic) -> None:
-        """Called after the end, counters and log included. Must not wait."""
+        """Called after the end, including counters and log. Must not wait."""
 
 
 class IProbe(Interface):

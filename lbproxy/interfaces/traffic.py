@@ -1,6 +1,6 @@
 """PURE. The arguments of filters: an HTTP request or a TCP connection, and its client.
 
-Typing protocols; the objects are those of :mod:`lbproxy.proxy`.
+These are typing protocols. The objects are those of :mod:`lbproxy.proxy`.
 """
 
 from __future__ import annotations
@@ -134,7 +134,9 @@ class FilterTraffic(Protocol):
     def close(self) -> Kind: ...
 
     def track(self, name: str, amount: float = 1.0) -> None:
-        """Count ``amount`` in the ``[track name]``, for the key of this traffic.  ValueError."""
+        """Count ``amount`` in the ``[track name]``, for the key of this traffic. Raises
+        ValueError.
+        """
 
     @property
     def t_queue(self) -> float: ...
@@ -180,13 +182,13 @@ class HTTPFilterTraffic(FilterTraffic, Protocol):
         """
 
     def transform_request(self, transform: Transform) -> None:
-        """Send the request body through ``transform``, in this attempt.
+        """Send the request body of this attempt through ``transform``.
 
-        In phase ``server_request``.
+        Call it in phase ``server_request``.
         """
 
     def transform_response(self, transform: Transform) -> None:
-        """Send the body of the response through ``transform``.  In phase ``response``."""
+        """Send the body of the response through ``transform``. Call it in phase ``response``."""
 
 
 class TCPFilterTraffic(FilterTraffic, Protocol):

@@ -14,7 +14,7 @@ Items = Iterable[Network | ListName]
 
 
 def access_of(allow: Items, deny: Items, lists: Mapping[str, AddressList]) -> Access:
-    """Return the rule of two keys.  A list that is not in ``lists`` is empty."""
+    """Return the rule for two keys. A list that is not in ``lists`` is empty."""
     networks: list[list[Network]] = [[], []]
     found: list[list[AddressList]] = [[], []]
     for at, items in enumerate((allow, deny)):
@@ -28,7 +28,7 @@ def access_of(allow: Items, deny: Items, lists: Mapping[str, AddressList]) -> Ac
 
 
 class Members:
-    """``"192.0.2.7" in members``: the addresses of some networks and lists."""
+    """The addresses of some networks and lists: ``"192.0.2.7" in members``."""
 
     def __init__(self, items: Items, lists: Mapping[str, AddressList]) -> None:
         self._lists = [

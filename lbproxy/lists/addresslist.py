@@ -1,4 +1,6 @@
-"""PURE. A named list of addresses in use: what its source says, and what operators have changed."""
+"""PURE. A named list of addresses in use: the content of its source, and the changes of
+operators.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,16 @@ from lbproxy.lists.text import bounds_of, bounds_text
 __all__ = ["MOST_EDITS", "AddressList"]
 
 MOST_EDITS = 100_000
-"""Additions and removals by operators, each."""
+"""Maximum number of additions, and of removals, by operators."""
 
 
 class AddressList:
-    """``"192.0.2.7" in addresses``.
+    """A list of addresses: ``"192.0.2.7" in addresses``.
 
-    ``loaded``: whether it has had contents at all.  A list that is not loaded contains nobody.
-    ``added`` and ``removed``: what operators have changed, which wins over the source.  No address
-    is in both: the last word of an operator holds, and takes a part out of what was said before.
-    ``changed``: called after each change.
+    ``loaded``: whether it has had contents at all. A list that is not loaded is empty. ``added``
+    and ``removed``: changes of operators, which take precedence over the source. No address is in
+    both: the latest change of an operator replaces earlier ones. ``changed``: called after each
+    change.
     """
 
     def __init__(self, name: str) -> None:
@@ -48,13 +50,13 @@ class AddressList:
         return self._plus.has(number) or (self.source.has(number) and not self._minus.has(number))
 
     def load(self, prefixes: PrefixSet) -> None:
-        """Replace the contents of the source; what operators have changed stays."""
+        """Replace the content of the source. Changes of operators stay."""
         self.source = prefixes
         self.loaded = True
         self._tell()
 
     def add(self, text: str) -> None:
-        """Add an address, a prefix or a range.  ValueError."""
+        """Add an address, a prefix or a range. Raises ValueError."""
         bounds = self.bounds_for(text, self.added)
         if self._minus.overlaps(bounds):
             _take_out(self.removed, bounds)
@@ -64,7 +66,7 @@ class AddressList:
         self._edited()
 
     def remove(self, text: str) -> None:
-        """Take an address, a prefix or a range out.  ValueError."""
+        """Remove an address, a prefix or a range. Raises ValueError."""
         bounds = self.bounds_for(text, self.removed)
         own = self.added.pop(text, None) is not None
         if self._plus.overlaps(bounds):
@@ -76,7 +78,7 @@ class AddressList:
         self._edited()
 
     def edit(self, added: Iterable[str], removed: Iterable[str]) -> None:
-        """Replace all that operators have changed; what is no address is left out."""
+        """Replace all changes of operators. Invalid addresses are ignored."""
         self.added = {text: found for text in added if (found := bounds_of(text)) is not None}
         self.removed = {text: found for text in removed if (found := bounds_of(text)) is not None}
         self._plus = RangeSet(self.added.values())
@@ -84,12 +86,14 @@ class AddressList:
         self._edited()
 
     def bounds_for(self, text: str, edits: dict[str, Bounds]) -> Bounds:
-        """Return the bounds of an edit.  ValueError if it is none, or one too many."""
+        """Return the bounds of an edit. Raises ValueError if it is invalid, or exceeds the
+        limit.
+        """
         found = bounds_of(text)
         if found is None:
             raise ValueError(f"{text!r} is neither an address, a prefix nor a range")
         if len(edits) >= MOST_EDITS and text not in edits:
-            raise ValueError(f"a list has at most {MOST_EDITS} changes; put them into its source")
+            raise ValueError(f"a list has at most {MOST_EDITS} changes; add them to its source")
         return found
 
     def _edited(self) -> None:
@@ -103,7 +107,7 @@ class AddressList:
 
 
 def _take_out(edits: dict[str, Bounds], out: Bounds) -> None:
-    """Take the addresses of ``out`` out of ``edits``; what is left of an edit becomes a range."""
+    """Remove the addresses of ``out`` from ``edits``. The rest of an edit becomes a range."""
     low, high = out
     met = [text for text, (first, last) in edits.items() if first <= high and last >= low]
     for text in met:

@@ -1,4 +1,4 @@
-"""PURE. A set of IP prefixes for a million members: sorted arrays of merged ranges.
+"""PURE. A set of up to a million IP prefixes: sorted arrays of merged ranges.
 
 Adjoining and nested prefixes become one range.  A range takes 8 bytes for IPv4 and 32 for IPv6.
 Large sets also have an index, which leaves a few ranges to search: for IPv4 of the first 16 bits
@@ -19,19 +19,19 @@ from lbproxy.guard.addresses import V4_BASE, address_number
 __all__ = ["Bounds", "PrefixSet"]
 
 Bounds = tuple[int, int]
-"""First and last number, both included."""
+"""First and last number, inclusive."""
 
-_INDEXED = 1024  # ranges from which the index of the first 16 bits pays
+_INDEXED = 1024  # number of ranges from which the index of the first 16 bits is worthwhile
 _LOW = (1 << 64) - 1
-_EACH = 8  # IPv6 ranges in a part of the index, on average
-_TOP = 48  # bits of the first half of an IPv6 address behind its first 16
+_EACH = 8  # average number of IPv6 ranges in a part of the index
+_TOP = 48  # bits of the first half of an IPv6 address after its first 16
 
 
 class _Group:
     """The index of the ranges from ``begin`` to ``end``.
 
-    What they span is divided into parts of ``1 << shift``.  ``parts``: for each the number of
-    ranges that begin before it, and at last ``end``.
+    Their span is divided into parts of ``1 << shift``. ``parts``: for each part the number of
+    ranges that begin before it, and finally ``end``.
     """
 
     __slots__ = ("_begin", "_end", "_first", "_shift", "parts")
@@ -60,7 +60,7 @@ class _Group:
 
 
 class PrefixSet:
-    """``"192.0.2.7" in prefixes``; text that is no IP address is in no set.
+    """A set of prefixes: ``"192.0.2.7" in prefixes``. Text that is not an IP address is in no set.
 
     ``len()`` is the number of ranges.
     """
@@ -121,8 +121,8 @@ class PrefixSet:
         return high < last or (high == last and number & _LOW <= self._last_lows[at])
 
     def _has_low(self, at: int, high: int, low: int) -> bool:
-        """Search the ranges that begin at ``high``, of which ``at`` is the last, and the one before
-        them.
+        """Search the ranges that begin at ``high``, of which ``at`` is the last, and the preceding
+        one.
         """
         if self._lows[at] > low:
             first = bisect_left(self._highs, high, 0, at)
@@ -149,7 +149,7 @@ class PrefixSet:
 
     @property
     def bytes(self) -> int:
-        """The memory of the set."""
+        """Return the size of the set in memory, in bytes."""
         arrays = (
             self._firsts,
             self._lasts,
@@ -163,7 +163,7 @@ class PrefixSet:
         return sum(len(one) * one.itemsize for one in arrays)
 
     def networks(self) -> Iterator[str]:
-        """The set as the fewest prefixes, IPv4 first; an address alone has no length."""
+        """Yield the set as the fewest prefixes, IPv4 first. A single address has no length."""
         for first, last in zip(self._firsts, self._lasts, strict=True):
             for v4 in summarize_address_range(IPv4Address(first), IPv4Address(last)):
                 yield str(v4).removesuffix("/32")
@@ -175,7 +175,7 @@ class PrefixSet:
 
 
 def _merged(ranges: Iterable[Bounds]) -> Iterator[Bounds]:
-    """The ranges in order, those that touch as one; IPv4 and IPv6 never touch."""
+    """Yield the ranges in order, adjacent ones joined. IPv4 and IPv6 are never adjacent."""
     begun = -2
     ended = -2
     for first, last in sorted(ranges):

@@ -1,7 +1,7 @@
 """PURE. A set of address ranges that changes one range at a time, in microseconds.
 
-An address is a number as :func:`lbproxy.guard.addresses.address_number` returns it. Ranges that
-overlap become one.
+An address is a number as :func:`lbproxy.guard.addresses.address_number` returns it. Overlapping
+ranges are joined.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["RangeSet"]
 
 
 class RangeSet:
-    """``ranges``: what it begins with."""
+    """A set of ranges. ``ranges``: its initial content."""
 
     __slots__ = ("_firsts", "_lasts")
 
@@ -50,7 +50,7 @@ class RangeSet:
         self._lasts[start:end] = [last]
 
     def remove(self, bounds: Bounds) -> None:
-        """Take a range out; what is left of those that overlap with it stays."""
+        """Remove a range. The rest of overlapping ranges stays."""
         start, end = self._met(bounds)
         if start == end:
             return
@@ -66,6 +66,6 @@ class RangeSet:
         self._lasts[start:end] = [last for _, last in pieces]
 
     def _met(self, bounds: Bounds) -> tuple[int, int]:
-        """Return the first range that overlaps, and the one after the last."""
+        """Return the index of the first overlapping range, and that after the last one."""
         first, last = bounds
         return bisect_left(self._lasts, first), bisect_right(self._firsts, last)

@@ -1,6 +1,6 @@
-"""PURE. Lists of addresses as text: an address, a prefix or a range a line.
+"""PURE. Lists of addresses as text, with an address, a prefix or a range per line.
 
-``#`` and ``;`` begin a comment.  Bits of an address beyond the length of its prefix are ignored.
+``#`` and ``;`` begin a comment. Bits of an address beyond the length of its prefix are ignored.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from lbproxy.lists.prefixes import Bounds, PrefixSet
 __all__ = ["BROKEN", "BadLine", "ListText", "bounds_of", "bounds_text", "read_list"]
 
 BROKEN = 100
-"""Lines that are reported; a file with more is read no further."""
+"""Maximum number of reported lines. Reading stops at a file with more."""
 
-_MOST = 4_000_000  # lines
+_MOST = 4_000_000  # maximum number of lines
 
 
 @frozen
@@ -40,7 +40,7 @@ class ListText:
 
 
 def read_list(lines: Iterable[str]) -> ListText:
-    """Read a text of at most 4 million lines; a longer one is an error in the line after them."""
+    """Read a text of at most 4 million lines. A longer one is an error in the next line."""
     ranges: list[Bounds] = []
     bad: list[BadLine] = []
     for number, line in enumerate(lines, 1):

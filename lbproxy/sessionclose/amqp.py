@@ -1,10 +1,10 @@
-"""PURE. AMQP 0-9-1:
+"""PURE. Clean end of AMQP 0-9-1 sessions.
 
-``connection.close`` with reply code 320 (connection forced) between two frames.
+It sends ``connection.close`` with reply code 320 (connection forced) between two frames.
 
-It is what RabbitMQ itself sends when an operator closes a connection, so client libraries that
-recover do it here too. Deliveries that are not acknowledged go back to their queue. AMQP 1.0 is
-another protocol: never polite.
+RabbitMQ itself sends this when an operator closes a connection, so client libraries that recover do
+so here too. Unacknowledged deliveries return to their queue. AMQP 1.0 is another protocol, whose
+sessions are never at a safe point.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PREAMBLE = b"AMQP\x00\x00\x09\x01"
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _TYPES = frozenset((_METHOD, _HEADER, _BODY, 8))
 _OPEN_OK, _CLOSE = b"\x00\x0a\x00\x29", b"\x00\x0a\x00\x32"
-_CARRY = frozenset(  # methods that content follows: basic.publish, return, deliver, get-ok
+_CARRY = frozenset(  # methods followed by content: basic.publish, return, deliver, get-ok
     b"\x00\x3c" + method for method in (b"\x00\x28", b"\x00\x32", b"\x00\x3c", b"\x00\x47")
 )
 
@@ -30,7 +30,7 @@ def _close(code: int, text: bytes) -> bytes:
 
 
 class _Direction:
-    """Frames of one side; ``content`` while the last one announces that more of its message
+    """The frames of one side. ``content``: the last frame announces that more of its message
     follows.
     """
 
@@ -67,7 +67,9 @@ class _Direction:
 
 
 class AMQPClose(SessionClose):
-    """Polite when the connection is open and the last message in each direction is complete."""
+    """Ends a session when the connection is open and the last message in each direction is
+    complete.
+    """
 
     name = "amqp"
 

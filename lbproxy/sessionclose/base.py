@@ -23,7 +23,9 @@ class SessionClose:
 
     @property
     def polite(self) -> bool:
-        """Return whether the session can end now with :meth:`words` without unexpected loss."""
+        """Return whether the session is at a safe point, so that :meth:`words` can end it without
+        unexpected loss.
+        """
         return True
 
     def from_client(self, data: bytes) -> None:
@@ -33,7 +35,9 @@ class SessionClose:
         """Receive bytes on their way to the client."""
 
     def words(self, mask: bytes) -> tuple[bytes, bytes]:
-        """Return the last bytes for the client and for the server. ``mask``: four random bytes."""
+        """Return the closing messages for the client and for the server. ``mask``: four random
+        bytes.
+        """
         return b"", b""
 
 

@@ -1,8 +1,9 @@
-"""PURE. MQTT 5.0: DISCONNECT with reason 0x9C (use another server) between two packets.
+"""PURE. Clean end of MQTT 5.0 sessions: DISCONNECT with reason 0x9C (use another server) between
+two packets.
 
-Older versions have no word for it: their sessions are never polite. Messages of QoS 1 and 2 that
-are not acknowledged are sent again by either side when the client is back, as after any loss of a
-connection (§4.4). The server gets a DISCONNECT with reason 0, so that it does not publish the
+Older versions have no such message: their sessions are never at a safe point. Unacknowledged
+messages of QoS 1 and 2 are sent again by either side when the client reconnects, as after any loss
+of a connection (§4.4). The server gets a DISCONNECT with reason 0, so that it does not publish the
 client's Will.
 """
 
@@ -19,7 +20,7 @@ _NORMAL = b"\xe0\x00"
 
 
 def _length(header: bytes) -> int:
-    """A type and a Variable Byte Integer of at most four bytes (§2.1.4)."""
+    """Return the length in a type and a Variable Byte Integer of at most four bytes (§2.1.4)."""
     if header[0] < 0x10:
         raise ValueError("reserved packet type")
     if len(header) < 2 or header[-1] & 0x80:
@@ -33,7 +34,7 @@ def _length(header: bytes) -> int:
 
 
 class MQTTClose(SessionClose):
-    """Polite between packets, once the server has accepted a client of version 5."""
+    """Ends a session between packets, once the server has accepted a client of version 5."""
 
     name = "mqtt"
 

@@ -1,11 +1,11 @@
-"""PURE. PostgreSQL (protocol 3):
+"""PURE. Clean end of PostgreSQL sessions (protocol 3).
 
-FATAL 57P01 (admin_shutdown) while the session is idle and outside a transaction.
+It sends FATAL 57P01 (admin_shutdown) while the session is idle and outside a transaction.
 
-It is what a server sends to the sessions it ends, and what drivers and pools take as "connect
-again". The server gets a Terminate, so that it does not log a broken connection. What lives in a
-session (prepared statements, ``LISTEN``, temporary tables, advisory locks) ends with it. Encrypted
-sessions cannot be read: never polite.
+Servers send this to sessions that they end, and drivers and pools reconnect after it. The server
+gets a Terminate, so that it does not log a broken connection. The state of the session (prepared
+statements, ``LISTEN``, temporary tables, advisory locks) is lost. Encrypted sessions cannot be read
+and are never at a safe point.
 
 ======== ======================================================= ===============
 phase    meaning                                                 next
@@ -26,8 +26,8 @@ from lbproxy.sessionclose.base import Frames, SessionClose
 __all__ = ["PostgreSQLClose"]
 
 _SSL, _GSS, _CANCEL = 80877103, 80877104, 80877102
-_ANSWERED = frozenset(b"QSF")  # Query, Sync, FunctionCall: one ReadyForQuery each
-_PARTS = frozenset(b"pdcf")  # passwords and COPY: of something that is answered
+_ANSWERED = frozenset(b"QSF")  # Query, Sync, FunctionCall: each is answered by one ReadyForQuery
+_PARTS = frozenset(b"pdcf")  # passwords and COPY: parts of something that is answered
 _LOST = (
     b"SFATAL\x00VFATAL\x00C57P01\x00"
     b"Mterminating connection due to administrator command\x00"
@@ -45,16 +45,16 @@ class _Phase(Enum):
 
 
 class PostgreSQLClose(SessionClose):
-    """Polite when every command is answered, the last answer was ReadyForQuery ``I``, and nothing
-    was asked since.
+    """Ends a session when every command is answered, the last answer was ReadyForQuery ``I``, and
+    no command followed.
     """
 
     name = "postgresql"
 
     def __init__(self) -> None:
         self._phase = _Phase.HELLO
-        self._loose = False  # the client has begun what a Sync has to end
-        self._waiting = 0  # for so many ReadyForQuery
+        self._loose = False  # the client has started a sequence that a Sync must end
+        self._waiting = 0  # number of outstanding ReadyForQuery
         self._idle = False
         self._client = Frames(self._client_length, self._client_message, keep=4)
         self._server = Frames(self._server_length, self._server_message, keep=1)

@@ -1,6 +1,4 @@
-"""PURE. The kinds of session close by the names that ``rebalance`` knows; a new one is a module and
-a line here.
-"""
+"""PURE. The session closes by the names in ``rebalance``. A new one is a module and a line here."""
 
 from __future__ import annotations
 

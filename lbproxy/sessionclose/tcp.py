@@ -1,4 +1,4 @@
-"""PURE. Any protocol: silence is all there is to go by, and closing all there is to say."""
+"""PURE. End of sessions of any protocol: by closing the connection after a silence."""
 
 from __future__ import annotations
 

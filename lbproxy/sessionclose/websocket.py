@@ -1,9 +1,9 @@
-"""PURE. WebSocket (RFC 6455): a Close frame with status 1012 (service restart) between two
-messages.
+"""PURE. Clean end of WebSocket sessions (RFC 6455): a Close frame with status 1012 (service
+restart) between two messages.
 
-The browser's ``onclose`` gets code 1012, which libraries take as a wish to connect again. The
-server is told 1001 (going away), as if the client had said it. Extensions change what is inside
-data frames, and not what is read here.
+The browser's ``onclose`` gets code 1012, after which libraries reconnect. The server gets 1001
+(going away), as if from the client. Extensions change only the content of data frames, which is not
+read here.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _RESTART, _GOING_AWAY = 1012, 1001
 
 
 class _Direction:
-    """Messages of one side; ``masked``: as clients must send (§5.1)."""
+    """The messages of one side. ``masked``: as clients must send (§5.1)."""
 
     __slots__ = ("_masked", "closing", "frames", "open")
 
     def __init__(self, masked: bool) -> None:
         self._masked = masked
-        self.open = False  # a message has begun, and its last frame is still to come
+        self.open = False  # a message has started, and its last frame has not arrived
         self.closing = False
         self.frames = Frames(self._length, self._done)
 
@@ -58,7 +58,9 @@ class _Direction:
 
 
 class WebSocketClose(SessionClose):
-    """Polite when no message is under way in either direction and nobody has begun to close."""
+    """Ends a session while no message is incomplete in either direction and neither side has sent
+    Close.
+    """
 
     name = "websocket"
 

@@ -92,7 +92,7 @@ def test_add_and_revoke(client: AdminClient, path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"name": "a b"}, "no name of a key"),
+        ({"name": "a b"}, "not the name of a key"),
         ({"name": "a", "requests": "5"}, "is not a rate"),
         ({"name": "a", "bytes": "1g/10ms"}, "less than a second"),
         ({"name": "a", "expires": "soon"}, "not a duration"),

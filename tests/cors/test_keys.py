@@ -53,7 +53,7 @@ def test_targets(pattern: str, target: tuple[str, int, str], allowed: bool) -> N
 
 @pytest.mark.parametrize("text", ["", "*", "a.*", "http://a.example", "a.example/*/x", "a b"])
 def test_no_targets(text: str) -> None:
-    with pytest.raises(ValueError, match="is no target"):
+    with pytest.raises(ValueError, match="is not a target"):
         TargetPattern.read(text)
 
 
@@ -106,11 +106,11 @@ def test_editing() -> None:
         ('{"keys": [1]}', "object"),
         ('{"keys": [{"name": "a"}]}', "needs name"),
         ('{"keys": [{"name": "a", "sha256": "x"}]}', "64 hexadecimal"),
-        ('{"keys": [{"name": "a b", "sha256": "%s"}]}', "no name"),
+        ('{"keys": [{"name": "a b", "sha256": "%s"}]}', "not the name"),
         ('{"keys": [{"name": "a", "sha256": "%s", "key": "x"}]}', "object with"),
         ('{"keys": [{"name": "a", "sha256": "%s", "origins": "x"}]}', "list of strings"),
-        ('{"keys": [{"name": "a", "sha256": "%s", "origins": ["x"]}]}', "no origin"),
-        ('{"keys": [{"name": "a", "sha256": "%s", "targets": ["*"]}]}', "no target"),
+        ('{"keys": [{"name": "a", "sha256": "%s", "origins": ["x"]}]}', "not an origin"),
+        ('{"keys": [{"name": "a", "sha256": "%s", "targets": ["*"]}]}', "not a target"),
         ('{"keys": [{"name": "a", "sha256": "%s", "expires": "x"}]}', "since the epoch"),
         ('{"keys": [{"name": "a", "sha256": "%s", "expires": NaN}]}', "1970 to 9999"),
         ('{"keys": [{"name": "a", "sha256": "%s", "expires": 1e300}]}', "1970 to 9999"),
@@ -186,9 +186,9 @@ def test_a_key_is_known_by_its_hash() -> None:
         ({"requests": {"amount": 10**400, "seconds": 60}}, "at most in a year"),
         ({"concurrent": -1}, "whole number"),
         ({"concurrent": True}, "whole number"),
-        ({"methods": ["get"]}, "no method"),
+        ({"methods": ["get"]}, "not a method"),
         ({"methods": None}, "list of strings"),
-        ({"referrers": ["https://a.example"]}, "no target"),
+        ({"referrers": ["https://a.example"]}, "not a target"),
     ],
 )
 def test_rules_that_are_wrong_are_errors(more: dict[str, Any], words: str) -> None:

@@ -36,7 +36,7 @@ def test_origin(text: str, origin: str) -> None:
     "text", ["", "*", "app.example.com", f"{APP}/", f"{APP}/x", "https://*.example.com", "https://"]
 )
 def test_no_origin(text: str) -> None:
-    with pytest.raises(ValueError, match="no origin"):
+    with pytest.raises(ValueError, match="not an origin"):
         checked_origin(text)
 
 

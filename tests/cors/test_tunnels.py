@@ -38,7 +38,7 @@ def test_connect() -> None:
         (b"HTTP/1.1 100\r\n\r\n", "answers 100"),
         (b"SSH-2.0-x\r\n\r\n", "does not speak HTTP/1"),
         (b"HTTP/1.1\r\n\r\n", "does not speak HTTP/1"),
-        (OK + b"x", "before the target was asked"),
+        (OK + b"x", "before the target got a request"),
         (b"x" * 9000, "too long"),
     ],
 )
@@ -78,8 +78,8 @@ def test_socks_with_a_login() -> None:
         ([b"\x05\x00", b"\x05\x63"], "error 99"),
         ([b"\x05\x00", b"\x04\x00"], "does not speak SOCKS5"),
         ([b"\x05\x00", b"\x05\x00\x00\x09\x00"], "does not speak SOCKS5"),
-        ([b"\x05\x00", GRANTED[2:] + b"x"], "before the target was asked"),
-        ([GRANTED], "before it was asked"),
+        ([b"\x05\x00", GRANTED[2:] + b"x"], "before the target got a request"),
+        ([GRANTED], "before it got a request"),
     ],
 )
 def test_socks_is_refused(answers: list[bytes], words: str) -> None:

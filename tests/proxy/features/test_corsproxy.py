@@ -172,7 +172,7 @@ def test_head(make: Make) -> None:
     [
         ("", "everybody could use this proxy"),
         (f"open = yes\norigins = {APP}", "remove origins"),
-        ("origins = app.example.com", "no origin"),
+        ("origins = app.example.com", "not an origin"),
         ("open = yes\nbackend = a\n[backend a]\nservers = a 10.0.0.1:80", "no routes"),
         ("open = yes\nreq_headers = a b:", "not the name of a header"),
         ("open = yes\nguard_ports = 0", "not a port"),
