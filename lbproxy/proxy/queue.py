@@ -38,7 +38,7 @@ class Waiter(Protocol):
 
     @property
     def priority(self) -> int:
-        """Its order in the queue; lower numbers first."""
+        """The order in the queue; lower numbers first."""
 
     @property
     def patience(self) -> float:

@@ -187,7 +187,7 @@ class OwnedAttempt(ResponseSink):
 
     @property
     def priority(self) -> int:
-        """Its order in the queue."""
+        """The order in the queue."""
         priority: int = self.traffic.priority
         return priority
 
