@@ -79,7 +79,7 @@ CROSS: dict[str, tuple[str, ...]] = {
     "http": ("guard.addresses",),
     "observe": ("http.message",),
     "guard": ("http.message",),
-    "cache": ("http.known", "http.message", "http.scan", "http.syntax"),
+    "cache": ("http.headerlist", "http.known", "http.message", "http.scan", "http.syntax"),
     "cors": ("http.syntax", "limits.cells", "limits.rate", "limits.window"),
     "lists": ("guard.addresses",),
     "waf": ("http.message",),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import frozen
 
 from lbproxy.cache.control import NONE, Control, parse_control
 from lbproxy.cache.policy import NoCache, Policy
 from lbproxy.http.message import RequestHead
 
-__all__ = ["Asked", "ask"]
+__all__ = ["PLAIN", "PLAIN_WITH_COOKIES", "Asked", "ask"]
 
 _SAFE = frozenset({b"GET", b"HEAD"})
 _OVERRIDES = (
@@ -26,14 +28,14 @@ _OVERRIDES = (
 class Asked:
     """The properties of one request.
 
-    ``control``: Cache-Control, or ``no-cache`` from Pragma alone (RFC 9111 §5.4). ``cookies``: the
-    names of its cookies. ``named``: the policy names all of them. ``authorized``: it has
+    ``control``: Cache-Control, or ``no-cache`` from Pragma alone (RFC 9111 §5.4). ``cookies``:
+    it has cookies. ``named``: the policy names all of them. ``authorized``: it has
     Authorization. ``obstacle``: why the cache neither looks it up nor stores its response, or None.
     """
 
     method: bytes
     control: Control
-    cookies: frozenset[str]
+    cookies: bool
     named: bool
     authorized: bool
     obstacle: str | None
@@ -41,7 +43,7 @@ class Asked:
     @property
     def personal(self) -> bool:
         """True if it has credentials, or cookies that the policy does not name."""
-        return self.authorized or (bool(self.cookies) and not self.named)
+        return self.authorized or (self.cookies and not self.named)
 
     def demands(self, policy: Policy) -> bool:
         """Return whether the request must go to the server, regardless of stored responses and
@@ -50,6 +52,13 @@ class Asked:
         if policy.client_no_cache is NoCache.IGNORE:
             return False
         return self.control.no_cache or self.control.max_age == 0
+
+
+PLAIN: Final = Asked(b"GET", NONE, False, True, False, None)
+"""A request that :func:`~lbproxy.cache.ready.is_plain`, without cookies."""
+
+PLAIN_WITH_COOKIES: Final = Asked(b"GET", NONE, True, False, False, None)
+"""The same with cookies, of which the policy names none."""
 
 
 def ask(head: RequestHead, policy: Policy) -> Asked:
@@ -61,7 +70,7 @@ def ask(head: RequestHead, policy: Policy) -> Asked:
     return Asked(
         method=head.method,
         control=control,
-        cookies=cookies,
+        cookies=bool(cookies),
         named=policy.cookies.names_all(cookies),
         authorized=head.header(b"authorization") is not None,
         obstacle=_obstacle(head, policy, cookies),

@@ -10,9 +10,10 @@ A purge of many entries takes effect at once, and removes them gradually: see
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from lbproxy.cache.sieve import Node, Sieve
+from lbproxy.compiled import native
 
 __all__ = ["Catalog", "Counts", "Listed", "origin_of", "path_group"]
 
@@ -21,6 +22,7 @@ B = TypeVar("B")
 KeyT = TypeVar("KeyT", bound=Hashable)
 
 
+@native(allow_interpreted_subclasses=True)
 class Listed(Node, Generic[KeyT]):
     """An entry of a :class:`Catalog`. ``bytes``: its size, overhead included.
 
@@ -61,22 +63,12 @@ class Counts:
 EntryT = TypeVar("EntryT", bound="Listed[Any]")
 
 
-class Pending(Protocol):
-    """An incomplete sweep; see :class:`lbproxy.cache.sweep.Sweep`."""
-
-    epoch: int
-
-    def meet(self, entry: Any) -> None:
-        """Purge ``entry`` if the sweep affects it."""
-
-    def complete(self) -> None:
-        """Do the remaining work."""
-
-
+@native(allow_interpreted_subclasses=True)
 class Catalog(Generic[KeyT, EntryT]):
     """Entries by key; each key has up to ``variants`` of them, selected by Vary.
 
-    ``limit``: bytes of all entries, overhead included.
+    ``limit``: bytes of all entries, overhead included. ``sweeps``: those that are not complete
+    (:class:`~lbproxy.cache.sweep.Sweep`).
     """
 
     def __init__(self, limit: int, variants: int = 64) -> None:
@@ -85,7 +77,7 @@ class Catalog(Generic[KeyT, EntryT]):
         self.bytes = 0
         self.counts = Counts()
         self.epoch = 1
-        self.sweeps: list[Pending] = []
+        self.sweeps: list[Any] = []
         self._keys: dict[KeyT, list[EntryT]] = {}
         self._urls: dict[bytes, set[KeyT]] = {}
         self._tags: dict[bytes, set[EntryT]] = {}

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from attrs import frozen
+from typing import Any, Final
 
 from lbproxy.cache.age import date_of
 from lbproxy.cache.control import Control
 from lbproxy.cache.dates import http_seconds
-from lbproxy.cache.stored import Stored
-from lbproxy.cache.targeted import Fields
 
 __all__ = ["HEURISTIC", "FreshnessLifetime", "current_age", "lifetime_of"]
 
@@ -24,19 +20,21 @@ LONGEST_GUESS: Final = 86400.0
 """Upper bound of a heuristic lifetime in seconds."""
 
 
-@frozen
 class FreshnessLifetime:
-    """A freshness lifetime. ``seconds``: its length. ``stated``: the response contains it.
-    ``rule``: its source.
+    """A freshness lifetime. ``seconds``: its length, an int or a float. ``stated``: the response
+    contains it. ``rule``: its source.
     """
 
-    seconds: float
-    stated: bool
-    rule: str
+    __slots__ = ("rule", "seconds", "stated")
+
+    def __init__(self, seconds: Any, stated: bool, rule: str) -> None:
+        self.seconds = seconds
+        self.stated = stated
+        self.rule = rule
 
 
 def lifetime_of(
-    head: Fields, status: int, control: Control, received: float
+    head: Any, status: int, control: Control, received: float
 ) -> FreshnessLifetime | None:
     """Return the freshness lifetime of a response for a shared cache (RFC 9111 §4.2.1).
 
@@ -66,10 +64,11 @@ def lifetime_of(
     )
 
 
-def current_age(stored: Stored, now: float) -> float:
+def current_age(stored: Any, now: float) -> float:
     """Return the age of a stored response in seconds (RFC 9111 §4.2.3).
 
     If the clock has been set back, the age is greater than ``now`` suggests. The amount is unknown
     until the clock reaches the same time again, so that at least the difference counts.
     """
-    return stored.first_age + abs(now - stored.received)
+    age: float = stored.first_age + abs(now - stored.received)
+    return age

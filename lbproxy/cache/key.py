@@ -104,8 +104,10 @@ def sent_target(head: RequestHead, policy: Policy) -> bytes:
 def normal_target(target: bytes, policy: Policy) -> bytes:
     """Return ``target`` with the parts of its query that matter."""
     path, mark, query = target.partition(b"?")
+    if not query:
+        return target
     named = policy.parameters
-    if not query or (policy.query.trivial and named is None):
+    if policy.query.trivial and named is None:
         return target
     kept = policy.query.apply(query)
     if named is not None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from lbproxy.cache.catalog import Catalog, Counts, Listed, origin_of
+from lbproxy.cache.filebody import Body
 from lbproxy.cache.key import Key
 from lbproxy.cache.popular import Popular
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.sweep import Sweep
 
-__all__ = ["OVERHEAD", "Body", "Counts", "Entry", "FileBody", "Memory", "Reading",
+__all__ = ["OVERHEAD", "Body", "Counts", "Entry", "Memory", "Reading",
            "members_cost", "origin_of"]  # fmt: skip
 
 OVERHEAD: Final = 2048
@@ -27,17 +28,6 @@ PER_MEMBER: Final = 512
 """Overhead of one tag or group of a response in bytes besides its text: sets that may be its
 own.
 """
-
-
-class FileBody(Protocol):
-    """A complete body that is not in memory. ``size``: its length in bytes."""
-
-    @property
-    def size(self) -> int: ...
-
-
-Body = bytes | FileBody
-"""The body of an entry."""
 
 
 def size_of(body: Body) -> int:
@@ -89,7 +79,9 @@ class Reading:
 
 def cost(key: Key, stored: Stored, body: int) -> int:
     """Return the bytes that a response with ``body`` bytes of body takes in memory."""
-    texts = sum(map(len, key)) + len(stored.url)
+    texts = len(stored.url)
+    for part in key:
+        texts += len(part)
     for name, value in stored.headers:
         texts += 2 * (len(name) + len(value)) + PER_FIELD
     for name, chosen in stored.selected:
@@ -99,8 +91,11 @@ def cost(key: Key, stored: Stored, body: int) -> int:
 
 def members_cost(stored: Stored) -> int:
     """Return the bytes that the tags and groups of a response take in a catalog."""
-    both = (stored.tags, stored.groups)
-    return sum(sum(map(len, names)) + PER_MEMBER * len(names) for names in both)
+    found = 0
+    for names in (stored.tags, stored.groups):
+        for name in names:
+            found += len(name) + PER_MEMBER
+    return found
 
 
 class Memory(Catalog[Key, Entry]):
@@ -154,7 +149,8 @@ class Memory(Catalog[Key, Entry]):
         if entry.bytes > self.limit:
             self.counts.refused += 1
             return None
-        for other in list(self.lookup(key)):
+        others = self.lookup(key)
+        for other in list(others) if others else ():
             if other.stored.selected == stored.selected or len(self.lookup(key)) >= self.variants:
                 self.discard(other)
         if not self._make_room(entry.bytes):

@@ -11,11 +11,12 @@ from lbproxy.http.known import ASKS_CACHE, AUTHORIZATION, COOKIE, IF_NONE_MATCH
 from lbproxy.http.message import RequestHead, ResponseHead, field_name
 from lbproxy.http.scan import EMPTY, Lines, lines_of
 
-__all__ = ["HitRules", "ReadyHead", "chosen_entry", "is_plain"]
+__all__ = ["HitRules", "ReadyHead", "chosen_entry", "has_cookies", "is_plain"]
 
 _READ: Final = 1 << ASKS_CACHE | 1 << AUTHORIZATION
 """Request fields that only the rules themselves can judge."""
 
+_COOKIE: Final = field_name(b"cookie")
 _IF_NONE_MATCH: Final = field_name(b"if-none-match")
 
 
@@ -57,6 +58,13 @@ def is_plain(head: RequestHead, rules: HitRules) -> bool:
     if not target.startswith(b"/"):
         return False
     return rules.whole_query or target.find(b"?") < 0
+
+
+def has_cookies(head: RequestHead) -> bool:
+    """Return whether a plain request has a cookie: a Cookie line with more than separators."""
+    if not head.present >> COOKIE & 1:
+        return False
+    return any(value.strip(b"; \t") for value in head.every(_COOKIE))
 
 
 class ReadyHead:

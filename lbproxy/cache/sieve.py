@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+from lbproxy.compiled import native
+
 __all__ = ["Node", "Sieve"]
 
 
+@native(allow_interpreted_subclasses=True)
 class Node:
     """A member of a :class:`Sieve`.  Set ``used`` on every hit."""
 

@@ -6,9 +6,10 @@ from attrs import evolve, field, frozen
 
 from lbproxy.cache.age import initial_age
 from lbproxy.cache.control import Control
-from lbproxy.http.message import Headers
+from lbproxy.http.headerlist import every_value, first_value
+from lbproxy.http.message import Headers, field_name
 
-__all__ = ["Stored", "field_values", "first_value", "without"]
+__all__ = ["Stored", "without"]
 
 
 @frozen(eq=False)
@@ -48,25 +49,15 @@ class Stored:
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of ``name`` (lower case), or None."""
-        return first_value(self.headers, name)
+        return first_value(self.headers, field_name(name))
 
     def header_values(self, name: bytes) -> list[bytes]:
         """Return all values of ``name`` (lower case) in order."""
-        return field_values(self.headers, name)
+        return every_value(self.headers, field_name(name))
 
     def softly_purged(self) -> Stored:
         """Return this response marked as stale."""
         return evolve(self, purged=True)
-
-
-def first_value(headers: Headers, name: bytes) -> bytes | None:
-    """Return the first value of ``name`` (lower case), or None."""
-    return next((value for key, value in headers if key.lower() == name), None)
-
-
-def field_values(headers: Headers, name: bytes) -> list[bytes]:
-    """Return every value of ``name`` (lower case), in order."""
-    return [value for key, value in headers if key.lower() == name]
 
 
 def without(headers: Headers, names: frozenset[bytes]) -> Headers:

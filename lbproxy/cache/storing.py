@@ -10,7 +10,7 @@ from attrs import frozen
 from lbproxy.cache.age import initial_age
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.catalog import path_group
-from lbproxy.cache.control import Control
+from lbproxy.cache.control import Control, parse_control
 from lbproxy.cache.freshness import HEURISTIC, FreshnessLifetime, lifetime_of
 from lbproxy.cache.key import sent_fields
 from lbproxy.cache.policy import TTL, Policy, SetCookie
@@ -18,7 +18,7 @@ from lbproxy.cache.search import search_rule
 from lbproxy.cache.stored import Stored, without
 from lbproxy.cache.targeted import response_control
 from lbproxy.cache.vary import ANY, selected_by, vary_names
-from lbproxy.http.message import Headers, RequestHead, ResponseHead
+from lbproxy.http.message import Headers, RequestHead, ResponseHead, field_name
 
 __all__ = ["Refusal", "store"]
 
@@ -28,6 +28,24 @@ _HOP: Final = frozenset(
      b"upgrade"}
 )  # fmt: skip
 """Hop-by-hop fields, which are never stored (RFC 9111 §3.1)."""
+
+_COOKIE_UNSTORED: Final = _HOP | {b"content-length", b"age", b"set-cookie"}
+"""Fields that are not stored, Set-Cookie included."""
+_UNSTORED: Final = _COOKIE_UNSTORED - {b"set-cookie"}
+_NO_NAMES: Final[frozenset[bytes]] = frozenset()
+_STORE: Final = SetCookie.STORE  # each looked up once
+_REFUSE: Final = SetCookie.REFUSE
+
+_CACHE_CONTROL: Final = field_name(b"cache-control")
+_CACHE_GROUPS: Final = field_name(b"cache-groups")
+_CACHE_TAG: Final = field_name(b"cache-tag")
+_DATE: Final = field_name(b"date")
+_ETAG: Final = field_name(b"etag")
+_LAST_MODIFIED: Final = field_name(b"last-modified")
+_NO_VARY_SEARCH: Final = field_name(b"no-vary-search")
+_SET_COOKIE: Final = field_name(b"set-cookie")
+_SURROGATE_KEY: Final = field_name(b"surrogate-key")
+_XKEY: Final = field_name(b"xkey")
 
 UNDERSTOOD: Final = HEURISTIC | {302, 303, 307, 400, 401, 402, 403, 406, 408, 409, 411, 412, 413,
                                  415, 417, 421, 422, 425, 426, 429, 431, 451, 500, 502, 503, 504,
@@ -60,10 +78,12 @@ def store(
 
     ``times``: when the request was sent and when the head arrived, in seconds since the epoch.
     """
-    control = response_control(response, policy.targets)
+    control = _control(response, policy)
     lifetime = lifetime_of(response, response.status, control, times[1])
     line = _line(policy, request, response, stated=lifetime is not None and lifetime.stated)
-    refusal = _refusal(asked, response, control, policy, forced=line is not None and line.force)
+    varied = vary_names(response)
+    forced = line is not None and line.force
+    refusal = _refusal(asked, response, control, policy, varied, forced)
     if refusal is not None:
         return refusal
     if line is not None:
@@ -95,11 +115,19 @@ def store(
         stated=lifetime.stated,
         rule=lifetime.rule,
         length=response.length or 0,
-        selected=selected_by(vary_names(response), sent_fields(request, policy)),
+        selected=selected_by(varied, sent_fields(request, policy)) if varied else (),
         tags=_tags(response),
         groups=_groups(url, response, policy),
         public=shared_with_cookies(control),
     )
+
+
+def _control(response: ResponseHead, policy: Policy) -> Control:
+    """Return the effective directives of a response; most have no targeted field."""
+    for target in policy.targets:
+        if response.header(target) is not None:
+            return response_control(response, policy.targets)
+    return parse_control(response.every(_CACHE_CONTROL))
 
 
 def _line(policy: Policy, request: RequestHead, response: ResponseHead, stated: bool) -> TTL | None:
@@ -115,8 +143,14 @@ def _line(policy: Policy, request: RequestHead, response: ResponseHead, stated: 
 
 
 def _refusal(
-    asked: Asked, response: ResponseHead, control: Control, policy: Policy, forced: bool
+    asked: Asked,
+    response: ResponseHead,
+    control: Control,
+    policy: Policy,
+    varied: tuple[bytes, ...],
+    forced: bool,
 ) -> Refusal | None:
+    """Return why the response is not stored, or None. ``varied``: the names in Vary."""
     if asked.method not in (b"GET", b"HEAD") and not (asked.method == b"POST" and policy.post):
         return Refusal("method", "RFC 9111 §3")
     if response.status == 206:
@@ -137,9 +171,9 @@ def _refusal(
         control.public or control.must_revalidate or control.s_maxage is not None
     ):
         return Refusal("request has Authorization", "RFC 9111 §3.5")
-    if ANY in vary_names(response):
+    if ANY in varied:
         return Refusal("Vary: *", "RFC 9111 §4.1")
-    if policy.set_cookie is SetCookie.REFUSE and response.header(b"set-cookie") is not None:
+    if policy.set_cookie is _REFUSE and response.first(_SET_COOKIE) is not None:
         return Refusal("Set-Cookie", "set_cookie = refuse")
     return None
 
@@ -154,7 +188,7 @@ def shared_with_cookies(control: Control) -> bool:
 
 
 def _validator(response: ResponseHead) -> bool:
-    return any(response.header(name) is not None for name in (b"etag", b"last-modified"))
+    return response.first(_ETAG) is not None or response.first(_LAST_MODIFIED) is not None
 
 
 def _lasting(control: Control, policy: Policy) -> bool:
@@ -170,15 +204,21 @@ def _headers(response: ResponseHead, control: Control, policy: Policy, received:
     Fields named by ``no-cache`` or ``private`` are excluded, because they would require the server
     for each use.
     """
-    gone = _HOP | control.private_fields | control.no_cache_fields | frozenset(response.nominated)
-    gone |= {b"content-length", b"age"}
-    if policy.set_cookie is not SetCookie.STORE:  # otherwise a line of ttl with ``force`` stores it
-        gone |= {b"set-cookie"}
-    lines = response.pairs()  # not the list form, which would be scanned when it is sent
-    kept = [(name, value) for name, value in lines if name.lower() not in gone]
-    if response.header(b"date") is None:
+    # otherwise a line of ttl with ``force`` stores Set-Cookie
+    gone: frozenset[bytes] = _UNSTORED if policy.set_cookie is _STORE else _COOKIE_UNSTORED
+    if control.private_fields or control.no_cache_fields or response.nominated:
+        gone |= control.private_fields | control.no_cache_fields | frozenset(response.nominated)
+    kept: Headers = []
+    ages: Headers = []
+    for pair in response.pairs():  # not its list, which would be scanned when it is sent
+        name = pair[0].lower()
+        if name == b"age":
+            ages.append(pair)
+        elif name not in gone:
+            kept.append(pair)
+    if response.first(_DATE) is None:
         kept.append((b"Date", formatdate(received, usegmt=True).encode()))
-    return kept + [pair for pair in lines if pair[0].lower() == b"age"]
+    return kept + ages if ages else kept
 
 
 def _tags(response: ResponseHead) -> frozenset[bytes]:
@@ -186,19 +226,24 @@ def _tags(response: ResponseHead) -> frozenset[bytes]:
 
     Surrogate-Key and xkey are separated by blanks, Cache-Tag by commas.
     """
+    blanks = response.every(_SURROGATE_KEY) + response.every(_XKEY)
+    commas = response.every(_CACHE_TAG)
+    if not blanks and not commas:
+        return _NO_NAMES
     found: set[bytes] = set()
-    for name in (b"surrogate-key", b"xkey"):
-        for value in response.header_values(name):
-            found.update(value.replace(b",", b" ").split())
-    for value in response.header_values(b"cache-tag"):
-        found.update(tag.strip() for tag in value.split(b",") if tag.strip())
+    for value in blanks:
+        found.update(value.replace(b",", b" ").split())
+    for value in commas:
+        found.update([tag.strip() for tag in value.split(b",") if tag.strip()])
     return frozenset(found)
 
 
 def _groups(url: bytes, response: ResponseHead, policy: Policy) -> frozenset[bytes]:
     """Return the cache groups of a response (RFC 9875 §2). An invalid field counts as absent."""
-    stated = group_names(response.header_values(b"cache-groups"))
-    if policy.search and search_rule(response) is not None:
+    groups = response.every(_CACHE_GROUPS)
+    stated = group_names(groups) if groups else _NO_NAMES
+    searched = policy.search and response.first(_NO_VARY_SEARCH) is not None
+    if searched and search_rule(response) is not None:
         return stated | {path_group(url)}
     return stated
 

@@ -46,7 +46,7 @@ class Sweep(Generic[KeyT, EntryT]):
         self._steps = self._run(iter(candidates))
 
     def meet(self, entry: EntryT) -> None:
-        """See :class:`lbproxy.cache.catalog.Pending`."""
+        """Purge ``entry`` if it is meant."""
         if self._purge.names(entry):
             self.count += self._purged(entry)
 

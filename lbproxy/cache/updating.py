@@ -10,11 +10,14 @@ from attrs import evolve
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.conditions import weak_match
 from lbproxy.cache.policy import Policy
-from lbproxy.cache.stored import Stored, first_value, without
+from lbproxy.cache.stored import Stored, without
 from lbproxy.cache.storing import store, stored_fields
-from lbproxy.http.message import Headers, RequestHead, ResponseHead
+from lbproxy.http.headerlist import first_value
+from lbproxy.http.message import Headers, RequestHead, ResponseHead, field_name
 
 __all__ = ["answered", "head_agrees", "is_same", "updated", "validated"]
+
+_DATE: Final = field_name(b"date")
 
 _KEPT: Final = frozenset(
     {b"content-length", b"content-encoding", b"content-range", b"content-type"}
@@ -62,7 +65,7 @@ def updated(
 def answered(stored: Stored, response: ResponseHead, times: tuple[float, float]) -> Stored:
     """Return ``stored`` as a 304 describes it, to answer a request that stores nothing."""
     headers = _merged(stored, response)
-    if first_value(headers, b"date") is None:
+    if first_value(headers, _DATE) is None:
         headers.append((b"Date", formatdate(times[1], usegmt=True).encode()))
     return evolve(stored, headers=headers, asked=times[0], received=times[1], purged=False)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from lbproxy.cache.memory import Memory
 from lbproxy.http.filter import Filter
+from lbproxy.proxy.features.caching.store import ResponseStore
 from tests.count.filling import fill
 
 __all__ = ["OBJECTS", "VARIABLE", "Filled"]
@@ -28,11 +28,11 @@ class Filled(Filter):
 
 
 def _filling(begin: Any) -> Any:
-    def begin_filled(self: Memory, *arguments: Any) -> None:
+    def begin_filled(self: ResponseStore, *arguments: Any) -> None:
         begin(self, *arguments)
-        fill(self, int(os.environ.get(VARIABLE, OBJECTS)))
+        fill(self.memory, int(os.environ.get(VARIABLE, OBJECTS)))
 
     return begin_filled
 
 
-Memory.__init__ = _filling(Memory.__init__)  # type: ignore[method-assign]
+ResponseStore.__init__ = _filling(ResponseStore.__init__)  # type: ignore[method-assign]

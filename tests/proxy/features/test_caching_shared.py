@@ -143,13 +143,13 @@ def test_a_source_that_raises_leaves_no_fetch(make: Make, monkeypatch: pytest.Mo
         def begin(self, *_: Any) -> Any:
             raise RuntimeError("broken")
 
-    begin = CacheSource.begin
+    begin = CacheSource.begin_plain
 
     def broken(self: CacheSource, *args: Any) -> Any:
         self.inner = Broken()
         return begin(self, *args)
 
-    monkeypatch.setattr(CacheSource, "begin", broken)
+    monkeypatch.setattr(CacheSource, "begin_plain", broken)
     assert lb.get(URL).status == 500
     assert idle(lb)
 

@@ -46,6 +46,8 @@ MOST_REMEMBERED: Final = 10_000
 """Keys that are remembered so, and keys whose uses are counted."""
 
 
+_NO_KEYS: Final[set[Key]] = set()
+
 T = TypeVar("T")
 
 
@@ -194,10 +196,9 @@ class Cache(Generic[RunningT]):
 
     def fetch_stored(self, fetch: RunningT, body: bytes) -> Entry | None:
         """The response is complete, and may be stored; return the entry if it is."""
-        assert fetch.stored is not None
-        self._passing.pop(hash(fetch.key), None)
-        self._refused.pop(hash(fetch.url), None)
         stored = fetch.stored
+        assert stored is not None
+        self._good(fetch)
         if is_part(stored):
             return keep_part(self.store, fetch.own_key, stored, body)
         if stored.length != len(body):
@@ -209,16 +210,26 @@ class Cache(Generic[RunningT]):
             return None  # a later request was quicker
         return self.store.add(key, stored, body, release)
 
+    def _good(self, fetch: RunningT) -> None:
+        """Forget that a response of this key or URL was not stored."""
+        if self._passing:
+            self._passing.pop(hash(fetch.key), None)
+        if self._refused:
+            self._refused.pop(hash(fetch.url), None)
+
     def _place(self, fetch: RunningT, stored: Stored) -> Key | None:
         """Return the key to store a response under: without what No-Vary-Search names.
 
         The response that it replaces under another key goes. None if that, or the one under this
         key, was asked for later."""
         own = fetch.own_key
-        rule = search_rule(stored) if applies(own, self.policy) else None
+        # a response with the field has the group of its path
+        rule = search_rule(stored) if stored.groups and applies(own, self.policy) else None
         key = own if rule is None else reduced(own, rule) or own
-        others = {fetch.key, own} - {key}
-        if any(self.store.has_later(one, stored) for one in (key, *others)):
+        others = _NO_KEYS if key is own is fetch.key else {fetch.key, own} - {key}
+        if self.store.has_later(key, stored):
+            return None
+        if others and any(self.store.has_later(one, stored) for one in others):
             return None
         if self._learns:
             self._learn(fetch, own, stored)
@@ -258,8 +269,7 @@ class Cache(Generic[RunningT]):
 
         ``done()`` is called when it is stored, or cannot be."""
         assert fetch.stored is not None
-        self._passing.pop(hash(fetch.key), None)
-        self._refused.pop(hash(fetch.url), None)
+        self._good(fetch)
         if is_part(fetch.stored):
             keep_part_file(self.store, fetch.own_key, fetch.stored, spool, digest, done)
             return

@@ -72,6 +72,10 @@ class Reasons:
     @staticmethod
     def count(found: dict[str, int], reason: str) -> None:
         """Count ``reason`` in one of the three, without the numbers that it may end in."""
+        known = found.get(reason)
+        if known is not None:  # a reason without numbers that was counted before
+            found[reason] = known + 1
+            return
         word = _FACTS.split(reason, maxsplit=1)[0]
         if word not in found and len(found) >= _MOST:
             word = "other"

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Fanout"]
 
+_ASKING: Final = FetchState.ASKING  # each looked up once
+_KEEPING: Final = FetchState.KEEPING
+_PASSING: Final = FetchState.PASSING
+_OVER: Final = FetchState.OVER
+
 WINDOW: Final = 256 * 1024
 """Bytes of a response that is not stored that wait for its slowest reader before the server is
 paused."""
@@ -34,7 +39,7 @@ class Fanout(Asking):
 
     def __init__(self, traffic: HTTPTraffic, received: FetchBody) -> None:
         super().__init__(traffic)
-        self.state = FetchState.ASKING
+        self.state = _ASKING
         self.readers: list[Waiting] = []
         self.received = received
         self.complete = False
@@ -53,15 +58,19 @@ class Fanout(Asking):
         """True if the response is wanted when no reader is left: extend this."""
         raise NotImplementedError
 
+    def _is_over(self) -> bool:
+        return self.state is _OVER
+
     @property
     def joinable(self) -> bool:
         """True if a further client may get this response."""
-        return self.state in (FetchState.ASKING, FetchState.KEEPING) and not self.outdated
+        state = self.state
+        return (state is _ASKING or state is _KEEPING) and not self.outdated
 
     @property
     def waiters(self) -> int:
         """Clients that wait for the head, but for the first."""
-        return max(0, len(self.readers) - 1) if self.state is FetchState.ASKING else 0
+        return max(0, len(self.readers) - 1) if self.state is _ASKING else 0
 
     # -- readers --------------------------------------------------------------------------------
 
@@ -75,14 +84,14 @@ class Fanout(Asking):
             self.readers.remove(reader)
         if self.readers:
             self._balance()
-        elif self.state is FetchState.OVER:
+        elif self.state is _OVER:
             self.received.free()
-        elif self.state is FetchState.PASSING or not self._wanted:
+        elif self.state is _PASSING or not self._wanted:
             self.stop(Kind.CLIENT_GONE)
 
     def stop(self, kind: Kind) -> None:
         """End early; ``kind`` says why."""
-        if self.state is FetchState.OVER:
+        if self.state is _OVER:
             return
         self.traffic.close = kind
         self._over().close(reuse=False)
@@ -104,12 +113,13 @@ class Fanout(Asking):
 
     def _balance(self) -> None:
         """Drop what all readers have, and pause the server if the slowest is far behind."""
-        if self.state is FetchState.KEEPING and self.received.spool is not None:
+        state = self.state
+        if state is _KEEPING and self.received.spool is not None:
             self._pause(self.received.spool.waiting > AHEAD)
-        if self.state in (FetchState.ASKING, FetchState.KEEPING):
+        if state is _ASKING or state is _KEEPING:
             return
         self.received.drop_taken(self.readers)
-        if self.state is FetchState.OVER:
+        if self._is_over():
             return
         full = self.received.waiting > WINDOW and any(reader.behind > 0 for reader in self.readers)
         self._pause(full)
@@ -149,7 +159,7 @@ class Fanout(Asking):
     def _over(self) -> SourceStream:
         """Release everything; return the stream, which may have to be closed."""
         stream, self._stream = self._stream, STARTING  # it knows us: no cycle
-        self.state = FetchState.OVER
+        self.state = _OVER
         self.over = True
         self._end_patience()
         self.received.free()

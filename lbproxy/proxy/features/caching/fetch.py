@@ -22,7 +22,7 @@ readers have taken them. Once the body is stored, readers take it from there.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.key import Key
@@ -53,6 +53,11 @@ from lbproxy.proxy.http.traffic import HTTPTraffic
 
 __all__ = ["Fetch"]
 
+_ASKING: Final = FetchState.ASKING  # each looked up once
+_KEEPING: Final = FetchState.KEEPING
+_PASSING: Final = FetchState.PASSING
+_OVER: Final = FetchState.OVER
+
 
 class Fetch(Fanout):
     """See the module.
@@ -64,9 +69,6 @@ class Fetch(Fanout):
     ``reason``: for Cache-Status. ``outdated``: a purge has named it since it began, so it is not
     stored. ``claim``: other processes wait for it. ``began``: when, in reactor time.
     """
-
-    ranged = False
-    """Whether it asks for a part."""
 
     def __init__(
         self,
@@ -112,11 +114,16 @@ class Fetch(Fanout):
         except BaseException as error:  # as an exchange does: nobody may wait for it
             self.fail(begin_failed(source, error))
             return
-        if self.state is FetchState.OVER:
+        if self.state is _OVER:
             stream.close(reuse=False)
         else:
             self._stream = stream
             self._balance()
+
+    @property
+    def ranged(self) -> bool:
+        """True if it asks for a part."""
+        return False
 
     @property
     def personal(self) -> bool:
@@ -127,20 +134,26 @@ class Fetch(Fanout):
 
     def server_events(self, events: list[Any]) -> None:
         """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
+        ended = False
         for event in events:
-            if self.state is FetchState.OVER:
+            if self._is_over():
                 return
             if type(event) is bytes:
                 self._add(event)
             elif type(event) is End:
                 self.last = event
-                self._end()
-            elif event.status < 200:
-                self._interim(event)
+                ended = self._end()
             else:
-                self._answer(event)
+                head: ResponseHead = event
+                if head.status < 200:
+                    self._interim(head)
+                else:
+                    self._answer(head)
         self._deliver()
-        if self.state is FetchState.PASSING and not self.readers:
+        if ended and self.readers:
+            self.received.settle()
+            self._hold_chunks()
+        elif self.state is _PASSING and not self.readers:
             self.stop(Kind.CLIENT_GONE)  # nobody reads what is not stored
 
     def _interim(self, head: ResponseHead) -> None:
@@ -164,13 +177,13 @@ class Fetch(Fanout):
         found = stored_or_refused(self, self._request, head, times, self._worth)
         if isinstance(found, Stored):
             self.stored = found
-            self.state = FetchState.KEEPING
+            self.state = _KEEPING
             return
         self.refusal = found
         if supersedes(self, head.status):
             remove_older(self, self._request, self._sent_at)
         self.failure = failure_for_all(head, found)
-        self.state = FetchState.PASSING
+        self.state = _PASSING
         self.cache.fetch_passes(self, found)
 
     def _not_modified(self, entry: Entry, head: ResponseHead, times: tuple[float, float]) -> None:
@@ -211,25 +224,25 @@ class Fetch(Fanout):
 
     def _add(self, data: bytes) -> None:
         self.received.add(data)
-        if self.state is FetchState.KEEPING:
+        if self.state is _KEEPING:
             refusal = self.received.keep(data, self)
             if refusal is not None:
                 self._pass(refusal)
 
     def _pass(self, why: Refusal) -> None:
         """The response will not be stored; the present readers get all of it."""
-        if self.state is FetchState.OVER:
+        if self.state is _OVER:
             return  # a client that was cut for its memory was the last that read this, too
         self.stored = None
         self.refusal = why
-        self.state = FetchState.PASSING
+        self.state = _PASSING
         self.cache.fetch_passes(self, why)
         self._hold_chunks()
 
     # -- the file of a large body ---------------------------------------------------------------
 
     def spool_begins(self) -> None:
-        """See :class:`~lbproxy.proxy.features.caching.fetchbody.Spooling`: others do not wait."""
+        """See :class:`~lbproxy.proxy.features.caching.fetchstate.Spooling`: others do not wait."""
         self.cache.fetch_is_large(self)
 
     def spool_wrote(self) -> None:
@@ -238,14 +251,14 @@ class Fetch(Fanout):
 
     def spool_failed(self) -> None:
         """See Spooling: go on without storing the response."""
-        if self.state is not FetchState.KEEPING:
+        if self.state is not _KEEPING:
             return
         self.stored = None
         self.refusal = DISK
         if self.complete:
             self._recorded()
         else:
-            self.state = FetchState.PASSING
+            self.state = _PASSING
             self.cache.fetch_over(self)  # nobody joins it
             self._hold_chunks()
             self._balance()
@@ -253,7 +266,7 @@ class Fetch(Fanout):
     def _spooled(self, digest: bytes) -> None:
         """The body is complete, and in its file."""
         assert self.received.spool is not None
-        if self.stored is not None and not self.outdated and self.state is FetchState.KEEPING:
+        if self.stored is not None and not self.outdated and self.state is _KEEPING:
             remove_older(self, self._request, self._sent_at)
             self.cache.fetch_spooled(self, self.received.spool, digest, self._recorded)
         else:
@@ -262,33 +275,36 @@ class Fetch(Fanout):
 
     def _recorded(self) -> None:
         """The response is stored, or cannot be."""
-        self.state = FetchState.OVER
+        self.state = _OVER
         self._ended()
         if not self.readers:
             self.received.free()
 
-    def _end(self) -> None:
+    def _end(self) -> bool:
+        """The body is complete; return whether readers that are behind need it held."""
         self.complete = True
-        if (
-            self.received.spool is not None
-            and self.state is FetchState.KEEPING
-            and not self.outdated
-        ):
+        if self.received.spool is not None and self.state is _KEEPING and not self.outdated:
             self.over = True
             self.received.spool.finish(self._spooled)  # until then clients may join
-            return
-        state, self.state = self.state, FetchState.OVER
+            return False
+        state, self.state = self.state, _OVER
         self._stream = STARTING
         self.over = True
         self._end_patience()
-        if state is FetchState.KEEPING and self.stored is not None and not self.outdated:
+        if state is _KEEPING and self.stored is not None and not self.outdated:
             remove_older(self, self._request, self._sent_at)
-            self.received.store(lambda body: self.cache.fetch_stored(self, body))
+            self._store()
         self._ended()
-        if self.readers:
-            self._hold_chunks()
-        else:
+        if not self.readers:
             self.received.free()
+        return True
+
+    def _store(self) -> None:
+        """Let the store take the body, which is in memory."""
+        received = self.received
+        kept = received.release()
+        entry = self.cache.fetch_stored(self, received.whole())
+        received.stored_in(entry, kept)
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -301,9 +317,9 @@ class Fetch(Fanout):
 
     def server_failed(self, error: ProxyError) -> None:
         """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
-        if self.state is FetchState.OVER:
+        if self.state is _OVER:
             return
-        if self.state is FetchState.ASKING and self._serve_stale(str(error.kind.value)):
+        if self.state is _ASKING and self._serve_stale(str(error.kind.value)):
             return
         self._over()
         self._ended()
@@ -329,9 +345,9 @@ class Fetch(Fanout):
 
     def fail(self, error: ProxyError) -> None:
         """See :class:`~lbproxy.proxy.http.sink.Asking`."""
-        if self.state is FetchState.OVER:
+        if self.state is _OVER:
             return
-        if self.state is FetchState.ASKING and self._serve_stale(str(error.kind.value)):
+        if self.state is _ASKING and self._serve_stale(str(error.kind.value)):
             return
         self._over()
         self._ended()

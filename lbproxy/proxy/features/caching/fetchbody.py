@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final
 
 from lbproxy.cache.memory import Entry, Reading
 from lbproxy.cache.storing import Refusal
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.chunks import PER_CHUNK, SpooledChunks, StoredChunks
 from lbproxy.proxy.features.caching.disk.spool import Spool
-from lbproxy.proxy.features.caching.fetchstate import NO_ROOM, TOO_LARGE, Waiting
+from lbproxy.proxy.features.caching.fetchstate import NO_ROOM, TOO_LARGE, Spooling, Waiting
 from lbproxy.proxy.features.caching.holds import Hold
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
@@ -19,19 +19,6 @@ __all__ = ["FetchBody"]
 
 SPOOLED: Final = 256 * 1024
 """Bytes of a body beyond which it goes to a file while it comes in."""
-
-
-class Spooling(Protocol):
-    """The fetch whose body goes to a file."""
-
-    def spool_begins(self) -> None:
-        """The body is large."""
-
-    def spool_wrote(self) -> None:
-        """A part of it is in the file."""
-
-    def spool_failed(self) -> None:
-        """The disk has failed or is full."""
 
 
 class FetchBody:
@@ -43,19 +30,19 @@ class FetchBody:
     """
 
     def __init__(self, cache: Cache[Any]) -> None:
-        self.chunks: Sequence[bytes] = []
+        self.chunks: Any = []  # a sequence of bytes
         self.dropped = 0
         self.size = 0
         self.waiting = 0
         self.spool: Spool | None = None
         self._cache = cache
         self._reserved = 0
+        self._entry: Entry | None = None  # that has the body, until :meth:`settle`
         self._reading: Reading | None = None  # of the stored body, while readers take it
         self._hold: Hold | None = None
 
     def add(self, data: bytes) -> None:
         """Add a chunk."""
-        assert isinstance(self.chunks, list | SpooledChunks)
         self.chunks.append(data)
         self.size += len(data)
         self.waiting += len(data)
@@ -104,7 +91,9 @@ class FetchBody:
 
     def drop_taken(self, readers: list[Waiting]) -> None:
         """Drop the chunks that all readers have, and free their memory."""
-        taken = min((reader.position for reader in readers), default=0) - self.dropped
+        if self._entry is not None:
+            return  # the memory is that of the store
+        taken = _least_position(readers) - self.dropped
         if taken > 0 and isinstance(self.chunks, SpooledChunks):
             self.waiting -= self.chunks.drop(taken)
             self.dropped += taken
@@ -120,25 +109,43 @@ class FetchBody:
             self._cache.memory.release(self._reserved - size)
             self._reserved = size
 
-    def store(self, store: Callable[[bytes], Entry | None]) -> None:
-        """Let ``store`` take the whole body, and readers that are behind take the rest from it."""
+    # -- stored ---------------------------------------------------------------------------------
+
+    def whole(self) -> bytes:
+        """Return the body, which is complete and in memory."""
         chunks = self.chunks
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def release(self) -> int:
+        """Set no memory aside any longer, as the store takes the body; return how much it was."""
         kept = self._reserved
         self._reserve_at_most(0)
-        entry = store(body)
+        return kept
+
+    def stored_in(self, entry: Entry | None, kept: int) -> None:
+        """The body is that of ``entry``; None: it is not stored, and ``kept`` bytes stay set aside
+        for the readers that still have to take it.
+        """
         if entry is None:
-            self._cache.memory.reserved += kept  # the readers still have to take it
+            self._cache.memory.reserved += kept
             self._reserved = kept
         else:
+            self._entry = entry
+
+    def settle(self) -> None:
+        """Let readers that are behind take the rest of a stored body from its entry."""
+        entry, self._entry = self._entry, None
+        if entry is not None:
             assert isinstance(entry.body, bytes)
-            self.chunks = StoredChunks(entry.body, chunks)
+            self.chunks = StoredChunks(entry.body, self.chunks)
             self._reading = self._cache.memory.begin_reading(entry)
 
     def free(self) -> None:
         """Release the chunks and their memory: there is no reader."""
-        self._reserve_at_most(0)
+        if self._reserved:
+            self._reserve_at_most(0)
         self.chunks, self.waiting = [], 0
+        self._entry = None
         if self.spool is not None:
             self.spool.close()
             self.spool = None
@@ -148,3 +155,13 @@ class FetchBody:
         if self._hold is not None:
             self._cache.holds.remove(self._hold)
             self._hold = None
+
+
+def _least_position(readers: list[Waiting]) -> int:
+    """Return how many chunks all readers have taken; 0 if there is no reader."""
+    least = -1
+    for reader in readers:
+        position = reader.position
+        if least < 0 or position < least:
+            least = position
+    return max(least, 0)

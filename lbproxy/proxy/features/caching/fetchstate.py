@@ -11,7 +11,8 @@ from lbproxy.cache.storing import Refusal
 from lbproxy.errors import ProxyError
 from lbproxy.http.message import Reply, ResponseHead
 
-__all__ = ["BETTER", "DISK", "NO_ROOM", "PURGED", "TOO_FEW", "TOO_LARGE", "FetchState", "Waiting"]
+__all__ = ["BETTER", "DISK", "NO_ROOM", "PURGED", "TOO_FEW", "TOO_LARGE", "FetchState",
+           "Spooling", "Waiting"]  # fmt: skip
 
 
 class FetchState(Enum):
@@ -57,6 +58,19 @@ class Waiting(Protocol):
 
     def replied(self, reply: Reply) -> None:
         """A filter answers."""
+
+
+class Spooling(Protocol):
+    """The fetch whose body goes to a file."""
+
+    def spool_begins(self) -> None:
+        """The body is large."""
+
+    def spool_wrote(self) -> None:
+        """A part of it is in the file."""
+
+    def spool_failed(self) -> None:
+        """The disk has failed or is full."""
 
 
 TOO_LARGE: Final = Refusal("larger than max_object", "policy")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from lbproxy.cache.ready import HitRules, ReadyHead, chosen_entry, is_plain
+from lbproxy.cache.ready import HitRules, ReadyHead, chosen_entry, has_cookies, is_plain
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.disk.openbody import OpenBody
@@ -34,10 +34,11 @@ _HTTPS: Final = b"https"
 
 class HitSource(Source):
     """See the module.  ``cache``: a :class:`~lbproxy.proxy.features.caching.cache.Cache`;
-    ``inner``: the source of all other requests.
+    ``inner``: the :class:`~lbproxy.proxy.features.caching.source.CacheSource` of all other
+    requests.
     """
 
-    def __init__(self, cache: Any, inner: Source) -> None:
+    def __init__(self, cache: Any, inner: Any) -> None:
         self._cache = cache
         self._inner = inner
         self._backend_name = ""
@@ -46,8 +47,24 @@ class HitSource(Source):
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
         """See :class:`Source`."""
         rules: HitRules = self._cache.hit_rules
-        stream: Any = self._serve(head, rules, sink) if is_plain(head, rules) else None
-        return self._inner.begin(head, data, end, sink) if stream is None else stream
+        stream: Any = None
+        if is_plain(head, rules):
+            stream = self._serve(head, rules, sink)
+            if stream is None:
+                stream = self._begin_plain(head, sink)
+        if stream is None:
+            stream = self._inner.begin(head, data, end, sink)
+        found: SourceStream = stream
+        return found
+
+    def _begin_plain(self, head: RequestHead, sink: Asking) -> Any:
+        """Let a fetch answer a plain request that the store cannot answer here; return None if the
+        rules must judge it.
+        """
+        traffic = self._traffic(sink)
+        if traffic.info.bound is not None or self._cache.searches.rules:
+            return None
+        return self._inner.begin_plain(self._key(head, traffic), has_cookies(head), sink)
 
     def _serve(self, head: RequestHead, rules: HitRules, sink: Asking) -> Any:
         """Answer a plain request from the store and return the stream; return None, with nothing

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Final
 
-from lbproxy.cache.asked import Asked
-from lbproxy.cache.key import Key, sent_fields
+from lbproxy.cache.key import sent_fields
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.parts import is_part, selection_of, store_part
 from lbproxy.cache.serving import usable_on_error
@@ -14,28 +13,13 @@ from lbproxy.cache.storing import Refusal, store, stored_fields
 from lbproxy.cache.targeted import Fields
 from lbproxy.cache.vary import matching, selects
 from lbproxy.http.message import RequestHead, ResponseHead
-from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetchstate import BETTER, PURGED, TOO_FEW, TOO_LARGE
+from lbproxy.proxy.features.caching.judged import Judged
 
 __all__ = ["FAILURES", "failure_for_all", "remove_older", "stored_or_refused", "supersedes"]
 
 FAILURES: Final = frozenset({500, 502, 503, 504})
 """Statuses for which a stale response may be served instead."""
-
-
-class Judged(Protocol):
-    """The part of a :class:`~lbproxy.proxy.features.caching.fetch.Fetch` that decides."""
-
-    cache: Cache[Any]
-    key: Key
-    url: bytes
-    asked: Asked
-    stored: Stored | None
-    outdated: bool
-    ranged: bool
-
-    @property
-    def personal(self) -> bool: ...
 
 
 def stored_or_refused(
@@ -46,8 +30,11 @@ def stored_or_refused(
     ``times``: when the request was sent and the head came; ``worth``: it has had ``min_uses``,
     which a response that is there already has shown."""
     policy = fetch.cache.policy
-    rules = store_part if fetch.ranged and head.status == 206 else store
-    found = rules(fetch.url, request, fetch.asked, head, policy, times)
+    found: Stored | Refusal
+    if fetch.ranged and head.status == 206:
+        found = store_part(fetch.url, request, fetch.asked, head, policy, times)
+    else:
+        found = store(fetch.url, request, fetch.asked, head, policy, times)
     if head.status in FAILURES and _has_good(fetch, request, times[1]):
         return BETTER
     if isinstance(found, Refusal):
@@ -82,14 +69,17 @@ def _has_good(fetch: Judged, request: RequestHead, now: float) -> bool:
 
 def _known(fetch: Judged, request: RequestHead) -> Entry | None:
     """Return the stored response that the request selects."""
-    entries = fetch.cache.store.select(fetch.key) or []
-    return _matching(entries, sent_fields(request, fetch.cache.policy))
+    entries = fetch.cache.store.select(fetch.key)
+    return _matching(entries, sent_fields(request, fetch.cache.policy)) if entries else None
 
 
 def _matching(entries: list[Entry], fields: Fields) -> Entry | None:
     """Return the one of the stored responses of a key that ``fields`` select."""
     known = matching([one.stored for one in entries], fields)
-    return next((one for one in entries if one.stored is known), None)
+    for one in entries:
+        if one.stored is known:
+            return one
+    return None
 
 
 def supersedes(fetch: Judged, status: int) -> bool:

@@ -12,7 +12,10 @@ class PartFetch(Fetch):
     """See the module.  Nobody joins it.  A server that answers with 200 sends the whole response,
     which is stored as such."""
 
-    ranged = True
+    @property
+    def ranged(self) -> bool:
+        """See :class:`Fetch`."""
+        return True
 
     def _traffic(self, original: HTTPTraffic) -> HTTPTraffic:
         made = super()._traffic(original)

@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final
 
 from lbproxy.cache.codec import DamagedError
 from lbproxy.cache.conditions import is_not_modified
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.stored import Stored
 from lbproxy.errors import Kind, ProxyError
-from lbproxy.http.message import END, Reply, ResponseHead
+from lbproxy.http.known import ASKS_CACHE, IF_NONE_MATCH
+from lbproxy.http.message import END, Reply, RequestHead, ResponseHead
+from lbproxy.net.timers import Timer
 from lbproxy.proxy.features.caching.answers import not_modified
-from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.features.caching.fetchowner import Serving
 from lbproxy.proxy.features.caching.sharing import fits, fits_stale, head_for, reflect
 from lbproxy.proxy.http.bodystream import TURN_BYTES
 from lbproxy.proxy.http.deferredstream import DeferredStream
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.streams import SourceStream
+from lbproxy.proxy.http.traffic import HTTPTraffic
 
 __all__ = ["Reader"]
 
-
-class Serving(Protocol):
-    """The source that a reader belongs to: see :class:`~lbproxy.proxy.features.caching.source`."""
-
-    cache: Cache[Fetch]
-
-    @property
-    def wait(self) -> float: ...
-
-    def alone(self, sink: Asking) -> SourceStream:
-        """Answer a request from the store or by a fetch of its own."""
-
-    def pass_by(self, sink: Asking) -> SourceStream:
-        """Ask a server without the store."""
-
-    def serve_validated(
-        self, sink: Asking, entry: Entry, stored: Stored, status: int
-    ) -> SourceStream:
-        """Answer with a stored response that the server has called good."""
-
-    def serve_stale(self, sink: Asking, entry: Entry, why: str) -> SourceStream:
-        """Answer with a stored response because the server failed."""
+_TURN_BYTES: Final[int] = TURN_BYTES
+_CONDITIONAL: Final = 1 << ASKS_CACHE | 1 << IF_NONE_MATCH
 
 
 class Reader(DeferredStream):
@@ -60,22 +43,26 @@ class Reader(DeferredStream):
         self._first = first
         self.position = 0
         self._begun = False
-        wheel = sink.traffic.frontend.wheel
-        self._clock = wheel.clock
         self._turn: Any = None
-        self._timer = wheel.timer(self._expired)
-        self._now: Callable[[], float] = sink.traffic.frontend.now
+        self._timer: Timer | None = None  # until the head of another request's fetch comes
         self._waits = not first and fetch.head is None
-        self._since = self._now()
+        self._since = 0.0
         if not first:
+            frontend = self._client().frontend
+            self._since = frontend.now()
+            self._timer = frontend.wheel.timer(self._expired)
             self._timer.set(serving.wait)
+
+    def _client(self) -> HTTPTraffic:
+        found: HTTPTraffic = self._sink.traffic
+        return found
 
     # -- DeferredStream -------------------------------------------------------------------------
 
     @property
     def queued(self) -> bool:
         """See :class:`~lbproxy.proxy.http.streams.SourceStream`."""
-        return not self._begun and super().queued
+        return not self._begun and (self._inner is None or self._inner.queued)
 
     def _client_resumed(self) -> None:
         self._soon()
@@ -88,7 +75,8 @@ class Reader(DeferredStream):
     @property
     def behind(self) -> int:
         """Chunks of the fetch that are not taken yet."""
-        return len(self._fetch.received.chunks) + self._fetch.received.dropped - self.position
+        received = self._fetch.received
+        return len(received.chunks) + received.dropped - self.position
 
     def interim(self, head: ResponseHead) -> None:
         """An interim head, for the client that caused the fetch: the final one may be for no
@@ -106,8 +94,8 @@ class Reader(DeferredStream):
             return
         taken = 0
         try:
-            while self.behind and taken < TURN_BYTES:
-                chunk = fetch.received.chunks[self.position - fetch.received.dropped]
+            while self.behind and taken < _TURN_BYTES:
+                chunk: bytes = fetch.received.chunks[self.position - fetch.received.dropped]
                 events.append(chunk)
                 taken += len(chunk)
                 self.position += 1
@@ -132,18 +120,21 @@ class Reader(DeferredStream):
         """Add the head; False if there is nothing more to give."""
         fetch = self._fetch
         assert fetch.head is not None
-        head = head_for(self._serving.cache, fetch, self._sink, self._first)
+        cache = self._serving.cache
+        head = head_for(cache, fetch, self._sink, self._first)
         if head is None:
             self._end()
             fetch.left(self)
             self._elsewhere()
             return False
         self._begun = True
-        self._timer.clear()
+        self._stop_timer()
         self._count_wait()
-        reflect(fetch, self._sink.traffic, self._first)
-        request = self._sink.traffic.request
-        if request.method != b"POST" and is_not_modified(head, request, self._serving.cache.wall()):
+        traffic = self._client()
+        reflect(fetch, traffic, self._first)
+        if _is_conditional(traffic.request) and is_not_modified(
+            head, traffic.request, cache.wall()
+        ):
             self._end()
             self._sink.server_events([not_modified(head), END])
             fetch.left(self)
@@ -153,7 +144,8 @@ class Reader(DeferredStream):
 
     def _soon(self) -> None:
         if self._turn is None:
-            self._turn = self._clock.callLater(0, self._next_turn)
+            clock = self._client().frontend.wheel.clock
+            self._turn = clock.callLater(0, self._next_turn)
 
     def _next_turn(self) -> None:
         self._turn = None
@@ -236,12 +228,26 @@ class Reader(DeferredStream):
             self._waits = False
             counters = self._serving.cache.counters
             counters.waited += 1
-            counters.wait_seconds += self._now() - self._since
+            counters.wait_seconds += self._client().frontend.now() - self._since
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.close()
 
     def _end(self) -> None:
         super()._end()
-        self._timer.close()
+        self._stop_timer()
         self._count_wait()
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
+
+
+def _is_conditional(request: RequestHead) -> bool:
+    """Return whether a request may have conditions that the cache answers."""
+    if request.method == b"POST":
+        return False
+    if request.listed or request.added is not None or request.before is not None:
+        return True
+    return bool(request.present & _CONDITIONAL)

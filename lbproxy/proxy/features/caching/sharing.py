@@ -60,15 +60,24 @@ def _failure_for(
 
 def _note_first(cache: Cache[Fetch], fetch: Fetch, head: ResponseHead, sink: Asking) -> None:
     """Let the head that came from the server say what the cache makes of it."""
-    facts: dict[str, Any] = {"fwd": fetch.reason, "status": head.status}
-    if fetch.stored is not None:
-        age = current_age(fetch.stored, cache.wall())
-        facts.update(ttl=fetch.stored.lifetime - age, stored=True)
-    elif fetch.refusal is not None:
-        facts["detail"] = f"not stored: {fetch.refusal.reason} ({fetch.refusal.rule})"
-        sink.traffic.cached = CacheNote("miss", f"{fetch.reason}, {facts['detail']}")
-    if cache.spec.cache_status:
-        head.add_header(b"Cache-Status", cache_status(cache.name, **facts))
+    stored, refusal, detail = fetch.stored, fetch.refusal, ""
+    if stored is None and refusal is not None:
+        detail = f"not stored: {refusal.reason} ({refusal.rule})"
+        sink.traffic.cached = CacheNote("miss", f"{fetch.reason}, {detail}")
+    if not cache.spec.cache_status:
+        return
+    ttl: float | None = None
+    if stored is not None:
+        ttl = stored.lifetime - current_age(stored, cache.wall())
+    value = cache_status(
+        cache.name,
+        fwd=fetch.reason,
+        status=head.status,
+        ttl=ttl,
+        stored=stored is not None,
+        detail=detail,
+    )
+    head.add_header(b"Cache-Status", value)
 
 
 def fits(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:

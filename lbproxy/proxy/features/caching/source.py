@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lbproxy.cache.asked import Asked, ask
+from lbproxy.cache.asked import PLAIN, PLAIN_WITH_COOKIES, Asked, ask
 from lbproxy.cache.codec import key_digest
 from lbproxy.cache.freshness import current_age
 from lbproxy.cache.key import (
@@ -80,6 +80,21 @@ class CacheSource(Source):
         if head.method == b"POST":
             return begin_held(data, end, sink, lambda held: self._begin(asked, held))
         return self._begin(asked, sink)
+
+    def begin_plain(self, key: Key, cookies: bool, sink: Asking) -> SourceStream:
+        """Answer a request that :func:`~lbproxy.cache.ready.is_plain`, which the short path could
+        not answer. ``cookies``: it has some.
+
+        None of the conditions that :meth:`begin` looks for can hold."""
+        cache = self.cache
+        asked = PLAIN_WITH_COOKIES if cookies else PLAIN
+        entries = cache.store.select(key)
+        if entries is None or entries:
+            return self._look_up(key, asked, sink)
+        shared = not cookies and cache.collapses(key)
+        if shared and (key in cache.fetches or cache.store.claims is not None):
+            return self._fetch(key, asked, sink, None, "uri-miss")
+        return self._begin_fetch(key, asked, sink, None, "uri-miss", shared)
 
     def _begin(self, asked: Asked, sink: Asking) -> SourceStream:
         """Answer a request that the cache may have a part in, and whose body is complete."""

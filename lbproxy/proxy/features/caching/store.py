@@ -213,6 +213,8 @@ class ResponseStore:
 
     def _asked(self, key: Key, stored: Stored) -> float:
         """When the response that ``stored`` would replace was asked for; 0 for none."""
+        if self.folder is None and not self.memory.lookup(key):
+            return 0.0
         times = [0.0]
         times += [
             one.stored.asked

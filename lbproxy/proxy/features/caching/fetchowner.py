@@ -1,0 +1,37 @@
+"""DATA. The source that the readers of a fetch belong to."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from lbproxy.cache.memory import Entry
+from lbproxy.cache.stored import Stored
+from lbproxy.proxy.features.caching.cache import Cache
+from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.http.sink import Asking
+from lbproxy.proxy.http.streams import SourceStream
+
+__all__ = ["Serving"]
+
+
+class Serving(Protocol):
+    """See :class:`~lbproxy.proxy.features.caching.source.CacheSource`."""
+
+    cache: Cache[Fetch]
+
+    @property
+    def wait(self) -> float: ...
+
+    def alone(self, sink: Asking) -> SourceStream:
+        """Answer a request from the store or by a fetch of its own."""
+
+    def pass_by(self, sink: Asking) -> SourceStream:
+        """Ask a server without the store."""
+
+    def serve_validated(
+        self, sink: Asking, entry: Entry, stored: Stored, status: int
+    ) -> SourceStream:
+        """Answer with a stored response that the server has called good."""
+
+    def serve_stale(self, sink: Asking, entry: Entry, why: str) -> SourceStream:
+        """Answer with a stored response because the server failed."""

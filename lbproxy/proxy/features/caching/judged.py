@@ -1,0 +1,28 @@
+"""DATA. The part of a fetch that decides what becomes of its response."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from lbproxy.cache.asked import Asked
+from lbproxy.cache.key import Key
+from lbproxy.cache.stored import Stored
+from lbproxy.proxy.features.caching.cache import Cache
+
+__all__ = ["Judged"]
+
+
+class Judged(Protocol):
+    """See :class:`~lbproxy.proxy.features.caching.fetch.Fetch`."""
+
+    cache: Cache[Any]
+    key: Key
+    url: bytes
+    asked: Asked
+    stored: Stored | None
+    outdated: bool
+
+    @property
+    def ranged(self) -> bool: ...
+    @property
+    def personal(self) -> bool: ...
