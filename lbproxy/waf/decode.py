@@ -239,4 +239,6 @@ def _file(text: bytes) -> bytes:
         text = _DOTS.sub(b"/", text)
     while b"//" in text:  # each turn halves a run
         text = text.replace(b"//", b"/")
+    if b" " in text:  # many applications trim values
+        text = text.replace(b" \n", b"\n").replace(b"\n ", b"\n").strip(b" ")
     return text

@@ -54,6 +54,7 @@ def test_encodings_are_undone(text: bytes, form: bytes) -> None:
         (View.SQL, b"/*!50000union*/", b" union "),
         (View.SHELL, b"c'a't${ifs}/x", b"cat /x"),
         (View.FILE, b"..\\..\\a//b/./c", b"../../a/b/c"),
+        (View.FILE, b" /a b \n /c \n/d\n", b"/a b\n/c\n/d\n"),
         (View.TEXT, b"a/*b*/", b"a/*b*/"),
     ],
 )

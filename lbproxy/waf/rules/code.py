@@ -98,7 +98,15 @@ CODE: tuple[Rule, ...] = (
         r"|\.['\"])",
         *(
             (
-                *("child_process", "process.", "_$$nd", "constructor", "exec", "spawn"),
+                *(
+                    "child_process",
+                    "process.",
+                    "global.process",
+                    "_$$nd",
+                    "constructor",
+                    "exec",
+                    "spawn",
+                ),
                 *("new function", "require", "reflect.", "fs."),
             ),
         ),

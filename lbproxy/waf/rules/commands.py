@@ -65,7 +65,18 @@ COMMANDS: tuple[Rule, ...] = (
         r"|(?:\$0|\bsh) ?<<< ?\w|(?:;\w{1,9}=[^ ;\n]{1,20}){2,}; ?\$\w",
         *(
             (
-                *("/etc/", "etc/", "/proc", "/dev/", "nc", "mkfifo", "bash", "sh -", "rm -"),
+                *(
+                    "/etc/",
+                    "etc/",
+                    "proc/",
+                    "/dev/",
+                    "nc",
+                    "netcat",
+                    "mkfifo",
+                    "bash",
+                    "sh -",
+                    "rm -",
+                ),
                 *("powershell", "cmd", "certutil", "bitsadmin", "invoke-", "iex", "downloadstring"),
                 *("wget", "python", "perl", "chmod", "curl", "oast", "interact", "burp", "dnslog"),
                 *("ceye", "-", "proxycommand", "<<<", ";$", "; $"),

@@ -20,7 +20,8 @@ _SENSITIVE = (
 _SERVED = (
     r"(?:[^ \n]*/)?(?:[^ ./\n]*$|\.[^ /\n]|[^ /\n]*(?:[%;?&\0:~]|\.(?:php\d?|phtml|inc|asp|aspx|jsp"
     r"|do|cgi|p[yl]|rb|sh|bat|exe|dll|ini|conf|config|cfg|cnf|properties|ya?ml|json|xml|toml|log"
-    r"|passwd|env|key|pem|crt|sql|db|sqlite\d?|bak|old|txt|csv|zip|gz|tar|jar|war)(?:$|[^\w])))"
+    r"|passwd|env|key|pem|crt|sql|db|sqlite\d?|mdb|bak|old|orig|sw[op]|dump|txt|csv|zip|gz|tar|tgz"
+    r"|bz2|xz|7z|rar|jar|war|class|pyc|so|bin|lock|p12|pfx|jks|ps1)(?:$|[^\w])))"
 )
 """A file two folders up that a link in source code or a document does not name: without an
 extension, hidden, or of configuration, data or programs.
@@ -57,7 +58,10 @@ FILES: tuple[Rule, ...] = (
         r"|/\.\.$|^\.\./[^ \n]*\.(?:ini|conf|config|cfg|log|passwd|env|key|pem|sql|bak)$"
         r"|^/\.\./|\.{4,}/|^/[^/ \n]*/\.\./|(?:^|/)\.\.;/",
         ("..",),
-        ("../../../etc/passwd", "..\\..\\windows\\win.ini", "....//....//etc/hosts", "/img/../a"),
+        (
+            *("../../../etc/passwd", "..\\..\\windows\\win.ini", "....//....//etc/hosts"),
+            *("/img/../a", "../../Dockerfile ", "../../backup.tgz"),
+        ),
         (
             *("import a from '../../b'", "see ../b", "wait... and/or"),
             *("../../lib/util.js", "../../docs/a.md#b", "../logo.svg"),
@@ -79,10 +83,13 @@ FILES: tuple[Rule, ...] = (
         *(
             (
                 *("etc/", "proc/", "windows", "winnt", "boot.ini", "web-inf", ".ssh", ".aws"),
-                *(".kube", ".bash", "id_rsa", "var/", "root/."),
+                *(".kube", ".bash", "id_rsa", "var/", "root/.", "inetpub"),
             ),
         ),
-        ("/etc/passwd", "file=/proc/self/environ", "C:\\Windows\\win.ini"),
+        (
+            *("/etc/passwd", "file=/proc/self/environ", "C:\\Windows\\win.ini", "c:/inetpub"),
+            *(" /etc/hosts", "/var/log/auth.log ", "/proc/self/environ\t"),
+        ),
         (
             *("edit the file /var/log/syslog", "windows/doors", "/proc/cpuinfo shows 8 cores"),
             *("C:\\Windows\\System32\\drivers is a folder", "/docs/etc/hosts"),
@@ -132,7 +139,7 @@ FILES: tuple[Rule, ...] = (
         r"|^ftps?://[^ \n]+\.(?:php|phtml|jsp|aspx?|sh|py|pl|exe|ps1)\b"
         r"|^https?://[^ \n]+\.(?:php\d?|phtml|jsp|aspx?)\?(?:cmd|exec|command|c)="
         r"|^//\d+\.\d+\.\d+\.\d+/|^\\\\[\w-]*\.[\w.-]+\\[\w$]",
-        ("://", "//", "\\\\"),
+        (":/", "//", "\\\\"),
         ("http://evil.example/shell.txt?", "ftp://1.2.3.4/a", "http://203.0.113.5/x.php"),
         ("https://www.example.com/a?b=c", "ftp://ftp.example.org/pub/a.tar.gz"),
         View.TEXT,
@@ -148,8 +155,13 @@ FILES: tuple[Rule, ...] = (
         r"\.me|[\w.-]*\.(?:nip|xip|sslip)\.io|[\w.-]*spoofed\.burpcollaborator\.net)(?::(?:2[0-9]"
         r"|25|11211|6379|2375|2376|9200|3306|5432|27017|5984|8500|10250)\b|/(?:admin|server-status"
         r"|latest|metrics|actuator|manager|solr|phpmyadmin|_cat|v1|\.)|/?$|:80/?$|:443/?$)",
-        ("169.254", "fd00:", "metadata", "100.100", "://"),
-        ("http://169.254.169.254/latest/", "http://127.0.0.1:6379/", "http://2130706433/"),
+        ("169.254", "fd00:", "metadata", "meta-data", "100.100", "://"),
+        (
+            "http://169.254.169.254/latest/",
+            "x/latest/meta-data",
+            "http://127.0.0.1:6379/",
+            "http://2130706433/",
+        ),
         ("http://localhost:3000/callback", "https://example.com"),
         View.TEXT,
         (Zone.ARGS, Zone.COOKIES),

@@ -50,8 +50,8 @@ SCANNERS: tuple[Rule, ...] = (
         r"|local\.xml"
         r"|private\.key|server\.key|\w+\.pem|passwd|shadow)(?:[.~_?]|$)|\.(?:mdb|kdbx|ppk|pfx"
         r"|jks)$",
-        (".", "~", "/id_", "passwd", "shadow", "credentials", "dockerfile"),
-        ("/.env", "/.git/config", "/wp-config.php.bak", "/backup.sql", "/id_rsa"),
+        (".", "~", "/id_", "passwd", "shadow", "credentials", "dockerfile", "wp-config"),
+        ("/.env", "/.git/config", "/wp-config.php.bak", "/wp-config", "/backup.sql", "/id_rsa"),
         ("/.well-known/acme-challenge/x", "/index.php", "/download/a.zip", "/a.gitbook"),
         View.FILE,
         _PATH,

@@ -165,6 +165,7 @@ SQL: tuple[Rule, ...] = (
             "-",
             "+",
             "*",
+            "/",
             "rlike",
             "regexp",
             "div",

@@ -15,16 +15,30 @@ _EVENTS = (
     r"|touch\w+|transition\w+|unload|volumechange|webkit\w+|wheel)"
 )
 
+_CALLED = (
+    r"(?:alert|confirm|prompt|print|eval|fetch|import|function|atob|write(?:ln)?|set(?:timeout"
+    r"|interval)|getscript)"
+)
+"""Functions of scripts; a blank may stand before the arguments, as before brackets in prose."""
+
 XSS: tuple[Rule, ...] = (
     Rule(
         941100,
         "xss",
         "script element",
         r"</script|<[^a-z0-9<>\n]{0,5}script(?:(?:[ /][^>\n]*)?$|[ /][^>\n]*=|[ />]*$"
-        r"|(?:[ /][^>\n]*)?>[^\n]*(?:[\w\])][(`]|=|//|/\*))",
+        r"|(?:[ /][^>\n]*)?>(?: ?[\w$?]*[.$[][\w$?.[\]'\"`]* ?[(`]|[\w$]+ [(`]"
+        rf"|[^\n]*(?:[\w\])][(`]|[.\])] ?\(|=|//|/\*|\b{_CALLED} ?[(`])))",
         ("script",),
-        ("<script>alert(1)</script>", "%3CScRiPt src=//x.example>", "&lt;script&gt;"),
-        ("a script for <b>film</b>", "<description>", "the <script> tag", "<script> (in HTML)"),
+        (
+            *("<script>alert(1)</script>", "%3CScRiPt src=//x.example>", "&lt;script&gt;"),
+            *("<script>alert (1)", "<script> fetch (x)", "<script> $.getScript (x)"),
+            "<script>x ?.(1)",
+        ),
+        (
+            *("a script for <b>film</b>", "<description>", "the <script> tag"),
+            *("<script> (in HTML)", "<script> elements (see below), in pages"),
+        ),
     ),
     Rule(
         941110,
@@ -81,8 +95,8 @@ XSS: tuple[Rule, ...] = (
         r"""|settimeout|setinterval|function)\b ?[(`]|^[^\n ]{0,40}['"`][;+\-*/|& ]*(?:window"""
         r"""|self"""
         r"""|top|parent|document|location|globalthis)\b ?[.\[=]""",
-        ("'", '"', "`", ")", "}"),
-        ("'-alert(1)-'", '";alert(document.domain)//', "x'+document.cookie+'"),
+        ("'", '"', "`", ")", "}", "]"),
+        ("'-alert(1)-'", "]; alert(1)", '";alert(document.domain)//', "x'+document.cookie+'"),
         ("'alert' me", '"confirm" the order'),
     ),
     Rule(
