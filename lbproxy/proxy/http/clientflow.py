@@ -76,12 +76,13 @@ class ClientFlow(ClientSender):
     def _rearm(self) -> None:
         """Set the deadline of the state; see the table of states.
 
-        For a client that does not read, only its reading renews the deadline.
+        For a client that does not read, only its reading renews the deadline. A client whose
+        requests wait for their turn has none.
         """
         if self._write_paused:
             return
         state, frontend = self._state, self.frontend
-        if state == IDLE:
+        if state == IDLE and not self._backlog:
             self._timer.set(frontend.timeout_keepalive)
         elif state == HEAD:
             self._timer.set(frontend.spec.timeout_header)

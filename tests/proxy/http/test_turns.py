@@ -72,6 +72,31 @@ def test_bursts_are_served_in_rounds(rig) -> None:
     assert len(r.lb.service.frontend("web").pipelines) == 0
 
 
+def test_requests_that_wait_for_their_turn_are_not_dropped_as_an_idle_client(rig) -> None:
+    r = rig(web="timeout_keepalive = 1s\nroutes = path / -> reply 200 hi")
+    line = r.lb.service.frontend("web").pipelines
+    client = r.client()
+    line.busy = True  # a line so long that no turn comes
+    client.send(GET * 3)
+    assert client.received.count(b"HTTP/1.1 200") == 1 and len(line) == 1
+    r.advance(10)
+    assert not client.finished
+    line._turn()
+    r.advance(0)
+    assert client.received.count(b"HTTP/1.1 200") == 3
+    r.advance(2)
+    assert client.finished, "from now on it is idle"
+
+
+def test_a_client_that_ends_its_direction_behind_a_burst_gets_all_responses(rig) -> None:
+    r = rig(web="routes = path / -> reply 200 hi")
+    client = r.client()
+    client.transport.write(GET * 100)
+    client.half_close()
+    r.advance(0)
+    assert client.received.count(b"HTTP/1.1 200") == 100
+
+
 @pytest.mark.parametrize("how", ["close", "abort", "half_close"])
 def test_a_client_that_leaves_in_the_middle_of_its_burst(rig, how: str) -> None:
     r = rig(web="routes = path / -> reply 200 hi")
