@@ -58,7 +58,7 @@ class Parser:
     def __init__(self, limits: Limits, line_max: int, body_limit: int | None) -> None:
         self._set_limits(limits, line_max, body_limit)
         self._buf = bytearray()  # an incomplete head, or buffered bytes while stopped
-        self._line_feeds = 0  # position in _buf
+        self._line_feeds = 0  # number of them in _buf
         self._blank = 0
         self._rest = b""  # the bytes after a complete request, from _rest_at on
         self._rest_at = 0

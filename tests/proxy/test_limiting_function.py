@@ -10,6 +10,7 @@ import pytest
 from lbproxy.config.dump import dump
 from lbproxy.config.errors import ConfigErrors
 from lbproxy.decide.explain import explain_http
+from lbproxy.proxy.features.limiting.feature import Limiting
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB
 from tests.proxy.test_limiting import BACKEND, ask, statuses, web
@@ -26,6 +27,9 @@ def nobody(traffic):
 
 def wrong(traffic):
     return 5
+
+def lone(traffic):
+    return "\\udcff " + traffic.request.path.decode()
 
 def failing(traffic):
     raise RuntimeError("no")
@@ -77,6 +81,16 @@ def test_no_key_and_no_result(name: str, more: str, found: list[int]) -> None:
     with LB.from_config(web(LIMIT.format(name, more))) as lb:
         lb.origin("a", "10.0.0.1:80")
         assert statuses([ask(lb), ask(lb)]) == found
+
+
+def test_a_key_that_utf8_does_not_have_can_be_shown() -> None:
+    with LB.from_config(web(LIMIT.format("lone", ""))) as lb:
+        lb.origin("a", "10.0.0.1:80")
+        assert answers(lb, "x", "x") == [200, 429]
+        feature = Limiting.of(lb.service.frontend("web"))
+        assert feature is not None
+        (shown,) = feature.gauges()["one"]["refused_keys"]
+        assert shown == "? /"
 
 
 def test_sessions_have_keys_too() -> None:

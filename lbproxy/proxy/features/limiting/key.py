@@ -139,7 +139,8 @@ class FunctionKey(Key):
             found = found.decode("utf-8", "replace")
         if found is not None and not isinstance(found, str):
             raise TypeError(f"the key is a {type(found).__name__}, and no text")
-        return [(found or "").strip()]
+        # lone surrogates cannot be written to a log or a terminal
+        return [str(found or "").encode("utf-8", "replace").decode().strip()]
 
 
 def _values(request: Any, variable: str) -> list[bytes]:
