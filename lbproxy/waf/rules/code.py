@@ -31,7 +31,8 @@ CODE: tuple[Rule, ...] = (
         r"|uname|_|base64|phpinfo|chr|wget|curl|dir|ping|/etc|http)"
         r"|(?:^|[(){}@`;.'\",\[$!]) ?\$_(?:get|post|request|server"
         r"|cookie"
-        r"|files|session|env)\b|\$\{ ?_(?:get|post)|\$globals\[|\$\{@?print|\bdie ?\( ?(?:@?md5"
+        r"|files|session|env)\b|\$_(?:get|post|request|cookie) ?\[[^\n\]]{0,40}\] ?\("
+        r"|\$\{ ?_(?:get|post)|\$globals\[|\$\{@?print|\bdie ?\( ?(?:@?md5"
         r"|phpinfo)"
         r"|@?print\(md5\(|\b(?:md5|print|var_dump)\( ?\d{3,} ?\)|\);? ?@?eval\("
         r"|^call_user_func_array$|\bthink[\\/]+app[\\/]+invokefunction",
@@ -45,7 +46,10 @@ CODE: tuple[Rule, ...] = (
                 *("die", "md5", "var_dump", "print"),
             ),
         ),
-        ("phpinfo()", "system('id')", "$_GET['x']", "eval(base64_decode('x'))"),
+        (
+            *("phpinfo()", "system('id')", "$_GET['x']", "eval(base64_decode('x'))"),
+            "x=$_POST[a](1)",
+        ),
         ("the system (new)", "eval (later)", "include 'a'", "$id = $_GET['id'] ?? 1;"),
     ),
     Rule(

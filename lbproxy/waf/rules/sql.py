@@ -23,6 +23,8 @@ _VALUE = (
 )
 """A word other than BEGIN, which starts a whole script: no query has it after a value."""
 
+_BEGIN = r"(?:begin(?: work| tran\w*)? ?;? ?)?"
+
 SQL: tuple[Rule, ...] = (
     Rule(
         942100,
@@ -79,9 +81,13 @@ SQL: tuple[Rule, ...] = (
         942130,
         "sqli",
         "second SQL statement",
-        rf"^{_VALUE} ?['\")]* ?; ?{_STATEMENT}|['\"]\)* ?; ?{_STATEMENT}[^\n]*(?:--|#)",
+        rf"^{_VALUE} ?['\")]* ?; ?{_BEGIN}{_STATEMENT}"
+        rf"|['\"]\)* ?; ?{_BEGIN}{_STATEMENT}[^\n]*(?:--|#)",
         (";",),
-        ("1; drop table users", "x'; DELETE FROM a--", "1;exec xp_cmdshell('dir')"),
+        (
+            *("1; drop table users", "x'; DELETE FROM a--", "1;exec xp_cmdshell('dir')"),
+            *("1; BEGIN; DROP TABLE a", "1;begin transaction;delete from a"),
+        ),
         (
             *("Buy milk; update the list", "a;b;c", "red; select your size"),
             "BEGIN; UPDATE a SET b = 1; COMMIT;",
