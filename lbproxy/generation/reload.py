@@ -64,7 +64,9 @@ class ReloadReport:
         """Return a summary in one line."""
         if self.errors:
             more = f" (and {len(self.errors) - 1} more)" if len(self.errors) > 1 else ""
-            return f"reload failed: {self.errors[0]}{more}; the running configuration is unchanged"
+            fails = "would fail" if self.dry_run else "failed"
+            first = f"{self.errors[0]}{more}"
+            return f"reload {fails}: {first}; the running configuration is unchanged"
         count = len(self.changes.changes) if self.changes is not None else 0
         does = "would make" if self.dry_run else "made"
         what = f"{does} {count} change{'' if count == 1 else 's'}" if count else "nothing changes"
@@ -162,8 +164,8 @@ class Reloader:
             for error in errors:
                 _log.error("reload: {error}", error=error)
             _log.error("reload: nothing was changed")
-            summary = f"reload: {report.summary()}"
-            self._ground.events.add(EventKind.RELOAD_REFUSED, "", summary, EventSeverity.ERROR)
+            kind, summary = EventKind.RELOAD_REFUSED, report.summary()
+            self._ground.events.add(kind, "", summary, EventSeverity.ERROR)
         return report
 
     def finish(self) -> None:

@@ -359,7 +359,9 @@ def test_a_mistake_changes_nothing(site: Site, old: str, new: str, words: str) -
     events = [
         event for event in site.service.events.since() if event.kind.value == "reload_refused"
     ]
-    assert len(events) == 1
+    assert [event.text for event in events] == [report.summary()]
+    assert report.summary().startswith("reload failed: <text>:")
+    assert report.summary().endswith("; the running configuration is unchanged")
 
 
 def test_dry_run(site: Site) -> None:
@@ -373,6 +375,7 @@ def test_dry_run(site: Site) -> None:
     assert site.alive(session)
     wrong = site.change(("x 10.0.1.1:5432\n", "x nonsense\n"), dry_run=True)
     assert not wrong.ok and wrong.dry_run
+    assert wrong.summary().startswith("reload would fail: <text>:")
 
 
 class _Never:
