@@ -122,8 +122,12 @@ def _of_features(features: Iterable[Feature[Any]]) -> dict[str, dict[str, Any]]:
 
 def _add_sample(found: dict[str, dict[str, Any]], feature: Feature[Any]) -> None:
     for name, values in feature.sample().items():
-        if name not in FEATURE_FIELDS:
+        kind = FEATURE_FIELDS.get(name)
+        if kind is None:
             raise ValueError(f"feature {feature.name}: no rule of alerts reads {name!r}")
+        for key, value in values.items():
+            if not isinstance(value, kind):
+                raise TypeError(f"feature {feature.name}: {name} of {key!r} is {value!r}")
         found.setdefault(name, {}).update(values)
 
 

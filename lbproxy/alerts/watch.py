@@ -162,7 +162,7 @@ class Watch(Service):
                 burst = self._bursts[key] = Burst()
             count = burst.add(max(0, grown), now)
             if count:
-                report(count)
+                guard(report, count)
         if now - self._certificates_at >= _CERTIFICATES_EVERY:
             self._certificates_at = now
             self._certificates()
@@ -209,7 +209,7 @@ class Watch(Service):
             self._events.add(
                 EventKind.QUEUE_FULL,
                 backend.name,
-                f"backend {backend.name} rejected {count} requests: its queue was full",
+                f"backend {backend.name} rejected {count}: its queue was full",
                 EventSeverity.WARNING,
                 backend=backend.name,
                 count=count,
@@ -233,7 +233,7 @@ class Watch(Service):
     def _grown(self, growth: Growth) -> Callable[[int], None]:
         def report(count: int) -> None:
             facts = {**growth.facts, "count": count}
-            text = growth.words(count)
+            text = str(growth.words(count))
             self._events.add(growth.kind, growth.subject, text, growth.severity, **facts)
 
         return report
@@ -270,6 +270,7 @@ class Watch(Service):
 def _add_growths(found: dict[str, Growth], feature: Feature[Any]) -> None:
     """Add the growths of a feature; those of an object that owners share are one."""
     for growth in feature.growths():
+        growth.check()
         found[f"{feature.name} {growth.key} {growth.subject}"] = growth
 
 

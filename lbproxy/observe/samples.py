@@ -80,9 +80,6 @@ class CacheSample:
     answered: int = 0
 
 
-_OF_FEATURES = {"features": True}
-
-
 @frozen
 class Sample:
     """The counters at one moment.
@@ -104,13 +101,17 @@ class Sample:
     logs: Mapping[str, int] = field(factory=dict)
     lag: float = 0.0
     happened: Mapping[str, int] = field(factory=dict)
-    caches: Mapping[str, CacheSample] = field(factory=dict, metadata=_OF_FEATURES)
+    caches: Mapping[str, CacheSample] = field(factory=dict, metadata={"features": CacheSample})
     shared_error: str = ""
-    lists: Mapping[str, str] = field(factory=dict, metadata=_OF_FEATURES)
+    lists: Mapping[str, str] = field(factory=dict, metadata={"features": str})
 
 
-FEATURE_FIELDS = frozenset(one.name for one in fields(Sample) if "features" in one.metadata)
-"""Fields of :class:`Sample` that features fill; a feature may add names to them."""
+FEATURE_FIELDS: dict[str, type] = {
+    one.name: one.metadata["features"] for one in fields(Sample) if "features" in one.metadata
+}
+"""Fields of :class:`Sample` that features fill, with the class of their values; a feature may add
+names to them.
+"""
 
 
 class History:

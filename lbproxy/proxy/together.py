@@ -35,6 +35,13 @@ class Growth:
     severity: EventSeverity = EventSeverity.INFO
     facts: Mapping[str, Any] = field(factory=dict)
 
+    def check(self) -> None:
+        """Raise TypeError for values of a feature with which no event could be shown."""
+        if type(self.total) is not int or not isinstance(self.subject, str):
+            raise TypeError(f"growth {self.key!r} of {self.subject!r}: total is {self.total!r}")
+        if not isinstance(self.kind, EventKind) or not isinstance(self.severity, EventSeverity):
+            raise TypeError(f"growth {self.key!r}: {self.kind!r} and {self.severity!r} are no event")
+
 
 @frozen
 class SharedQuestion:

@@ -45,12 +45,19 @@ class Metering(Feature):
         self.meter.total += 1
 
     def growths(self):
-        if self.meter.total > 90:
-            return None  # a mistake of an extension
-        words = (self.of_meter + " grew by {}").format
-        kind = EventKind.CACHE_PURGED
-        return [Growth("total", self.meter.total, kind, self.of_meter, words)]
+        total, kind = self.meter.total, EventKind.CACHE_PURGED
+        if total > 90:  # mistakes of an extension
+            total = {95: None, 96: "96"}.get(total, total)
+            kind = "purged" if total == 97 else kind
+            if total == 98:
+                return None
+        words = (self.of_meter + (" grew by {x}" if total == 99 else " grew by {}")).format
+        return [Growth("total", total, kind, self.of_meter, words)]
 
     def sample(self):
+        if self.meter.total == 95:
+            return {"lists": {self.of_meter: None}, "caches": {self.of_meter: 5}}
+        if self.meter.total == 96:
+            return {"caches": {self.of_meter: 5}}
         return {"lists": {self.of_meter: "" if self.meter.total < 10 else "is full"}}
 """

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from lbproxy.features import kind_of
 from lbproxy.testing import LB
 from lbproxy.workers.aggregate import Totals, report_of
@@ -45,14 +47,23 @@ def test_workers_events_and_alerts_follow_the_declaration(install: Install) -> N
         assert sample.lists == {"one": "is full", "two": ""}
 
 
+@pytest.mark.parametrize(
+    ("total", "error"),
+    [(95, "TypeError"), (96, "TypeError"), (97, "TypeError"), (98, "TypeError"), (99, "KeyError")],
+)
 def test_a_feature_that_returns_nonsense_stops_no_other(
-    install: Install, failures: list[str]
+    install: Install, failures: list[str], total: int, error: str
 ) -> None:
     install("metering", SOURCE, "Metering")
     with LB.from_config(TEXT) as lb:
         meters = lb.service.together(kind_of("meter"))
-        meters["one"].total, meters["two"].total = 95, 7
+        meters["one"].total, meters["two"].total = total, 7
         lb.advance(2.0)
-        told = [one.text for one in lb.service.events.since() if one.subject in ("one", "two")]
-        assert told == ["two grew by 7"]
-    assert "TypeError" in failures
+        told = [one for one in lb.service.events.since() if one.subject in ("one", "two")]
+        assert [one.text for one in told] == ["two grew by 7"]
+        assert [one.as_dict()["kind"] for one in told] == ["cache_purged"]
+        lb.service.backends["app"].counters.queue_full = 3
+        lb.advance(40.0)  # other counters, and the rules of alerts, are still read
+        kinds = {one.kind.value for one in lb.service.events.since()}
+        assert {"queue_full", "alert"} <= kinds
+    assert error in failures
