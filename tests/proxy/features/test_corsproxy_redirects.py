@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 pytest.importorskip("ada_url")
 
+from lbproxy.proxy.http.server import H1ServerConnection
 from tests.support.opencors import APP, Make, call, moving, serve, started, words
 
 
@@ -99,3 +101,32 @@ def test_redirects_that_are_passed_on(make: Make) -> None:
     assert response.status == 302
     assert response.header("Location") == "/?url=http%3A%2F%2Fapi.example.com%2Fnext"
     assert response.header("Access-Control-Allow-Origin") == APP
+
+
+def test_a_client_that_ends_the_call_while_a_redirect_lets_it_continue(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = H1ServerConnection.send_body
+
+    def full(connection: H1ServerConnection, *given: Any) -> None:
+        send(connection, *given)
+        connection.pauseProducing()  # as a transport does whose buffer is full
+
+    monkeypatch.setattr(H1ServerConnection, "send_body", full)
+    lb = make()
+    raw, other = lb.tcp_origin("raw", "10.1.0.1:80"), lb.tcp_origin("other", "10.1.0.2:80")
+    client = lb.connect("cors")
+    client.send(
+        b"POST /?url=http://api.example.com/up HTTP/1.1\r\nHost: p\r\nOrigin: %s\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n" % APP.encode()
+    )
+    client.send(b"3\r\nabc\r\n")
+    (connection,) = lb.service.frontends["cors"].clients
+    for data in (b"3\r\nabc\r\n", b"no chunk\r\n"):
+        connection.dataReceived(data)  # as from a transport that had read it already
+    raw.connections[-1].send(
+        b"HTTP/1.1 303 See Other\r\nLocation: http://10.1.0.2/next\r\nContent-Length: 0\r\n\r\n"
+    )
+    assert client.take().startswith(b"HTTP/1.1 400 ")
+    lb.advance(1.0)
+    assert not other.connections  # nobody waits for this target

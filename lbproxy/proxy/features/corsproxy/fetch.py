@@ -173,7 +173,8 @@ class TargetFetch(ResponseSink):
         """Get another connection instead of one that is gone."""
         self._state = _REACHING
         self._upload.renew(not self._body.dropped and self._body.end is None)
-        self._reach.begin(self, self._target, fresh=self._fresh)
+        if self._is(_REACHING):  # the client continues, and may have ended the call by that
+            self._reach.begin(self, self._target, fresh=self._fresh)
 
     # -- towards the client ---------------------------------------------------------------------
 
@@ -296,14 +297,14 @@ class TargetFetch(ResponseSink):
         if self._state is _TUNNEL and error.kind is Kind.OK:
             self._release(False)
             self._sink.server_failed(error)
-        elif self._reach.reused and self._is_sent() and not self._fresh and self.replayable:
+        elif self._reach.reused and self._is(_SENT) and not self._fresh and self.replayable:
             self._fresh = True  # the pooled connection had died
             self._reach_again()
         else:
             self._fail(error)
 
-    def _is_sent(self) -> bool:
-        return self._state is _SENT
+    def _is(self, state: TargetFetchState) -> bool:
+        return self._state is state
 
     def server_paused(self) -> None:
         """See :class:`ResponseSink`."""
