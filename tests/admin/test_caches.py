@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,14 @@ def test_a_purge_whose_client_left_is_recorded(
     (line,) = [formatEvent(one) for one in logs if "who" in one]
     assert "/caches/main/purge" in line and line.endswith(f"-> {status}")
     assert ("main all : 2 purged" in line) is not fails
+
+
+def test_the_answer_of_a_process_is_bounded(client: AdminClient) -> None:
+    """One message of a worker has at most 64 MiB; a byte of a head may take six in JSON."""
+    large = {"Cache-Control": "max-age=60"} | {f"X-{n}": "\xff" * 7000 for n in range(4)}
+    client.lb.origins["a"].handler = Answer(200, b"hello", large)  # type: ignore[union-attr]
+    for number in range(40):
+        client.lb.get(f"http://h:8080/large/{number}")
+    found = client.lb.service.ask_here("cache", "main", "entries", {"url": ""})
+    assert 20 < len(found) < 40
+    assert len(json.dumps(found)) < 5_000_000

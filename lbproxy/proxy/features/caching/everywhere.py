@@ -6,6 +6,7 @@ Processes share what is in a folder, and each knows its own hits and refusals. W
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -17,10 +18,15 @@ from lbproxy.proxy.features.caching.shown import object_facts, why
 if TYPE_CHECKING:
     from lbproxy.proxy.features.caching.cache import Cache
 
-__all__ = ["MOST", "entries_of", "merge_entries", "merge_why", "why_of"]
+__all__ = ["MOST", "MOST_BYTES", "entries_of", "merge_entries", "merge_why", "why_of"]
 
 MOST: Final = 1000
 """Responses that one process describes at most."""
+
+MOST_BYTES: Final = 4 * 1024 * 1024
+"""Size of their description as JSON at most. Large heads would otherwise exceed the length of a
+message of workers (:data:`lbproxy.workers.channel.LINE_MAX`), which closes the channel.
+"""
 
 
 def entries_of(cache: Cache[Any], url: str) -> list[dict[str, Any]]:
@@ -30,7 +36,15 @@ def entries_of(cache: Cache[Any], url: str) -> list[dict[str, Any]]:
         found = store.by_url(normal_url(url.encode("latin-1", "replace"), cache.policy))
     else:
         found = list(islice(store.memory.walk(oldest_first=True), MOST))
-    return [object_facts(entry, now) for entry in found[:MOST]]
+    facts: list[dict[str, Any]] = []
+    left = MOST_BYTES
+    for entry in found[:MOST]:
+        one = object_facts(entry, now)
+        left -= len(json.dumps(one))
+        if left < 0:
+            break
+        facts.append(one)
+    return facts
 
 
 def merge_entries(answers: Iterable[list[dict[str, Any]] | None]) -> list[dict[str, Any]]:
