@@ -87,7 +87,7 @@ def _sent_away(history: History, limits: AlertLimits) -> Iterator[Finding]:
         if count > limits.limit:
             yield Finding(
                 name,
-                f"backend {name} rejected {count} requests in the last minute: "
+                f"backend {name} rejected {count} in the last minute: "
                 "its servers and queue are full",
                 EventSeverity.ERROR,
                 {"count": count},

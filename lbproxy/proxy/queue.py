@@ -96,7 +96,7 @@ class Queue:
         self.publish()
         if loser is not None:  # last, because it may join again at once
             loser.refused(
-                ProxyError(Kind.QUEUE_FULL, f"replaced by a request of priority {priority}")
+                ProxyError(Kind.QUEUE_FULL, f"replaced by traffic of priority {priority}")
             )
 
     def leave(self, waiter: Waiter) -> bool:

@@ -115,7 +115,7 @@ def test_full_queues_and_lost_lines(reactor: MemoryReactor, tmp_path: Path) -> N
     reactor.advance(1)
     told = of(balancer, EventKind.QUEUE_FULL, EventKind.LOG_DROPPED)
     assert [event.text for event in told] == [
-        "backend app rejected 3 requests: its queue was full",
+        "backend app rejected 3: its queue was full",
         f"access log {tmp_path}/access.log lost 7 lines",
     ]
     assert [event.facts["count"] for event in told] == [3, 7]

@@ -292,7 +292,7 @@ def test_sums_over_a_minute() -> None:
     world.step(100, lambda now: {**backend(sent_away=8), "logs": {"a.log": 9}})
     assert [row for row in world.log if row[1]] == [
         (6.0, True, "sent_away",
-            "backend app rejected 3 requests in the last minute: its servers and queue are full"),
+            "backend app rejected 3 in the last minute: its servers and queue are full"),
         (6.0, True, "log_drops", "access log a.log lost 2 lines in the last minute"),
     ]  # fmt: skip
     assert sorted(fired for _, fired in world.said) == [False, False, True, True]

@@ -58,7 +58,7 @@ def _read_predicate(words: Sequence[Word], spot: Spot, scope: Scope) -> OwnRule 
     name = words[0].text
     function = find_class("predicate", name, spot, scope.resolve)
     if iscoroutinefunction(function):
-        spot.wrong(f"{name} is 'async', so that its result would always be true; write 'def'")
+        spot.wrong(f"{name} is 'async', but its result is not awaited; write 'def'")
     return None if spot.failed else OwnRule(name, function)
 
 
@@ -72,5 +72,5 @@ PREDICATE = Line(
     "predicate",
     _read_predicate,
     lambda spec: quote(spec.name),
-    words="``FILE.py:FUNCTION`` or ``MODULE:FUNCTION``, one per line",
+    words="``FILE.py:FUNCTION`` or ``MODULE:FUNCTION``",
 )

@@ -231,7 +231,7 @@ def _with_certificates(words: list[Word], names: list[str]) -> str:
 SITE = Macro(
     "site",
     doc="Some hosts of a frontend, with their routes, filters and certificates, in a separate "
-    "section (and often a file)."
+    "section, often in a separate file."
     " Its routes follow those of the frontend and precede the frontend's default. Names precede"
     " wildcards, and longer wildcards precede shorter ones, regardless of the order of the files. "
     "Two sites of one frontend"

@@ -66,7 +66,7 @@ class WafSpec:
     own: tuple[Any, ...] = option(
         "lines:predicate",
         (),
-        doc="functions that judge requests, beside the built-in rules",
+        doc="functions that judge requests, beside the built-in rules, one per line",
         example="rules.py:wrong_tenant",
     )
     rules: str = option(
