@@ -40,7 +40,7 @@ class Growth:
         if type(self.total) is not int or not isinstance(self.subject, str):
             raise TypeError(f"growth {self.key!r} of {self.subject!r}: total is {self.total!r}")
         if not isinstance(self.kind, EventKind) or not isinstance(self.severity, EventSeverity):
-            raise TypeError(f"growth {self.key!r}: {self.kind!r} and {self.severity!r} are no event")
+            raise TypeError(f"growth {self.key!r}: {self.kind!r}, {self.severity!r}")
 
 
 @frozen
