@@ -486,6 +486,24 @@ def test_a_purge_ends_joining_also_for_requests_that_are_not_looked_up(make: Mak
     assert two.get("http://h/a").body == b"new"
 
 
+@pytest.mark.parametrize("body", [b"old", LARGE], ids=["memory", "file"])
+def test_a_purge_of_another_process_overtakes_a_fetch_at_a_quiet_one(
+    make: Make, body: bytes
+) -> None:
+    """No request has made the process learn of the purge before the response is complete."""
+    one, two = make(), make()
+    one.origin("a", "10.0.0.1:80", lambda _: Answer(200, body, HOUR, after=1.0))
+    serve(two, Answer(200, b"new", HOUR))
+    before = one.begin("GET", "http://h/a")
+    one.advance(0.5)
+    purged(cache_of(two), Purge("all"))
+    assert before.wait().body == body
+    one.advance(1)
+    assert two.get("http://h/a").body == b"new"
+    two.advance(1)
+    assert one.get("http://h/a").body == b"new"
+
+
 def test_a_disk_smaller_than_the_folder_may_be_holds_what_is_new(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -266,7 +266,7 @@ class Fetch(Fanout):
     def _spooled(self, digest: bytes) -> None:
         """The body is complete, and in its file."""
         assert self.received.spool is not None
-        if self.stored is not None and not self.outdated and self.state is _KEEPING:
+        if self._may_be_stored(self.state):
             remove_older(self, self._request, self._sent_at)
             self.cache.fetch_spooled(self, self.received.spool, digest, self._recorded)
         else:
@@ -291,13 +291,22 @@ class Fetch(Fanout):
         self._stream = STARTING
         self.over = True
         self._end_patience()
-        if state is _KEEPING and self.stored is not None and not self.outdated:
+        if self._may_be_stored(state):
             remove_older(self, self._request, self._sent_at)
             self._store()
         self._ended()
         if not self.readers:
             self.received.free()
         return True
+
+    def _may_be_stored(self, state: FetchState) -> bool:
+        """Return whether a complete response is stored. The purges of other processes until now
+        are learned first: nothing else may have asked for them since the fetch began.
+        """
+        if state is not _KEEPING or self.stored is None:
+            return False
+        self.cache.store.sync()
+        return not self.outdated
 
     def _store(self) -> None:
         """Let the store take the body, which is in memory."""
