@@ -87,7 +87,8 @@ def remove(pending: deque[Any], sent: int) -> None:
 def gather(pending: deque[Any], size: int) -> Any:
     """Return the first chunk, extended to ``size`` bytes by those after it if enough exist.
 
-    The bytes stay in the buffer.
+    The bytes stay in the buffer. A large chunk is split, so that no more than ``size`` bytes of it
+    are copied.
     """
     found = len(pending[0])
     if found >= size:
@@ -95,6 +96,10 @@ def gather(pending: deque[Any], size: int) -> Any:
     parts = [pending.popleft()]
     while pending and found < size:
         part = pending.popleft()
+        if len(part) > size and type(part) is not bytearray:  # which may still grow
+            rest = memoryview(part)
+            part = rest[: size - found]
+            pending.appendleft(rest[size - found :])
         parts.append(part)
         found += len(part)
     joined = b"".join(parts)
