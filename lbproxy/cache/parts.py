@@ -26,7 +26,7 @@ from lbproxy.cache.vary import Selected, selects
 from lbproxy.http.message import RequestHead, ResponseHead
 
 __all__ = ["MARK", "MOST_PARTS", "Extent", "Parts", "asks_part", "combines", "completed",
-           "extent_of", "is_part", "merged", "parts_of", "replaced_by", "selection_of",
+           "extent_of", "is_part", "is_superseded", "merged", "parts_of", "replaced_by", "selection_of",
            "store_part", "wanted", "whole"]  # fmt: skip
 
 MARK: Final = b":part"
@@ -236,6 +236,20 @@ def replaced_by(part: Stored, entries: Sequence[Entry], most: int = MOST_PARTS) 
     return gone + kept[: max(0, len(kept) - most + 1)]
 
 
+def is_superseded(part: Stored, entries: Sequence[Entry], now: float) -> bool:
+    """Return whether parts of another representation are stored that were asked for later.
+
+    Those from the future were not: the clock has been set back.
+    """
+    return any(
+        part.asked < one.stored.asked <= now
+        and selection_of(one.stored) == selection_of(part)
+        and not combines(one.stored, part)
+        for one in entries
+        if is_part(one.stored)
+    )
+
+
 def _within(one: Span, other: Span) -> bool:
     return other.first <= one.first and one.last <= other.last
 
@@ -243,7 +257,7 @@ def _within(one: Span, other: Span) -> bool:
 def merged(part: Stored, body: bytes, other: Stored, before: bytes) -> tuple[Stored, bytes] | None:
     """Return the head and the body of two parts combined, None if there is a gap between them.
 
-    ``part`` is the later one, whose head is kept. Both belong to one representation.
+    Both belong to one representation. The head of the one that was asked for later is kept.
     """
     one, two = extent_of(part), extent_of(other)
     assert one is not None
@@ -255,7 +269,8 @@ def merged(part: Stored, body: bytes, other: Stored, before: bytes) -> tuple[Sto
         return None
     joined = first[1] + second[1][first[0].last + 1 - second[0].first :]
     span = Span(first[0].first, max(first[0].last, second[0].last))
-    return as_part(whole(part), Extent(span, one.length)), joined
+    latest = other if other.asked > part.asked else part
+    return as_part(whole(latest), Extent(span, one.length)), joined
 
 
 def completed(part: Stored) -> Stored | None:

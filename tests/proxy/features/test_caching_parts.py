@@ -310,6 +310,41 @@ def test_a_part_that_a_purge_overtakes_is_not_stored(make: Make) -> None:
     assert len(lb.service.caches["main"].store) == 0
 
 
+class Slow(Resource):
+    """Answers the range that begins at 0 after two seconds, as the resource was when asked."""
+
+    def answer(self, request: Request) -> Answer:
+        found = super().answer(request)
+        slow = request.header("Range").startswith("bytes=0-")
+        number = {"X-Number": str(self.count)}
+        return Answer(206, found.body, {**found.headers, **number}, after=2.0 if slow else 0.0)
+
+
+def test_a_late_part_of_an_old_representation_does_not_replace_the_new_one(make: Make) -> None:
+    lb = make()
+    server = Slow(lb)
+    late = lb.begin("GET", "http://h/a", headers={"Range": "bytes=0-99"})
+    lb.advance(1)
+    server.body, server.headers["ETag"] = bytes(1024), '"2"'
+    ask(lb, "200-299")
+    check(late.wait(5), 0, 99)
+    check(ask(lb, "200-299"), 200, 299, server.body)
+    assert server.count == 2
+    check(ask(lb, "0-9"), 0, 9, server.body)
+
+
+def test_combined_parts_have_the_head_of_the_latest_request(make: Make) -> None:
+    lb = make()
+    server = Slow(lb)
+    late = lb.begin("GET", "http://h/a", headers={"Range": "bytes=0-99"})
+    lb.advance(1)
+    ask(lb, "100-199")
+    late.wait(5)
+    found = ask(lb, "50-150")
+    check(found, 50, 150)
+    assert (found.header("X-Number"), server.count) == ("2", 2)
+
+
 def test_why_names_the_part(make: Make) -> None:
     lb = make()
     Resource(lb)

@@ -14,6 +14,7 @@ from lbproxy.cache.parts import (
     combines,
     completed,
     is_part,
+    is_superseded,
     merged,
     replaced_by,
     whole,
@@ -54,8 +55,11 @@ def keep_part_file(
 
 
 def _is_late(store: ResponseStore, key: Key, stored: Stored) -> bool:
-    """Whether the whole response, or the same part, is stored that was asked for later."""
-    return store.has_later(key, stored) or store.has_later(key, whole(stored))
+    """Whether the whole response, the same part, or parts of another representation are stored
+    that were asked for later."""
+    if store.has_later(key, stored) or store.has_later(key, whole(stored)):
+        return True
+    return is_superseded(stored, store.select(key) or (), store.latest)
 
 
 def _make_room(store: ResponseStore, key: Key, stored: Stored) -> list[Entry]:

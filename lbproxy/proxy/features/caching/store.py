@@ -209,7 +209,12 @@ class ResponseStore:
         """Whether the response that ``stored`` would replace was asked for later.
 
         One from the future was not: the clock has been set back."""
-        return stored.asked < self._asked(key, stored) <= self._now() + SKEW
+        return stored.asked < self._asked(key, stored) <= self.latest
+
+    @property
+    def latest(self) -> float:
+        """The latest time of a request that any process can have sent."""
+        return self._now() + SKEW
 
     def _asked(self, key: Key, stored: Stored) -> float:
         """When the response that ``stored`` would replace was asked for; 0 for none."""
