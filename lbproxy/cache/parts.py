@@ -18,7 +18,7 @@ from lbproxy.cache.asked import Asked
 from lbproxy.cache.conditions import entity_tags, range_allowed
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.policy import Policy
-from lbproxy.cache.ranges import Span, spans
+from lbproxy.cache.ranges import DIGESTS, Span, spans
 from lbproxy.cache.stored import Stored, without
 from lbproxy.cache.storing import Refusal, store
 from lbproxy.cache.targeted import Fields
@@ -39,6 +39,9 @@ _CONTENT_RANGE: Final = re.compile(rb"bytes[ \t]+(\d{1,18})-(\d{1,18})/(\d{1,18}
 _CONDITIONS: Final = (
     b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"
 )  # fmt: skip
+_OF_CONTENT: Final = frozenset({b"content-range", b"content-length"}) | DIGESTS
+"""Fields of one part, which say nothing about others or the whole."""
+
 _LONGEST: Final = 1 << 62
 
 
@@ -98,7 +101,7 @@ def store_part(
         return Refusal("Content-Length contradicts Content-Range", "RFC 9110 §14.4")
     if extent.length > policy.max_object:
         return Refusal("part of a response larger than max_object", "policy")
-    headers = without(response.pairs(), frozenset({b"content-range", b"content-length"}))
+    headers = without(response.pairs(), _OF_CONTENT)
     head = ResponseHead(200, headers, b"OK", length=extent.length, nominated=response.nominated)
     found = store(url, request, asked, head, policy, times)
     return found if isinstance(found, Refusal) else as_part(found, extent)

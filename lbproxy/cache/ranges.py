@@ -8,10 +8,14 @@ from typing import Final
 
 from attrs import frozen
 
-__all__ = ["MOST_RANGES", "RangePart", "Span", "multipart", "spans"]
+__all__ = ["DIGESTS", "MOST_RANGES", "RangePart", "Span", "multipart", "spans"]
 
 MOST_RANGES: Final = 32
 """Maximum number of ranges in a request. With more, Range is ignored, as RFC 9110 §14.2 allows."""
+
+DIGESTS: Final = frozenset({b"content-digest", b"content-md5"})
+"""Digests of the content of one message, which differs between a part and the whole (RFC 9530 §2).
+"""
 
 _SPEC: Final = re.compile(rb"(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))")
 

@@ -10,6 +10,7 @@ from attrs import evolve
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.conditions import weak_match
 from lbproxy.cache.policy import Policy
+from lbproxy.cache.ranges import DIGESTS
 from lbproxy.cache.stored import Stored, without
 from lbproxy.cache.storing import store, stored_fields
 from lbproxy.http.headerlist import first_value
@@ -20,7 +21,7 @@ __all__ = ["answered", "head_agrees", "is_same", "updated", "validated"]
 _DATE: Final = field_name(b"date")
 
 _KEPT: Final = frozenset(
-    {b"content-length", b"content-encoding", b"content-range", b"content-type"}
+    {b"content-length", b"content-encoding", b"content-range", b"content-type", *DIGESTS}
 )
 """Fields of the stored body that an update does not change (RFC 9111 §3.2)."""
 

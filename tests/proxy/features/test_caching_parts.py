@@ -345,6 +345,26 @@ def test_combined_parts_have_the_head_of_the_latest_request(make: Make) -> None:
     assert (found.header("X-Number"), server.count) == ("2", 2)
 
 
+@pytest.mark.parametrize("name", ["Content-Digest", "Content-MD5"])
+def test_a_digest_of_one_part_is_given_with_no_other_content(make: Make, name: str) -> None:
+    lb = make()
+    server = Resource(lb, **{name.replace("-", "_"): "x", "Repr_Digest": "y"})
+    assert ask(lb, "0-511").header(name) == "x", "as it came"
+    ask(lb, "512-1023")
+    for found in (ask(lb, "5-9"), ask(lb)):
+        assert (found.header(name), found.header("Repr-Digest")) == ("", "y")
+    assert server.count == 2
+
+
+def test_a_digest_of_the_whole_is_given_with_no_part(make: Make) -> None:
+    lb = make()
+    server = Resource(lb, Content_Digest="x", Repr_Digest="y")
+    for span, digest in (("", "x"), ("", "x"), ("0-9", ""), ("0-9,20-29", "")):
+        found = ask(lb, span)
+        assert (found.header("Content-Digest"), found.header("Repr-Digest")) == (digest, "y")
+    assert server.count == 1
+
+
 def test_why_names_the_part(make: Make) -> None:
     lb = make()
     Resource(lb)

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from lbproxy.cache.cachestatus import cache_status
 from lbproxy.cache.conditions import is_not_modified, range_allowed
-from lbproxy.cache.ranges import Span, multipart, spans
+from lbproxy.cache.ranges import DIGESTS, Span, multipart, spans
 from lbproxy.cache.stored import Stored
 from lbproxy.http.message import Headers, RequestHead, ResponseHead
 from lbproxy.http.reasons import reason_phrase
@@ -119,6 +119,7 @@ def _partial(
         return ResponseHead(416, headers, reason_phrase(416), length=0), []
     head = fresh_head(stored, said, found[0].size)
     head.status, head.reason = 206, reason_phrase(206)
+    head.remove_headers(DIGESTS)
     if len(found) == 1:
         head.add_header(b"Content-Range", found[0].content_range(length))
         return head, [found[0]]
