@@ -221,16 +221,21 @@ def wanted(request: RequestHead, stored: Stored, now: float) -> list[Span]:
 
 
 def replaced_by(part: Stored, entries: Sequence[Entry], most: int = MOST_PARTS) -> list[Entry]:
-    """Return the stored parts that ``part`` replaces.
+    """Return the stored responses that ``part`` replaces.
 
-    These are those within it, those of another representation, and the oldest beyond ``most``.
+    These are the parts within it, the oldest parts beyond ``most``, and what is of another
+    representation, parts or whole.
     """
     extent = extent_of(part)
     assert extent is not None
     gone: list[Entry] = []
     kept: list[Entry] = []
     for one in entries:
-        if not is_part(one.stored) or selection_of(one.stored) != selection_of(part):
+        if selection_of(one.stored) != selection_of(part):
+            continue
+        if not is_part(one.stored):
+            if one.size != extent.length or _strong_tag(one.stored) != _strong_tag(part):
+                gone.append(one)
             continue
         other = extent_of(one.stored)
         within = other is not None and _within(other.span, extent.span)

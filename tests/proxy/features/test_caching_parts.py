@@ -201,6 +201,19 @@ def test_a_whole_response_replaces_parts(make: Make) -> None:
     assert (server.count, len(lb.service.caches["main"].store)) == (2, 1)
 
 
+@pytest.mark.parametrize("tag", ['"1"', '"2"'])
+def test_a_part_of_a_new_representation_replaces_the_whole_old_one(make: Make, tag: str) -> None:
+    """A range asked for by a condition of ``refresh`` shows that the stored response is old."""
+    lb = make("refresh = header X-Refresh")
+    server = Resource(lb)
+    ask(lb)
+    server.body = BODY if tag == '"1"' else bytes(1024)
+    server.headers["ETag"] = tag
+    check(ask(lb, "0-9", X_Refresh="1"), 0, 9, server.body)
+    assert ask(lb).body == server.body
+    assert server.count == (2 if tag == '"1"' else 3)
+
+
 def test_a_response_that_is_not_stored_removes_parts(make: Make) -> None:
     lb = make()
     server = Resource(lb)

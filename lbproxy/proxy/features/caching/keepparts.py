@@ -63,13 +63,13 @@ def _is_late(store: ResponseStore, key: Key, stored: Stored) -> bool:
 
 
 def _make_room(store: ResponseStore, key: Key, stored: Stored) -> list[Entry]:
-    """Remove the parts that a new one replaces; return the others."""
-    known = [one for one in store.select(key) or () if is_part(one.stored)]
+    """Remove what a new part replaces; return the other parts."""
+    known = list(store.select(key) or ())
     most = min(MOST_PARTS, max(1, store.memory.variants // 2))
     for entry in replaced_by(stored, known, most):
         store.remove(entry)
         known.remove(entry)
-    return known
+    return [one for one in known if is_part(one.stored)]
 
 
 def _joined(
