@@ -143,6 +143,13 @@ def _purge(admin: int, url: str) -> int:
     return _ask(admin, path, "POST", "localhost")[0]
 
 
+def _urls(admin: int) -> list[str]:
+    """The URLs of what the workers of a node have in memory."""
+    status, body, _ = _ask(admin, "/api/v1/caches/main/entries", host="localhost")
+    assert status == 200, body
+    return [one["url"] for one in json.loads(body)["items"]]
+
+
 @pytest.mark.long
 def test_two_nodes_with_two_workers_each(store: Redis, balancer: Callable[..., Any]) -> None:
     origin = Origin(b"0", age=600)
@@ -165,7 +172,7 @@ def test_two_nodes_with_two_workers_each(store: Redis, balancer: Callable[..., A
         bodies = {_ask(ports[turn % 2], "/a")[1] for turn in range(12)}
         assert bodies == {origin.body}
     for admin in admins:
-        assert "http://h/a" in _ask(admin, "/api/v1/caches/main/entries", host="localhost")[1]
+        assert until(lambda admin=admin: "http://h/a" in _urls(admin))
     store.stop()
     for turn in range(20):
         assert _ask(ports[turn % 2], f"/b{turn}")[0] == 200
