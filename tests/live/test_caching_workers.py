@@ -68,9 +68,14 @@ def test_a_purge_is_true_in_all_workers(
     assert until(lambda: url in run(admin, "list"))
     assert "main" in run(admin, "stats")
     assert "use: serve" in run(admin, "why", url)
-    get(web)
-    (item,) = json.loads(run(admin, "list", url, "--json"))
-    assert item["hits"] > 0, "of the workers: the master answers no request"
+
+    def hits() -> int:
+        """Those of the workers: the master answers no request."""
+        get(web)
+        (item,) = json.loads(run(admin, "list", url, "--json"))
+        return int(item["hits"])
+
+    assert until(lambda: hits() > 0), "a worker that does not know of it yet fetches it again"
     origin.age = 0
     get(web, "/never")
     assert "stale at once" in run(admin, "why", url.replace("/a", "/never"))
