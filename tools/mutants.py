@@ -48,10 +48,13 @@ TARGETS = {
 
 
 def main() -> int:
-    """Return 0, whatever survives; 1 if the tests cannot run."""
+    """Return 0, whatever survives; 1 if nothing can be tried."""
     options = _options()
     deadline = time.monotonic() + options.minutes * 60
     mutants = _mutants(options.patterns)
+    if not mutants or options.sample < 1:
+        print("no mutants to try: patterns name files below lbproxy/, such as http/forward.py")
+        return 1
     chosen = random.Random(options.seed).sample(mutants, min(options.sample, len(mutants)))
     print(f"{len(chosen)} of {len(mutants)} mutants, seed {options.seed}", flush=True)
     os.environ.update(LBPROXY_COMPILED="0", CI="1")
