@@ -1,1 +1,1 @@
-"""CONTROL. Active health checks, one file each."""
+"""CONTROL. Active health checks, one module each."""

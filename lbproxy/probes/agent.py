@@ -1,6 +1,6 @@
-"""CONTROL. Asks a server's agent for its line; :mod:`lbproxy.checks.agents` does what it says.
+"""CONTROL. Reads the line that a server's agent sends; :mod:`lbproxy.checks.agents` applies it.
 
-Not a check: ``agent = PORT`` of a backend stands beside ``check``.
+This is not a check: a backend can have both ``agent = PORT`` and ``check``.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ LINE_BYTES = 1024
 
 @frozen
 class AgentOptions:
-    """``send``: what is said to the agent first, "" for nothing."""
+    """``send``: text to send to the agent first, "" for nothing."""
 
     send: str = ""
 
 
 class AgentProbe(Probe):
-    """The note is the agent's line: up to a line end, or all it says before it closes."""
+    """The note is the agent's line: up to a line end, or everything until the agent closes."""
 
     name: ClassVar[str] = "agent"
     Options: ClassVar[type[Any]] = AgentOptions

@@ -1,6 +1,6 @@
-"""CONTROL. The ``amqp`` check:
+"""CONTROL. The ``amqp`` check of RabbitMQ and other AMQP 0-9-1 brokers.
 
-RabbitMQ and other AMQP 0-9-1 brokers, from the protocol header to a clean close.
+It covers everything from the protocol header to a clean close.
 
 Found by :mod:`lbproxy.registry` under its name. Method names and numbers are those of the AMQP
 0-9-1 specification; ``connection.blocked`` and ``confirm`` are RabbitMQ's extensions.
@@ -25,7 +25,7 @@ from lbproxy.probes.credentials import (
 __all__ = ["AmqpOptions", "AmqpProbe"]
 
 FRAME_BYTES = 128 * 1024
-"""A longer frame before the tuning is over is nobody's server properties."""
+"""Maximum length of a frame before tuning has finished; server properties are never longer."""
 
 _HEADER = b"AMQP\0\0\x09\x01"
 _METHOD, _HEARTBEAT, _END = 1, 8, 0xCE
@@ -45,7 +45,7 @@ Method = tuple[int, int]
 
 @frozen
 class AmqpOptions:
-    """Words after ``check = amqp``."""
+    """Options of ``check = amqp``."""
 
     user: str = option("string", "guest", doc="user to log in as", example="lbproxy")
     password: str = password_option("its password; guest's is ``guest``")
@@ -95,7 +95,7 @@ class AmqpProbe(Probe):
         tune = await talk.expect(_TUNE)
         if len(tune) < 8:
             raise Unhealthy("connection.tune is too short")
-        talk.send(_TUNE_OK, tune[:6] + b"\0\0")  # no heartbeat: we are gone before the first
+        talk.send(_TUNE_OK, tune[:6] + b"\0\0")  # no heartbeat: the check ends before the first
         talk.send(_OPEN, _short(options.vhost) + b"\0\0")
         await talk.expect(_OPEN_OK)
         if options.publish:
@@ -106,7 +106,7 @@ class AmqpProbe(Probe):
 
 
 class _Talk:
-    """Methods in both directions."""
+    """Sends and receives AMQP methods."""
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
@@ -116,7 +116,7 @@ class _Talk:
         self._conversation.send(_frame(_METHOD, channel, payload))
 
     async def expect(self, wanted: Method) -> bytes:
-        """The arguments of the next method, which must be ``wanted``."""
+        """Return the arguments of the next method, which must be ``wanted``."""
         while True:
             kind, payload = await self._frame()
             if kind == _HEARTBEAT:
@@ -162,15 +162,15 @@ class _Talk:
         return kind, payload[:-1]
 
     def content(self, channel: int, body: bytes) -> None:
-        """A message's header (class basic, no properties) and its body."""
+        """Send a message's header (class basic, no properties) and its body."""
         head = struct.pack(">HHQH", 60, 0, len(body), 0)
         self._conversation.send(_frame(2, channel, head) + _frame(3, channel, body))
 
 
 async def _publish(talk: _Talk) -> None:
-    """A confirmed message to nobody.
+    """Publish a message that no queue receives, and wait for its confirmation.
 
-    Under an alarm RabbitMQ answers connection.blocked and reads no further.
+    Under an alarm, RabbitMQ answers connection.blocked and stops reading.
     """
     talk.send(_CHANNEL_OPEN, b"\0", 1)
     await talk.expect(_CHANNEL_OPEN_OK)
@@ -198,7 +198,7 @@ def _long(data: bytes) -> bytes:
 
 
 def _table(entries: dict[str, str | bool | bytes]) -> bytes:
-    """Texts, booleans and tables that are encoded already."""
+    """Encode a field table of texts, booleans and tables that are already encoded."""
     out = b""
     for name, value in entries.items():
         out += _short(name)
@@ -226,12 +226,12 @@ def _start_ok(user: str, password: str) -> bytes:
 
 
 def _read_short(data: bytes) -> str:
-    """A short string at the beginning, for a note."""
+    """Return the short string at the beginning of ``data``, for a note."""
     return data[1 : 1 + data[0]].decode("utf-8", "replace")[:200] if data else ""
 
 
 def _read_start(data: bytes) -> tuple[str, list[str]]:
-    """ "RabbitMQ 3.10.8" and the login mechanisms that connection.start offers."""
+    """Return "RabbitMQ 3.10.8" and the login mechanisms that connection.start offers."""
     try:
         (size,) = struct.unpack_from(">I", data, 2)
         table = data[6 : 6 + size]
@@ -244,7 +244,7 @@ def _read_start(data: bytes) -> tuple[str, list[str]]:
 
 
 def _text_entry(table: bytes, name: bytes) -> str:
-    """The text under ``name``, found without reading what comes before it; "" if there is none."""
+    """Return the text under ``name``, without parsing the entries before it; "" if not found."""
     mark = bytes([len(name)]) + name + b"S"
     at = table.find(mark)
     if at < 0 or len(table) < at + len(mark) + 4:

@@ -4,8 +4,8 @@
 for each server on schedule. Probes dial through :class:`lbproxy.net.endpoints.Dialler` like
 traffic, so they also run on in-memory networks.
 
-Reading a configuration imports the modules of its probes, for their options. Their connection
-(:mod:`lbproxy.probes.conversation`) uses Twisted, and is imported by the first check.
+Reading a configuration imports the modules of its probes, for their options. The first check
+imports their connection (:mod:`lbproxy.probes.conversation`), which uses Twisted.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Probe:
                 note = await self.talk(conversation, target)
                 clean = True
             except (Unhealthy, Draining):
-                clean = True  # the last words may be an answer to a refusal
+                clean = True  # the final bytes may answer a refusal
                 raise
             finally:
                 conversation.close(clean=clean)

@@ -15,7 +15,7 @@ from lbproxy.tls.parameters import TLSParameters
 
 __all__ = ["Conversation"]
 
-_LINGER = 1.0  # how long a finished check's connection may take to close by itself
+_LINGER = 1.0  # seconds a finished check's connection may take to close by itself
 
 
 class Conversation(Protocol):

@@ -1,7 +1,7 @@
 """CONTROL. The credentials of a check: the password options that several probes share.
 
-A password is written with ``${NAME}`` from the environment, or is in a file of its own. The file is
-read for every check, so a new password needs no reload.
+A password comes from the environment (``${NAME}``) or from a separate file. Every check reads the
+file, so a new password needs no reload.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from lbproxy.probes.base import Unhealthy
 __all__ = ["password_file_option", "password_option", "read_password", "verify_password"]
 
 LONGEST = 4096
-"""Bytes of a password file, at most."""
+"""Maximum size of a password file, in bytes."""
 
 
 def password_option(what: str = "password") -> Any:
-    """The field for a password in the configuration; never shown in a repr."""
+    """Return the field for a password in the configuration; a repr never shows it."""
     made = option(
         "string",
         "",
@@ -32,14 +32,14 @@ def password_option(what: str = "password") -> Any:
 
 
 def password_file_option(what: str = "password") -> Any:
-    """The field for the file a password is in."""
+    """Return the field for the path of a password file."""
     return option(
         "path", "", doc=f"file with the {what}, read for each check; a final line end is removed"
     )
 
 
 def verify_password(password: str, path: str, key: str = "password") -> None:
-    """ValueError when both are given, or the file cannot be used."""
+    """Raise ValueError if both options are set, or the file cannot be used."""
     if password and path:
         raise ValueError(f"{key} and {key}_file say the same thing twice; keep one")
     if path:
@@ -50,7 +50,7 @@ def verify_password(password: str, path: str, key: str = "password") -> None:
 
 
 def read_password(password: str, path: str) -> str:
-    """The password as it is now.  :class:`Unhealthy` when its file has gone bad."""
+    """Return the current password. Raises :class:`Unhealthy` if its file cannot be used."""
     if not path:
         return password
     try:

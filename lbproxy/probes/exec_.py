@@ -1,8 +1,8 @@
-"""CONTROL. The ``exec`` check: a program of yours, such as a monitoring plugin, says whether a
-server is well.
+"""CONTROL. The ``exec`` check: a program of the operator, such as a monitoring plugin, decides
+whether a server is healthy.
 
-Found by :mod:`lbproxy.registry` under its name. The program runs beside the reactor, never in it,
-in a session of its own; at the deadline it is killed with everything it has started.
+Found by :mod:`lbproxy.registry` under its name. The program runs as a separate process in its own
+session. At the deadline lbproxy kills it together with everything it has started.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ OUTPUT_BYTES = 8 * 1024
 """Number of bytes of output kept; the rest is discarded."""
 
 GRACE = 0.2
-"""Seconds for the rest of the output after the program has ended; children of it may hold the pipe
-open.
+"""Seconds to wait for the rest of the output after the program has ended; its children may hold
+the pipe open.
 """
 
 KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ")
-"""Environment variables of lbproxy that the program gets."""
+"""Environment variables of lbproxy that are passed to the program."""
 
 
 @frozen
 class ExecOptions:
-    """Words after ``check = exec``."""
+    """Options of ``check = exec``."""
 
     program: str = option(
         "program",
@@ -131,7 +131,7 @@ class _Run(ProcessProtocol):
         self._late = wheel.timer(self._finish)
 
     def note(self) -> str:
-        """The first line of its output, or else of what it complained."""
+        """Return the first line of its output, or else of its standard error."""
         for data in (self._out, self._err):
             lines = data.decode("utf-8", "replace").split("\n")
             found = next((line.strip() for line in lines if line.strip()), "")
@@ -140,10 +140,10 @@ class _Run(ProcessProtocol):
         return ""
 
     def _kill(self) -> None:
-        """The program and all it has started."""
+        """Kill the program and everything it has started."""
         transport: Any = self.transport
         if self._grouped and self._pid:
-            # its process group has its number, even after it has ended itself
+            # the process group keeps the program's number after the program has ended
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, signal.SIGKILL)
         if self._status is None:
@@ -153,7 +153,7 @@ class _Run(ProcessProtocol):
 
     def _finish(self) -> None:
         if not self.ended.called:
-            self._kill()  # what it may have left behind
+            self._kill()  # children that it may have left behind
             assert self._status is not None
             self.ended.callback(self._status)
 

@@ -1,9 +1,6 @@
-"""CONTROL. A coroutine function as a check:
+"""CONTROL. A coroutine function as a check: ``check = checks.py:queue_depth limit=500``.
 
-``check = checks.py:queue_depth limit=500``.
-
-:mod:`lbproxy.registry` makes a probe class of an ``async def`` that stands where a class is looked
-for.
+:mod:`lbproxy.registry` converts an ``async def`` to a probe class where it expects a class.
 """
 
 from __future__ import annotations
@@ -33,7 +30,7 @@ _BOUNDS: dict[type, dict[str, float]] = {
 
 
 class FunctionProbe(Probe):
-    """Runs ``function(target, **options)``; see :func:`verdict` for what it may give."""
+    """Runs ``function(target, **options)``; :func:`verdict` lists the allowed return values."""
 
     function: ClassVar[Callable[..., Awaitable[Any]]]
 
@@ -72,11 +69,11 @@ def verdict(found: Any, seconds: float) -> Result:
 
 @lru_cache(maxsize=256)
 def function_probe(function: Any, name: str) -> type[FunctionProbe]:
-    """A probe class around ``async def function(target, *, option: int = 1)``.
+    """Return a probe class around ``async def function(target, *, option: int = 1)``.
 
-    Parameters after the first are the check's options; each is a str, int, float or bool (a flag,
-    off by default). The same function gives the same class. Raises ValueError for a function that
-    cannot be called so.
+    The parameters after the first are the check's options. Each is a str, int, float or bool (a
+    flag, off by default). The same function always gives the same class. Raises ValueError for a
+    function with another signature.
     """
     options = _options(function, name)
     members = {

@@ -1,6 +1,6 @@
-"""CONTROL. The ``http`` check: one request, and what its answer must be like.
+"""CONTROL. The ``http`` check: one request, and the conditions for its response.
 
-Found by :mod:`lbproxy.registry` under its name. Each check is a connection of its own
+Found by :mod:`lbproxy.registry` under its name. Each check uses a new connection
 (``Connection: close``).
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["HttpOptions", "HttpProbe", "parse_statuses"]
 
 ANSWER_BYTES = 64 * 1024
-"""Body bytes looked at for ``body``; a longer body is judged by its beginning."""
+"""Number of body bytes searched for ``body``; the rest of a longer body is ignored."""
 
 _LIMITS = Limits(header_bytes=32 * 1024, header_count=200)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -43,7 +43,7 @@ Test = Callable[[bytes], bool]
 
 
 def parse_statuses(text: str, what: str = "expect") -> frozenset[int]:
-    """``200``, ``2xx``, ``200-299``, ``2xx-3xx``, several separated by commas or ``|``.
+    """Parse ``200``, ``2xx``, ``200-299`` or ``2xx-3xx``, or several separated by commas or ``|``.
 
     Raises ValueError.
     """
@@ -92,8 +92,8 @@ def _extra_headers(text: str) -> bytes:
 
 
 def _content_test(text: str, what: str, whole: bool) -> Test:
-    """``~PATTERN`` is a regular expression to be found; otherwise equal (``whole``) or
-    contained.
+    """Return a test for ``text``: ``~PATTERN`` searches for a regular expression, and other text
+    must be equal (``whole``) or contained.
     """
     if text.startswith("~"):
         try:
@@ -109,7 +109,7 @@ def _content_test(text: str, what: str, whole: bool) -> Test:
 
 @frozen
 class HttpOptions:
-    """Words after ``check = http``."""
+    """Options of ``check = http``."""
 
     method: str = option(
         "string", "GET", doc="request method; may be omitted: ``http /healthz``", positional=True
@@ -230,7 +230,7 @@ class HttpProbe(Probe):
         return f"status {head.status}"
 
     def request(self, target: ProbeTarget) -> bytes:
-        """The bytes of the request."""
+        """Return the bytes of the request."""
         options: HttpOptions = self.options
         method, path = options.line
         host = options.host or _host(target)
@@ -264,7 +264,7 @@ class HttpProbe(Probe):
 
 
 class _Answer:
-    """A response being read: ``done`` when there is enough of it to judge."""
+    """A response being read. ``done``: enough of it has arrived to judge it."""
 
     def __init__(self, method: str, want_body: bool) -> None:
         self.head: ResponseHead | None = None

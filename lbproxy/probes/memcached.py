@@ -1,4 +1,4 @@
-"""CONTROL. The ``memcached`` check: ``version``, and if wanted how full it is.
+"""CONTROL. The ``memcached`` check: the server's version, and optionally its number of items.
 
 Found by :mod:`lbproxy.registry` under its name.
 """
@@ -21,7 +21,7 @@ _VERSION = re.compile(rb"VERSION ([!-~]{1,60})")
 
 @frozen
 class MemcachedOptions:
-    """Words after ``check = memcached``."""
+    """Options of ``check = memcached``."""
 
     items: int = option(
         "int",

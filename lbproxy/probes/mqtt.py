@@ -23,7 +23,7 @@ from lbproxy.probes.credentials import (
 __all__ = ["MqttOptions", "MqttProbe"]
 
 PACKET_BYTES = 64 * 1024
-"""A CONNACK that says it is longer is none."""
+"""Maximum length of a CONNACK; a packet that declares more is invalid."""
 
 _CONNECT, _CONNACK, _DISCONNECT, _AUTH = 0x10, 0x20, 0xE0, 0xF0
 
@@ -58,7 +58,7 @@ _REFUSALS_5 = {
 
 @frozen
 class MqttOptions:
-    """Words after ``check = mqtt``."""
+    """Options of ``check = mqtt``."""
 
     version: str = option("choice", "3.1.1", choices=("3.1.1", "5"), doc="MQTT protocol version")
     user: str = option("string", "", doc="user to log in as; empty: anonymous", example="lbproxy")
@@ -94,7 +94,7 @@ class MqttProbe(Probe):
 
     async def talk(self, conversation: Conversation, target: ProbeTarget) -> str:
         """See :class:`lbproxy.probes.base.Probe`."""
-        # 14 digits and "lbproxy" are the 23 letters every server must take (3.1.1, 3.1.3.1)
+        # every server must accept 23 characters; this has 14 digits and "lbproxy" (3.1.1, 3.1.3.1)
         client_id = f"{self.options.client_id}{self.env.random.getrandbits(56):014x}"
         conversation.send(self._connect(client_id))
         kind, body = await _packet(conversation)
@@ -113,9 +113,9 @@ class MqttProbe(Probe):
         return "connected"
 
     def _connect(self, client_id: str) -> bytes:
-        """The packet (3.1)."""
+        """Return the CONNECT packet (3.1)."""
         options: MqttOptions = self.options
-        # clean session; in version 5 clean start, and a session that ends with the connection
+        # clean session; in version 5: clean start, and a session that ends with the connection
         flags = 0x02
         payload = _text(client_id)
         if options.user:
@@ -131,7 +131,7 @@ class MqttProbe(Probe):
 
 
 async def _packet(conversation: Conversation) -> tuple[int, bytes]:
-    """First byte and body of the next packet."""
+    """Return the first byte and the body of the next packet."""
     kind = (await conversation.receive_exactly(1))[0]
     if kind not in (_CONNACK, _DISCONNECT, _AUTH):
         raise Unhealthy(f"does not speak MQTT: {shown(bytes([kind]))}")
@@ -154,7 +154,7 @@ def _text(text: str) -> bytes:
 
 
 def _length(size: int) -> bytes:
-    """Remaining length (2.2.3)."""
+    """Encode the remaining length (2.2.3)."""
     out = bytearray()
     while True:
         size, digit = size >> 7, size & 0x7F

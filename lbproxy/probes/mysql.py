@@ -1,10 +1,10 @@
-"""CONTROL. The ``mysql`` check: log in to MySQL or MariaDB, ask which role it has and how far
-behind it is.
+"""CONTROL. The ``mysql`` check: log in to MySQL or MariaDB, and check its role and replication
+lag.
 
-Found by :mod:`lbproxy.registry` under its name. Without ``user`` it tries to log in as nobody: a
-server that refuses that in MySQL's words is up. A connection that is broken off in mid handshake
-would count against us (``max_connect_errors``) until the server blocks lbproxy's address; a login
-that is refused does not.
+Found by :mod:`lbproxy.registry` under its name. Without ``user`` it tries to log in with an empty
+user name: a server that refuses the login with a MySQL error is up. The server counts connections
+that end in the middle of the handshake (``max_connect_errors``) and eventually blocks lbproxy's
+address. A refused login does not count.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _SYNCED = "4"
 
 @frozen
 class MysqlOptions:
-    """Words after ``check = mysql``."""
+    """Options of ``check = mysql``."""
 
     user: str = option(
         "string",
@@ -158,7 +158,7 @@ class MysqlProbe(SQLProbe):
         return role
 
     def _lag(self, channels: list[Row]) -> str:
-        """Judge the answer to SHOW REPLICA STATUS: one row for each primary it follows."""
+        """Judge the answer to SHOW REPLICA STATUS: one row for each primary of the replica."""
         options: MysqlOptions = self.options
         if not channels:
             raise Unhealthy("is not a replica of anybody")
@@ -188,7 +188,7 @@ class MysqlProbe(SQLProbe):
 
 
 async def _speaks(session: MySQLSession, greeting: Greeting, target: ProbeTarget) -> str:
-    """Try to log in as nobody, and part as friends."""
+    """Try to log in with an empty user name, and close the connection cleanly."""
     try:
         await session.log_in(greeting, MySQLCredentials("", ""), target.tls, target.timeout)
     except MySQLError as error:
@@ -216,8 +216,9 @@ def _galera(rows: list[Row]) -> str:
 
 
 def _status_query(greeting: Greeting) -> str:
-    """The old words went away in MySQL 8.4, the new ones came in 8.0.22; MariaDB has words of its
-    own.
+    """Return the statement for the replication status.
+
+    MySQL 8.0.22 introduced the new statement, and 8.4 removed the old one. MariaDB has its own.
     """
     if greeting.mariadb:
         return "SHOW ALL SLAVES STATUS"

@@ -1,8 +1,8 @@
 """CONTROL. The part of the MySQL protocol (4.1 and later) that a check needs.
 
 :mod:`lbproxy.probes.mysql` uses it for MySQL and MariaDB: log in, query, quit. Every length is
-bounded. A peer that violates the protocol is :class:`~lbproxy.probes.base.Unhealthy`, and never an
-exception of another kind.
+bounded. If the peer violates the protocol, only :class:`~lbproxy.probes.base.Unhealthy` is raised,
+and no other exception.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["ACCESS_DENIED", "Greeting", "MySQLCredentials", "MySQLError", "MySQL
 
 PACKET_BYTES = 64 * 1024
 ANSWER_ROWS = 1000
-"""Rows of an answer, at most."""
+"""Maximum number of rows of an answer."""
 
 ACCESS_DENIED = (1045, 1251, 1698, 3118, 3159)
-"""Errors that say "not you": the server is there."""
+"""Errors of a server that runs and refuses the login."""
 
 _LONG_PASSWORD, _LONG_FLAG, _WITH_DB, _PROTOCOL_41, _SSL = 0x1, 0x4, 0x8, 0x200, 0x800
 _TRANSACTIONS, _SECURE, _PLUGIN_AUTH = 0x2000, 0x8000, 0x80000
@@ -37,7 +37,7 @@ Row = dict[str, str | None]
 
 
 class MySQLError(Unhealthy):
-    """The server's own error."""
+    """An error that the server reports."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"error {code}: {text}")
@@ -82,7 +82,7 @@ class MySQLSession:
         self._sequence = 0
 
     async def greeting(self) -> Greeting:
-        """Read the server's greeting. :class:`MySQLError` if the server refuses the connection."""
+        """Read the server's greeting. Raises :class:`MySQLError` if the connection is refused."""
         body = await self._packet()
         if body[:1] == b"\xff":
             raise _error(body)
@@ -94,7 +94,7 @@ class MySQLSession:
     async def log_in(
         self, greeting: Greeting, who: MySQLCredentials, tls: TLSParameters | None, timeout: float
     ) -> None:
-        """TLS if there is to be, and the login.  Raises :class:`Unhealthy`."""
+        """Start TLS if ``tls`` is set, and log in. Raises :class:`Unhealthy`."""
         flags = _LONG_PASSWORD | _LONG_FLAG | _PROTOCOL_41 | _TRANSACTIONS | _SECURE | _PLUGIN_AUTH
         if who.database:
             flags |= _WITH_DB
@@ -140,7 +140,7 @@ class MySQLSession:
         return rows
 
     def leave(self) -> None:
-        """COM_QUIT."""
+        """Send COM_QUIT."""
         self._sequence = 0
         self._send(b"\x01")
 
@@ -179,7 +179,7 @@ class MySQLSession:
                 raise Unhealthy(f"sent {shown(body)} during the login")
 
     async def _whole_password(self, salt: bytes, who: MySQLCredentials) -> None:
-        """The server does not remember this user's password: it wants all of it once."""
+        """Send the full password, because the server has not cached it for this user."""
         if who.private:
             self._send(who.password.encode() + b"\0")
             return
@@ -230,8 +230,8 @@ _SCRAMBLES: dict[str, Callable[[bytes, bytes], bytes]] = {
 
 
 def _scramble(plugin: str, who: MySQLCredentials, salt: bytes) -> bytes:
-    """The first answer to an authentication plugin."""
-    if not who.user:  # nobody we know: an empty answer is refused in good order
+    """Return the first response to an authentication plugin."""
+    if not who.user:  # the server refuses an empty response with an ordinary error
         return b""
     password = who.password.encode()
     if plugin == "mysql_clear_password":
@@ -249,7 +249,7 @@ def _scramble(plugin: str, who: MySQLCredentials, salt: bytes) -> bytes:
 
 
 def _greeting(body: bytes) -> Greeting:
-    """Handshake version 10; struct.error, ValueError."""
+    """Parse handshake version 10. Raises struct.error or ValueError."""
     if body[0] != 10:
         raise ValueError("another protocol version")
     end = body.index(b"\0", 1)
@@ -274,7 +274,7 @@ def _is_eof(body: bytes) -> bool:
 
 
 def _length(body: bytes, at: int) -> tuple[int, int]:
-    """A length-encoded integer, and where it ends."""
+    """Return a length-encoded integer, and the position after it."""
     if at >= len(body):
         raise Unhealthy("sent a malformed answer")
     first = body[at]
@@ -297,7 +297,7 @@ def _text(body: bytes, at: int) -> tuple[str, int]:
 def _column_name(body: bytes) -> str:
     at = 0
     name = ""
-    for _ in range(5):  # catalogue, schema, table, its real name, the column
+    for _ in range(5):  # catalogue, schema, table alias, table, column alias
         name, at = _text(body, at)
     return name
 

@@ -23,15 +23,15 @@ from lbproxy.probes.credentials import (
 __all__ = ["NatsOptions", "NatsProbe"]
 
 INFO_BYTES = 32 * 1024
-"""INFO names every server of a cluster."""
+"""Maximum length of INFO, which lists every server of a cluster."""
 
 LINES = 20
-"""Lines that may come before PONG."""
+"""Maximum number of lines before PONG."""
 
 
 @frozen
 class NatsOptions:
-    """Words after ``check = nats``."""
+    """Options of ``check = nats``."""
 
     user: str = option("string", "", doc="user to log in as", example="lbproxy")
     password: str = password_option("its password")
@@ -88,7 +88,7 @@ class NatsProbe(Probe):
             "name": "lbproxy check",
             "lang": "python",
             "version": "1",
-            "protocol": 1,  # tells the server that we read INFO at any time
+            "protocol": 1,  # the client accepts INFO at any time
         }
         if options.token:
             login["auth_token"] = options.token
@@ -110,7 +110,7 @@ async def _secure(conversation: Conversation, target: ProbeTarget, info: dict[st
 
 
 async def _pong(conversation: Conversation, info: dict[str, Any]) -> dict[str, Any]:
-    """Wait for PONG; the newest INFO."""
+    """Wait for PONG, and return the latest INFO."""
     for _ in range(LINES):
         line = await conversation.receive_line(INFO_BYTES)
         word = line.split(b" ", 1)[0].upper()

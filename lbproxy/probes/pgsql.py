@@ -1,8 +1,8 @@
-"""CONTROL. The ``pgsql`` check: log in to PostgreSQL, ask which role it has and how far behind it
-is.
+"""CONTROL. The ``pgsql`` check: log in to PostgreSQL, and check its role and replication lag.
 
-Found by :mod:`lbproxy.registry` under its name. Without ``user`` it is what ``pg_isready`` does: a
-server that asks who we are is up, one that starts or stops is not. PostgreSQL 10 and later.
+Found by :mod:`lbproxy.registry` under its name. Without ``user`` it works like ``pg_isready``: a
+server that requests authentication is up, a server that is starting or stopping is not. It
+requires PostgreSQL 10 or later.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _TIMELINE = (
     "THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
 )
 _NOT_TOLD = ("42501", "0A000", "42883")  # not allowed, not supported, no such function
-# On an idle primary the last transaction is old without any lag: what was received and replayed
-# counts first. That means something only while something is received.  What was never replayed has
-# no time: NULL.
+# If the primary is idle, the last transaction is old although there is no lag, so the received and
+# replayed positions are compared first. They are meaningful only while the replica receives data.
+# A replica that has never replayed anything has no time: NULL.
 _LAG = (
     "EXISTS (SELECT 1 FROM pg_stat_wal_receiver), "
     "CASE WHEN EXISTS (SELECT 1 FROM pg_stat_wal_receiver) "
@@ -52,7 +52,7 @@ _LAG = (
 
 @frozen
 class PgsqlOptions:
-    """Words after ``check = pgsql``."""
+    """Options of ``check = pgsql``."""
 
     user: str = option(
         "string",
@@ -167,12 +167,12 @@ class PgsqlProbe(SQLProbe):
 
 
 async def _primary(session: PgSession) -> tuple[str, int]:
-    """The system identifier and the timeline of a primary that takes writes; ("", 0) if it does not
-    tell.
+    """Return the system identifier and the timeline of a primary that accepts writes; ("", 0) if
+    the server does not report them.
     """
     try:
         row = await session.query(f"SELECT {_ROLE}, {_TIMELINE}")
-    except PgError as error:  # some hosted ones do not let everybody ask for that
+    except PgError as error:  # some hosted servers restrict these functions
         if error.code not in _NOT_TOLD:
             raise
         row = await session.query(f"SELECT {_ROLE}, '', '0'")
@@ -195,7 +195,7 @@ async def _takes_connections(session: PgSession) -> str:
     kind, body = await session.greet("lbproxy")
     if kind == b"E":
         error = pg_error(body)
-        if error.code[:2] not in ("28", "3D"):  # who are you; there is no such database
+        if error.code[:2] not in ("28", "3D"):  # invalid authorization; no such database
             raise error
     elif kind != b"R":
         raise Unhealthy("does not request authentication")

@@ -1,8 +1,8 @@
 """CONTROL. The part of the PostgreSQL protocol (version 3.0) that a check needs.
 
 :mod:`lbproxy.probes.pgsql` uses it: log in, query, terminate. Every length is bounded by
-:data:`MESSAGE_BYTES`. A peer that violates the protocol is :class:`~lbproxy.probes.base.Unhealthy`,
-and never an exception of another kind.
+:data:`MESSAGE_BYTES`. If the peer violates the protocol, only
+:class:`~lbproxy.probes.base.Unhealthy` is raised, and no other exception.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lbproxy.tls.parameters import TLSParameters
 __all__ = ["PgError", "PgSession", "PostgreSQLCredentials", "pg_error"]
 
 MESSAGE_BYTES = 64 * 1024
-"""Longest message taken."""
+"""Maximum length of a message."""
 
 _VERSION = 196608  # 3.0
 _SSL_REQUEST = struct.pack(">II", 8, 80877103)
@@ -35,7 +35,7 @@ Row = list[str | None]
 
 
 class PgError(Unhealthy):
-    """The server's own error; ``code`` is its SQLSTATE."""
+    """An error that the server reports; ``code`` is its SQLSTATE."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -62,7 +62,7 @@ class PgSession:
         self._scram: ScramClient | None = None
 
     async def start_tls(self, tls: TLSParameters, timeout: float) -> None:
-        """SSLRequest and the handshake.  :class:`Unhealthy` if the server has no TLS."""
+        """Send SSLRequest and do the handshake. Raises :class:`Unhealthy` if TLS is refused."""
         conversation = self._conversation
         conversation.send(_SSL_REQUEST)
         answer = await conversation.receive_exactly(1)
@@ -73,7 +73,7 @@ class PgSession:
         await conversation.start_tls(tls, timeout)
 
     async def greet(self, user: str, database: str = "") -> tuple[bytes, bytes]:
-        """Say who we are; the server's first message."""
+        """Send the startup message, and return the server's first message."""
         words = {"user": user, "database": database or user, "application_name": "lbproxy"}
         body = b"".join(f"{key}\0{value}\0".encode() for key, value in words.items()) + b"\0"
         self._conversation.send(struct.pack(">II", len(body) + 8, _VERSION) + body)
@@ -97,9 +97,9 @@ class PgSession:
             kind, body = await self._message()
 
     async def query(self, sql: str) -> Row | None:
-        """The first row as text, None if there is none.
+        """Return the first row as text, None if the result is empty.
 
-        Raises :class:`PgError`, :class:`Unhealthy`.
+        Raises :class:`PgError` or :class:`Unhealthy`.
         """
         self._send(b"Q", sql.encode() + b"\0")
         row: Row | None = None
@@ -120,7 +120,7 @@ class PgSession:
                 raise Unhealthy(f"sent message {shown(kind)} during the query")
 
     def leave(self) -> None:
-        """Terminate."""
+        """Send Terminate."""
         self._send(b"X", b"")
 
     def _send(self, kind: bytes, body: bytes) -> None:
@@ -134,7 +134,7 @@ class PgSession:
         return head[:1], await self._conversation.receive_exactly(size) if size else b""
 
     def _authenticate(self, body: bytes, who: PostgreSQLCredentials) -> bool:
-        """Answer one authentication request; True once the server is content."""
+        """Answer one authentication request; return True once authentication has succeeded."""
         if len(body) < 4:
             raise Unhealthy("sent a malformed authentication request")
         code, data = int.from_bytes(body[:4], "big"), body[4:]
@@ -181,7 +181,7 @@ def _nonce() -> str:
 
 
 def pg_error(body: bytes) -> PgError:
-    """The server's ErrorResponse."""
+    """Return the server's ErrorResponse as an exception."""
     fields = {part[:1]: part[1:].decode(errors="replace") for part in body.split(b"\0") if part}
     code = shorten(fields.get(b"C", ""), 5)
     severity = shorten(fields.get(b"V", fields.get(b"S", "ERROR")), 20)
@@ -190,7 +190,7 @@ def pg_error(body: bytes) -> PgError:
 
 
 def _row(body: bytes) -> Row:
-    """The columns of a DataRow."""
+    """Return the columns of a DataRow."""
     row: Row = []
     at = 2
     try:

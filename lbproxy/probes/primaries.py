@@ -8,7 +8,7 @@ The rules:
    away.
 2. A server that the operator has set to maint, or removed, is ignored. This is how to return to a
    former primary.
-3. If several with the same number claim it, all are accepted, unless ``exclusive`` is set: then
+3. If several servers with the same number claim it, all are accepted. If ``exclusive`` is set,
    none is.
 """
 
@@ -30,11 +30,11 @@ __all__ = ["Primaries"]
 class _Claim:
     cluster: str
     epoch: int
-    current: bool  # it said so in its last check
+    current: bool  # the claim was made in the last check
 
 
 class Primaries:
-    """The claims in one backend; a probe has one of these."""
+    """The claims in one backend. Each probe has one."""
 
     def __init__(self, *, exclusive: bool = False) -> None:
         self._exclusive = exclusive
@@ -42,9 +42,9 @@ class Primaries:
         self._asked: WeakSet[ServerState] = WeakSet()
 
     def claim(self, server: ServerState, cluster: str = "", epoch: int = 0) -> None:
-        """``server`` says it is the primary of ``cluster`` since promotion ``epoch``.
+        """Record that ``server`` claims to be the primary of ``cluster`` since promotion ``epoch``.
 
-        Raises :class:`WrongRole` when it is not believed.
+        Raises :class:`WrongRole` if the claim is rejected.
         """
         self._asked.discard(server)
         self._claims[server] = _Claim(cluster, epoch, True)
@@ -64,7 +64,7 @@ class Primaries:
 
     @contextmanager
     def asking(self, server: ServerState) -> Iterator[None]:
-        """Around a check of ``server``: if it ends without a claim, the last one stands no more."""
+        """Wrap a check of ``server``: if it ends without a claim, the last claim is withdrawn."""
         self._asked.add(server)
         try:
             yield

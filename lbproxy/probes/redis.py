@@ -1,9 +1,7 @@
-"""CONTROL. The ``redis`` check:
+"""CONTROL. The ``redis`` check: PING, and the role as reported by the server and the sentinels.
 
-PING, and which role it has, by its own word and by that of the sentinels.
-
-Found by :mod:`lbproxy.registry` under its name. For Redis, Valkey and what else speaks their
-protocol.
+Found by :mod:`lbproxy.registry` under its name. It works with Redis, Valkey and other servers
+with the same protocol.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ __all__ = ["RedisOptions", "RedisProbe"]
 
 @frozen
 class RedisOptions:
-    """Words after ``check = redis``."""
+    """Options of ``check = redis``."""
 
     user: str = option("string", "", doc="ACL user for AUTH; empty: the default user")
     password: str = password_option()
@@ -118,7 +116,10 @@ class RedisProbe(Probe):
         return note
 
     async def _role(self, conversation: Conversation, target: ProbeTarget) -> str:
-        """By its own word first: that costs nothing, and most servers are not the one."""
+        """Check the role that the server reports, then the sentinels.
+
+        The first step is cheap, and usually sufficient because most servers are not the master.
+        """
         options: RedisOptions = self.options
         reply = await command(conversation, "ROLE")
         match reply:

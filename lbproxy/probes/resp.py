@@ -1,4 +1,4 @@
-"""CONTROL. Redis' protocol (RESP2) as a check needs it: one command, one reply.
+"""CONTROL. The part of the Redis protocol (RESP2) that a check needs: one command, one reply.
 
 Used by :mod:`lbproxy.probes.redis` and :mod:`lbproxy.probes.sentinel`. Lengths, counts and depth
 are bounded.
@@ -25,9 +25,9 @@ class RedisError(Unhealthy):
 
 
 async def command(conversation: Conversation, *words: str) -> Any:
-    """The reply: str, int, None or a list of these.
+    """Send a command, and return the reply: str, int, None or a list of these.
 
-    Raises :class:`RedisError`, :class:`Unhealthy`.
+    Raises :class:`RedisError` or :class:`Unhealthy`.
     """
     out = [b"*%d\r\n" % len(words)]
     for word in words:
@@ -38,7 +38,7 @@ async def command(conversation: Conversation, *words: str) -> Any:
 
 
 async def authenticate(conversation: Conversation, user: str, password: str) -> None:
-    """AUTH, if there is a password."""
+    """Send AUTH if a password is configured."""
     if password:
         await command(conversation, "AUTH", *((user,) if user else ()), password)
 

@@ -1,6 +1,4 @@
-"""CONTROL. The client's side of SCRAM-SHA-256, without I/O:
-
-RFC 5802 and RFC 7677, no channel binding.
+"""CONTROL. The client side of SCRAM-SHA-256, without I/O (RFC 5802, RFC 7677, no channel binding).
 
 Used by :mod:`lbproxy.probes.pgwire`.
 """
@@ -19,7 +17,9 @@ from collections.abc import Callable
 __all__ = ["MAX_ITERATIONS", "ScramClient", "ScramError", "saslprep"]
 
 MAX_ITERATIONS = 200_000
-"""The server says how much work we do, on the reactor: 4096 is usual and takes 2 ms."""
+"""Maximum number of iterations. The server chooses it, and the work blocks the reactor: 4096 is
+usual and takes 2 ms.
+"""
 
 _FIRST = re.compile(rb"r=([!-+\--~]+),s=([A-Za-z0-9+/=]+),i=([1-9][0-9]{0,9})(?:,.*)?", re.DOTALL)
 _FINAL = re.compile(rb"v=([A-Za-z0-9+/=]+)(?:,.*)?", re.DOTALL)
@@ -29,7 +29,7 @@ _salted: dict[tuple[str, bytes, int], bytes] = {}
 
 
 class ScramError(Exception):
-    """The server's message is malformed, or proves that it does not know the password."""
+    """The server's message is malformed, or proves that the server does not know the password."""
 
 
 class ScramClient:
@@ -49,7 +49,10 @@ class ScramClient:
         self.verified = False
 
     def reply(self, message: bytes) -> bytes:
-        """The client-final-message to the server-first-message.  Raises :class:`ScramError`."""
+        """Return the client-final-message for the server-first-message.
+
+        Raises :class:`ScramError`.
+        """
         found = _FIRST.fullmatch(message)
         if found is None:
             raise ScramError("its SCRAM challenge is malformed")
@@ -67,9 +70,9 @@ class ScramClient:
         return final + b",p=" + base64.b64encode(proof)
 
     def verify(self, message: bytes) -> None:
-        """Take the server-final-message in.
+        """Verify the server-final-message.
 
-        :class:`ScramError` unless the server knows the password too.
+        Raises :class:`ScramError` unless it proves that the server knows the password.
         """
         found = _FINAL.fullmatch(message)
         if not self._signature or found is None:
@@ -95,7 +98,7 @@ def _xor(a: bytes, b: bytes) -> bytes:
 
 
 def _salt(password: str, salt: bytes, iterations: int) -> bytes:
-    """The slow part; a user's salt seldom changes, so it is done once and not for each check."""
+    """Return the salted password, from a memo: this is slow, and a user's salt seldom changes."""
     key = (password, salt, iterations)
     found = _salted.get(key)
     if found is None:
@@ -121,7 +124,7 @@ _PROHIBITED = (
 
 
 def saslprep(text: str) -> str:
-    """RFC 4013; a text that it forbids is left as it is, as PostgreSQL does."""
+    """Prepare ``text`` by RFC 4013. Text that it forbids stays unchanged, as in PostgreSQL."""
     mapped = "".join(
         " " if stringprep.in_table_c12(char) else char
         for char in text

@@ -24,16 +24,17 @@ Master = tuple[str, int]
 
 @frozen
 class Sentinels:
-    """``addresses``: IP literals.  ``name``: what they call the master."""
+    """``addresses``: IP literals of the sentinels. ``name``: their name for the master."""
 
     addresses: tuple[Address, ...]
     name: str
     user: str = ""
 
     async def master(self, target: ProbeTarget, password: str) -> Master:
-        """Host and port that more than half of all the sentinels name.  Raises :class:`Unhealthy`.
+        """Return the host and port that more than half of all sentinels name.
 
-        As soon as so many agree; the others are not waited for.
+        It returns as soon as enough sentinels agree, without waiting for the others. Raises
+        :class:`Unhealthy`.
         """
         poll = _Poll(len(self.addresses), self.name)
         running = [
@@ -68,8 +69,8 @@ class Sentinels:
 
 
 class _Poll:
-    """Counts votes: ``decided`` fires with the master once more than half name it, or fails once
-    nobody can.
+    """Counts votes. ``decided`` fires with the master once more than half of the sentinels name it,
+    and fails once no majority is possible.
     """
 
     def __init__(self, voters: int, name: str) -> None:
@@ -116,7 +117,7 @@ class _Poll:
 
 
 def is_master(target: ProbeTarget, master: Master) -> bool:
-    """``target`` is the server that the sentinels mean, by its address or by its name."""
+    """Return whether the sentinels name ``target``, by its address or by its host name."""
     host, port = master
     return any(port == one.port and host == one.host.lower() for one in known_addresses(target))
 

@@ -1,4 +1,4 @@
-"""CONTROL. The ``smtp`` check: greeting, EHLO, STARTTLS if asked for, QUIT (RFC 5321, RFC 3207).
+"""CONTROL. The ``smtp`` check: greeting, EHLO, optional STARTTLS, QUIT (RFC 5321, RFC 3207).
 
 Found by :mod:`lbproxy.registry` under its name.
 """
@@ -17,14 +17,14 @@ from lbproxy.probes.base import Conversation, Probe, ProbeTarget, Unhealthy, sho
 __all__ = ["SmtpOptions", "SmtpProbe"]
 
 LINES = 100
-"""Longest reply."""
+"""Maximum number of lines of a reply."""
 
 _REPLY = re.compile(rb"([2-5][0-9]{2})([ -]|$)(.*)", re.DOTALL)
 
 
 @frozen
 class SmtpOptions:
-    """Words after ``check = smtp``."""
+    """Options of ``check = smtp``."""
 
     helo: str = option("string", "localhost", doc="name in the greeting")
     starttls: bool = option(
@@ -94,7 +94,7 @@ async def _command(conversation: Conversation, command: str) -> tuple[int, list[
 
 
 async def _reply(conversation: Conversation) -> tuple[int, list[str]]:
-    """Code and texts of one reply of one or several lines (RFC 5321 §4.2.1)."""
+    """Return the code and the texts of a reply of one or several lines (RFC 5321 §4.2.1)."""
     texts: list[str] = []
     codes: set[bytes] = set()
     while len(texts) < LINES:

@@ -28,19 +28,21 @@ Expectation = Callable[[str], bool]
 
 
 def exclusive_option() -> Any:
-    """The field for what :class:`lbproxy.probes.primaries.Primaries` does with several."""
+    """Return the field that decides how :class:`lbproxy.probes.primaries.Primaries` treats several
+    primaries.
+    """
     return option(
         "flag", False, doc="while several servers claim to be the primary, take all of them down"
     )
 
 
 def query_option() -> Any:
-    """The field for an operator's own statement."""
+    """Return the field for a statement of the operator."""
     return option("string", "", doc="SQL that must succeed and return a row", example="SELECT 1")
 
 
 def expect_option() -> Any:
-    """The field for what that must give."""
+    """Return the field for the expected result of that statement."""
     return option(
         "string",
         "",
@@ -93,7 +95,10 @@ def verify_options(options: Any, **needs_user: Any) -> Expectation | None:
 
 
 def _expectation(text: str) -> Expectation:
-    """``~PATTERN``: a regular expression to be found; anything else: equal.  Raises ValueError."""
+    """Parse ``~PATTERN`` (search for a regular expression) or a text that must be equal.
+
+    Raises ValueError.
+    """
     if not text.startswith("~"):
         return lambda value: value == text
     try:
@@ -104,9 +109,9 @@ def _expectation(text: str) -> Expectation:
 
 
 def judge_answer(row: list[str | None] | None, test: Expectation | None, wanted: str) -> str:
-    """The first column of the first row, for the note.
+    """Return the first column of the first row, for the note.
 
-    Raises :class:`Unhealthy` if it is not as wanted.
+    Raises :class:`Unhealthy` if it is not the expected value.
     """
     if row is None:
         raise Unhealthy("the query gave no row")

@@ -1,5 +1,5 @@
-"""CONTROL. The ``tcp`` check: does it accept a connection, and optionally, does it say the right
-things?
+"""CONTROL. The ``tcp`` check: the server accepts a connection, and optionally sends the expected
+data.
 
 Found by :mod:`lbproxy.registry` under its name.
 """
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["TcpOptions", "TcpProbe"]
 
 ANSWER_BYTES = 16 * 1024
-"""Each ``expect`` must match within this much."""
+"""Number of bytes within which each ``expect`` must match."""
 
 
 def expectation(text: str) -> re.Pattern[bytes]:
-    r"""``~PATTERN`` as a regular expression on bytes, anything else (with escapes) as itself.
+    r"""Compile ``~PATTERN`` as a regular expression on bytes, other text (with escapes) literally.
 
-    ValueError.
+    Raises ValueError.
     """
     if not text.startswith("~"):
         return re.compile(re.escape(unescape(text)))
@@ -66,7 +66,7 @@ def _step(word: str) -> DialogueStep:
 
 @frozen
 class TcpOptions:
-    """Words after ``check = tcp``."""
+    """Options of ``check = tcp``."""
 
     steps: tuple[str, ...] = option(
         "string",
@@ -106,8 +106,8 @@ class TcpOptions:
 class TcpProbe(Probe):
     """Healthy if the server accepts a connection and sends the expected data.
 
-    A ``send`` discards the data received before it; an ``expect`` after an ``expect`` searches
-    behind the previous match.
+    A ``send`` discards the data received before it. An ``expect`` after an ``expect`` searches
+    after the previous match.
     """
 
     name: ClassVar[str] = "tcp"
@@ -134,7 +134,7 @@ class TcpProbe(Probe):
     async def _expect(
         self, conversation: Conversation, step: DialogueStep, answer: bytes
     ) -> tuple[bytes, int]:
-        """The answer so far and where in it the match ends."""
+        """Return the answer so far, and the position in it where the match ends."""
         assert step.wanted is not None
         while True:
             found = step.wanted.search(answer)

@@ -1,8 +1,7 @@
-"""CONTROL. The ``tls`` check: a handshake and nothing else, and how long the certificate is still
-good.
+"""CONTROL. The ``tls`` check: only a handshake, and the remaining validity of the certificate.
 
-Found by :mod:`lbproxy.registry` under its name. The chain and the name are verified as the server's
-line or the check says.
+Found by :mod:`lbproxy.registry` under its name. The chain and the name are verified as configured
+in the server line or in the check.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _log = Logger()
 
 @frozen
 class TlsOptions:
-    """Words after ``check = tls``."""
+    """Options of ``check = tls``."""
 
     expires: float = option(
         "duration",
