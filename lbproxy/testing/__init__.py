@@ -21,9 +21,9 @@
             assert (response.status, response.server) == (200, "b")
         lb.close()
 
-No socket is opened and no time passes except through ``lb.advance(seconds)`` (or while a request
-waits for its answer). With pytest, the fixture ``lbproxy_factory`` makes and closes them. For
-protocols of your own, :class:`MemoryReactor` alone is enough.
+No socket is opened, and time passes only through ``lb.advance(seconds)`` or while a request waits
+for its response. With pytest, the fixture ``lbproxy_factory`` creates load balancers and closes
+them. To test your own protocols, :class:`MemoryReactor` alone is sufficient.
 """
 
 from lbproxy.testing.client import Client, NoResponse, PendingResponse, Response

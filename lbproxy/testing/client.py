@@ -46,7 +46,7 @@ class Response:
 
     @property
     def server(self) -> str:
-        """The name of the origin that sent the response, "" for lbproxy itself."""
+        """The name of the origin that sent the response, "" if lbproxy itself responded."""
         return self.header("X-Origin")
 
     @property
@@ -97,7 +97,7 @@ class Client(Protocol):
                 self._answered(message)
 
     def readConnectionLost(self) -> None:
-        """The other side has half-closed."""
+        """See :class:`twisted.internet.interfaces.IHalfCloseableProtocol`."""
         self.finished = True
         self._end_of_data()
 
@@ -144,7 +144,7 @@ class Client(Protocol):
         self.reactor.pump()
 
     def pause(self) -> None:
-        """Stop reading, so that the peer meets back-pressure."""
+        """Stop reading, so that the peer experiences back-pressure."""
         self.transport.pauseProducing()  # type: ignore[union-attr]
 
     def resume(self) -> None:
@@ -229,7 +229,7 @@ class PendingResponse:
 
 
 class _Factory(ClientFactory):
-    """Connects one :class:`Client`."""
+    """Creates one :class:`Client`."""
 
     noisy = False
 
@@ -254,11 +254,10 @@ def open_client(
     context: SSL.Context | None = None,
     timeout: float = 30.0,
 ) -> Client:
-    """Return a :class:`Client` that is connected, refused or still connecting to ``host:port``;
-    port -1: a Unix path.
+    """Return a :class:`Client` that is connected, refused or still connecting to ``host:port``.
 
-    ``tls_name``: use TLS and send this server name. ``context``: its pyOpenSSL Context; the default
-    accepts any certificate.
+    Port -1: ``host`` is a Unix path. ``tls_name``: use TLS and send this server name. ``context``:
+    its pyOpenSSL Context; the default accepts any certificate.
     """
     client = Client(reactor)
     factory: Any = _Factory(client)

@@ -64,7 +64,7 @@ class LoadBalancerFixture:
         reactor = reactor or MemoryReactor()
         options.setdefault("random", Random(0))
         options.setdefault("sinks", MemorySink)
-        options.setdefault("network", StockNetwork(reactor))  # whatever [lbproxy] transport says
+        options.setdefault("network", StockNetwork(reactor))  # overrides [lbproxy] transport
         service = LoadBalancer.from_config(dedent(text), reactor=reactor, **options)
         return cls(service, reactor)
 
@@ -99,9 +99,9 @@ class LoadBalancerFixture:
         return self.backend(backend).group.servers[name]
 
     def log_lines(self, path: str = "") -> list[str]:
-        """Return the lines of the access log ``path``, as configured; "": of all logs.
+        """Return the lines of the access log ``path``, as configured; "" for the lines of all logs.
 
-        KeyError if no frontend has such a log.
+        Raises KeyError if no frontend has such a log.
         """
         from lbproxy.logs.memory import MemorySink
 
@@ -159,9 +159,9 @@ class LoadBalancerFixture:
     ) -> PendingResponse:
         """Send a request without waiting.
 
-        The URL's host is sent as ``Host``. Its port selects the listener, unless ``frontend`` does
-        or only one fits. ``via``: use this connection, from :meth:`connect` or an earlier
-        ``PendingResponse.client``, and leave it open.
+        The URL's host is sent as ``Host``. Its port selects the listener, unless ``frontend`` is
+        set or only one listener fits. ``via``: use this connection, from :meth:`connect` or an
+        earlier ``PendingResponse.client``, and leave it open.
         """
         parts = urlsplit(url)
         if via is None:
@@ -234,7 +234,7 @@ class LoadBalancerFixture:
         return host, address.port
 
     def _listener(self, scheme: str, port: int | None) -> str:
-        """The target for a URL."""
+        """Return the target of a connection for a URL."""
         fitting = [
             self._listen_address(listen)
             for spec in self._frontends()
@@ -253,4 +253,4 @@ class LoadBalancerFixture:
 
 
 LB = LoadBalancerFixture
-"""The short name."""
+"""Short name of :class:`LoadBalancerFixture`."""

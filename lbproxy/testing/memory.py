@@ -26,7 +26,7 @@ from lbproxy.testing.transport import MemoryTransport, MemoryUNIXTransport
 __all__ = ["Livelock", "MemoryPort", "MemoryReactor", "MemoryResolver"]
 
 EPHEMERAL = 40000
-"""The first port given to clients and to listeners on port 0."""
+"""The first port assigned to clients and to listeners on port 0."""
 
 
 @implementer(
@@ -43,8 +43,8 @@ class MemoryReactor(MemoryClock):
     - ``latency``: one-way delay of all data, in seconds.
     - ``errors``: exceptions raised by protocols. As on a real reactor they end the connection, and
       :meth:`pump` raises the first of them unless ``raise_errors`` is False.
-    - ``local_addresses``: these (and all of 127.0.0.0/8) reach listeners that are not bound to a
-      particular address.
+    - ``local_addresses``: addresses that, like all of 127.0.0.0/8, reach listeners that are not
+      bound to a particular address.
 
     Addresses in arguments are ``"10.0.0.1:80"``, ``"10.0.0.1"`` (every port), or a Unix path.
     """
@@ -200,7 +200,7 @@ class MemoryReactor(MemoryClock):
             server.start(protocol)
 
     def _addresses(self, connector: MemoryConnector) -> tuple[Any, Any]:
-        """The client's own address, and the one it has reached."""
+        """Return the client's own address, and the address that it has reached."""
         host, number = connector.key
         if number < 0:
             return UNIXAddress(""), UNIXAddress(host)
@@ -213,7 +213,7 @@ class MemoryReactor(MemoryClock):
         return address_of((source_host, source_port or self._port())), address_of(connector.key)
 
     def _find(self, key: Key) -> MemoryPort | None:
-        """The listener a connection to ``key`` reaches."""
+        """Return the listener that a connection to ``key`` reaches."""
         host, number = key
         port = self.ports.get(key)
         if port is None and (host in self.local_addresses or host.startswith("127.")):

@@ -1,4 +1,4 @@
-"""DATA. Addresses of the in-memory network, as keys, as Twisted's, and as tests write them."""
+"""DATA. Addresses of the in-memory network: as keys, as Twisted objects and as texts in tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 __all__ = ["Key", "address_of", "endpoint", "is_literal", "names_of", "text_of"]
 
 Key = tuple[str, int]
-"""Host and port; a Unix path and -1."""
+"""Host and port, or a Unix path and -1."""
 
 
 def is_literal(host: str) -> bool:
@@ -23,13 +23,13 @@ def is_literal(host: str) -> bool:
 
 
 def endpoint(host: str, port: int, kind: str) -> Any:
-    """Return Twisted's address of an IP address and a port."""
+    """Return the Twisted address for an IP address and a port."""
     cls = IPv6Address if ":" in host else IPv4Address
     return cls(kind, host, port)  # type: ignore[arg-type]
 
 
 def address_of(key: Key) -> Any:
-    """Return Twisted's address of ``key``."""
+    """Return the Twisted address for ``key``."""
     host, port = key
     return UNIXAddress(host) if port < 0 else endpoint(host, port, "TCP")
 
@@ -43,7 +43,7 @@ def text_of(key: Key) -> str:
 
 
 def names_of(*ends: Any) -> set[str]:
-    """Return every way to name one of ``ends``, addresses of Twisted's."""
+    """Return every text that names one of ``ends``, which are Twisted addresses."""
     names: set[str] = set()
     for address in ends:
         if isinstance(address, UNIXAddress):

@@ -1,4 +1,4 @@
-"""DATA. The virtual clock of the in-memory reactor, and the order in which work is done."""
+"""DATA. The virtual clock of the in-memory reactor, and the order of its work."""
 
 # mypy: disable-error-code=no-untyped-call
 
@@ -19,11 +19,11 @@ __all__ = ["Livelock", "MemoryClock"]
 _log = Logger()
 
 TURNS = 200_000
-"""More steps than this at one instant are taken for an endless loop."""
+"""Number of steps at one instant above which the work is considered an endless loop."""
 
 
 class Livelock(AssertionError):
-    """The reactor has work without end at one instant."""
+    """The reactor's work at one instant does not end."""
 
 
 class MemoryClock(Clock):
@@ -31,7 +31,7 @@ class MemoryClock(Clock):
 
     - ``errors``: exceptions raised by protocols. As on a real reactor they end the connection, and
       :meth:`pump` raises the first of them unless ``raise_errors`` is False.
-    - ``running``: until :meth:`stop`.
+    - ``running``: true until :meth:`stop`.
     """
 
     def __init__(self) -> None:
@@ -112,35 +112,35 @@ class MemoryClock(Clock):
     # -- threads and triggers
 
     def callFromThread(self, callable: Callable[..., Any], *args: Any, **kw: Any) -> None:
-        """Run it on the next pump."""
+        """Call ``callable`` in the next :meth:`pump`."""
         self.soon(callable, *args, **kw)
 
     def callInThread(self, callable: Callable[..., Any], *args: Any, **kw: Any) -> None:
-        """Run it now: there are no threads."""
+        """Call ``callable`` now, because this reactor has no threads."""
         callable(*args, **kw)
 
     def getThreadPool(self) -> Any:
-        """A pool that works in the caller's thread."""
+        """Return a pool that runs work in the caller's thread."""
         return InlinePool()
 
     def callWhenRunning(self, callable: Callable[..., Any], *args: Any, **kw: Any) -> None:
-        """Run it on the next pump: this reactor always runs."""
+        """Call ``callable`` in the next :meth:`pump`, because this reactor is always running."""
         self.soon(callable, *args, **kw)
 
     def addSystemEventTrigger(
         self, phase: str, eventType: str, callable: Callable[..., Any], *args: Any, **kw: Any
     ) -> Any:
-        """Kept until :meth:`stop`, which runs those for ``shutdown``."""
+        """Add a trigger. :meth:`stop` runs the triggers of ``shutdown``."""
         trigger = (phase, eventType, lambda: callable(*args, **kw))
         self._triggers.append(trigger)
         return trigger
 
     def removeSystemEventTrigger(self, triggerID: Any) -> None:
-        """Forget a trigger."""
+        """Remove a trigger."""
         self._triggers.remove(triggerID)
 
     def stop(self) -> None:
-        """Run the shutdown triggers, phase by phase; delayed calls stay as they are."""
+        """Run the shutdown triggers, phase by phase. Delayed calls stay scheduled."""
         if not self.running:
             return
         self.running = False

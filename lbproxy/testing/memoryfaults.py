@@ -1,4 +1,4 @@
-"""PURE. Faults of the in-memory network: addresses that are cut off, dark or slow."""
+"""PURE. Faults of the in-memory network: addresses that are unreachable, cut off or slow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Faults"]
 
 
 class Faults:
-    """Each address is written as tests write it: ``"10.0.0.1:80"``, ``"10.0.0.1"``, a Unix path."""
+    """The present faults. Addresses are ``"10.0.0.1:80"``, ``"10.0.0.1"`` or a Unix path."""
 
     def __init__(self) -> None:
         self._cut: set[str] = set()
@@ -24,7 +24,7 @@ class Faults:
         self._dark.add(address)
 
     def cut(self, address: str) -> None:
-        """Drop attempts, and data on existing connections."""
+        """Drop connection attempts to this address, and data on existing connections."""
         self._cut.add(address)
 
     def slow(self, address: str, seconds: float) -> None:
@@ -32,7 +32,7 @@ class Faults:
         self._slow[address] = seconds
 
     def heal(self, address: str) -> None:
-        """Undo all of it for one address, or for all of them ("")."""
+        """Remove the faults of one address, or of all addresses ("")."""
         if not address:
             self._dark.clear()
             self._cut.clear()
@@ -51,5 +51,5 @@ class Faults:
         return not self._cut.isdisjoint(names)
 
     def delay(self, names: Set[str]) -> float:
-        """Return the seconds that data takes longer than usual, one way."""
+        """Return the additional delay of data in seconds, one way."""
         return sum(self._slow.get(name, 0.0) for name in names)

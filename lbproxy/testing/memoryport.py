@@ -22,13 +22,13 @@ class MemoryNetwork(Protocol):
     """The methods of the reactor that ports and connectors use."""
 
     def bind(self, port: MemoryPort) -> None:
-        """Begin to listen; CannotListenError if the address is in use."""
+        """Start listening. Raises CannotListenError if the address is in use."""
 
     def unbind(self, port: MemoryPort) -> None:
-        """Listen no more."""
+        """Stop listening."""
 
     def attempt(self, attempt: MemoryDial, connector: MemoryConnector) -> None:
-        """Begin to connect."""
+        """Start connecting."""
 
 
 @implementer(interfaces.IListeningPort)
@@ -43,13 +43,13 @@ class MemoryPort:
         self.listening = False
 
     def startListening(self) -> None:
-        """Bind; CannotListenError if the address is in use."""
+        """Bind the port. Raises CannotListenError if the address is in use."""
         self._reactor.bind(self)
         self.listening = True
         self.factory.doStart()
 
     def stopListening(self) -> Deferred[None]:
-        """Accept no more; connections live on."""
+        """Stop accepting connections. Existing connections stay open."""
         if self.listening:
             self.listening = False
             self._reactor.unbind(self)
@@ -59,7 +59,7 @@ class MemoryPort:
     loseConnection = stopListening
 
     def getHost(self) -> Any:
-        """The address of the port."""
+        """Return the address of the port."""
         return self._address
 
     def __repr__(self) -> str:
@@ -67,7 +67,7 @@ class MemoryPort:
 
 
 class MemoryDial:
-    """A connection being made; stands in for the transport until there is one."""
+    """A connection attempt, in place of the transport until the connection is made."""
 
     def __init__(self, connector: MemoryConnector) -> None:
         self._connector = connector
@@ -75,13 +75,13 @@ class MemoryDial:
         connector.memory.attempt(self, connector)
 
     def failIfNotConnected(self, reason: Exception) -> None:
-        """Give up with ``reason``, unless it is decided already."""
+        """Fail the attempt with ``reason``, unless it is already decided."""
         if not self._decided:
             self._decided = True
             self._connector.connectionFailed(Failure(reason))
 
     def decide(self) -> bool:
-        """True the first time: the caller may now connect it."""
+        """Return True on the first call: the caller may now complete the attempt."""
         first = not self._decided
         self._decided = True
         return first
@@ -106,12 +106,12 @@ class MemoryConnector(BaseConnector):
         return MemoryDial(self)
 
     def getDestination(self) -> Any:
-        """The address of the server."""
+        """Return the address of the server."""
         return address_of(self.key)
 
 
 class InlinePool:
-    """A thread pool that does its work at once, in the caller's thread."""
+    """A thread pool that runs its work at once, in the caller's thread."""
 
     def callInThread(self, work: Callable[..., Any], *args: Any, **kw: Any) -> None:
         """Run ``work``."""
@@ -120,7 +120,7 @@ class InlinePool:
     def callInThreadWithCallback(
         self, done: Callable[[bool, Any], Any], work: Callable[..., Any], *args: Any, **kw: Any
     ) -> None:
-        """Run ``work`` and give its result to ``done``."""
+        """Run ``work`` and pass its result to ``done``."""
         try:
             result = work(*args, **kw)
         except Exception:

@@ -27,9 +27,9 @@ class _Resolution:
 
 @implementer(interfaces.IHostnameResolver)
 class MemoryResolver:
-    """Looks names up in ``table``: name -> addresses; a name that is not there has none.
+    """Resolves names by ``table``: name -> addresses. An unknown name has no addresses.
 
-    ``queries`` holds the names asked for, in order.  IP literals resolve to themselves.
+    ``queries``: the names that were looked up, in order. IP literals resolve to themselves.
     """
 
     def __init__(self, reactor: Carrier) -> None:

@@ -1,6 +1,6 @@
 """DATA. The socket of an in-memory transport: a bounded window of bytes instead of a descriptor.
 
-The directions are those of :mod:`lbproxy.net.halfclose`. Resets have a state of their own:
+The directions are those of :mod:`lbproxy.net.halfclose`. Resets have a separate state:
 
 =========  ======================  ===================
 """
@@ -27,18 +27,18 @@ class Carrier(Protocol):
     """The methods of the reactor that a transport uses to carry its bytes."""
 
     def soon(self, work: Callable[..., Any], *args: Any, **kw: Any) -> None:
-        """Run ``work`` after what is already waiting."""
+        """Run ``work`` after the work that is already waiting."""
 
     def carry(self, transport: MemorySocket) -> None:
-        """Deliver what was sent to ``transport``: call its :meth:`~MemorySocket.land`
-        in time.
+        """Deliver the data sent to ``transport``: call its :meth:`~MemorySocket.land` when it is
+        due.
         """
 
     def forget(self, transport: MemorySocket) -> None:
-        """A connection has ended."""
+        """Remove a connection that has ended."""
 
     def failed(self, failure: Failure) -> None:
-        """A protocol raised an exception."""
+        """Record an exception raised by a protocol."""
 
 
 class ResetState(Enum):
@@ -57,10 +57,11 @@ class Mark(Enum):
 
 
 class MemorySocket(FileDescriptor):
-    """The socket of a transport: reading, writing, and what is on its way.
+    """The socket of a transport: reading, writing, and the data in transit.
 
-    ``window``: bytes on their way to us or not yet read by us, after which the peer's writes stay
-    in its own buffer. ``read_size``: most bytes one ``dataReceived`` gets.
+    ``window``: limit of the bytes in transit to this end or not yet read by it; when it is reached,
+    the peer's writes stay in the peer's buffer. ``read_size``: maximum number of bytes of one
+    ``dataReceived``.
     """
 
     window = 64 * 1024
@@ -93,7 +94,7 @@ class MemorySocket(FileDescriptor):
         return self._host
 
     def getPeer(self) -> Any:
-        """The other end's address."""
+        """Return the address of the other end."""
         return self._peer
 
     def _do(self, work: Any, *, reading: bool) -> None:
@@ -101,7 +102,7 @@ class MemorySocket(FileDescriptor):
         raise NotImplementedError
 
     def _hung_up(self, mark: Mark) -> None:
-        """The peer has gone while reading is paused."""
+        """Handle the end of the peer while reading is paused."""
         raise NotImplementedError
 
     # -- what the reactor calls
@@ -117,7 +118,7 @@ class MemorySocket(FileDescriptor):
             self._wake()
 
     def land(self) -> None:
-        """The oldest thing on its way to us arrives."""
+        """Receive the oldest item in transit."""
         if not self._flight:
             return
         item = self._flight.popleft()
@@ -138,7 +139,7 @@ class MemorySocket(FileDescriptor):
             self._hung_up(item)
 
     def land_all(self) -> None:
-        """Everything on its way arrives at once: a partition has healed."""
+        """Receive everything in transit at once, because a partition has healed."""
         while self._flight:
             self.land()
 
@@ -171,7 +172,7 @@ class MemorySocket(FileDescriptor):
     def startReading(self) -> None:
         """See :class:`FileDescriptor`.
 
-        After the peer's end the end is read again, as from a real socket.
+        If the peer has ended its side, the end is read again, as from a real socket.
         """
         self._reading = True
         if halfclose.peer_ended(self._half) and not self._inbox:
@@ -195,14 +196,14 @@ class MemorySocket(FileDescriptor):
     # -- inside
 
     def _receive(self, item: bytes | Mark) -> None:
-        """Put something on its way to us."""
+        """Add an item to the data in transit to this end."""
         self._flight.append(item)
         if isinstance(item, bytes):
             self._flight_bytes += len(item)
         self.reactor.carry(self)
 
     def _take(self, first: bytes) -> bytes:
-        """Up to ``read_size`` bytes from the inbox, as one recv would give them."""
+        """Return up to ``read_size`` bytes from the inbox, as one recv would."""
         parts = [first]
         total = len(first)
         inbox = self._inbox
@@ -219,7 +220,7 @@ class MemorySocket(FileDescriptor):
         return data
 
     def _room(self) -> int:
-        """How many bytes the peer's window still takes."""
+        """Return the number of bytes for which the peer's window has room."""
         other = self.other
         return max(0, other.window - other._inbox_bytes - other._flight_bytes)
 

@@ -333,7 +333,7 @@ class TCPConnection(Protocol):
         self._origin.reactor.pump()
 
     def pause(self) -> None:
-        """Stop reading, so that the peer meets back-pressure."""
+        """Stop reading, so that the peer experiences back-pressure."""
         self.transport.pauseProducing()  # type: ignore[union-attr]
 
     def resume(self) -> None:

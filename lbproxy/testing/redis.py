@@ -1,7 +1,7 @@
 """DATA. A fake Redis on a :class:`~lbproxy.testing.memory.MemoryReactor`, on the virtual clock.
 
-It knows the commands and scripts that lbproxy uses.  A script is run as the Python function of the
-name in its first line.
+It implements the commands and scripts that lbproxy uses. The first line of a script names the
+Python function that runs in its place.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lbproxy.testing.rediscache import CacheScripts
 __all__ = ["FakeRedis", "RedisReplyError"]
 
 _WRONGTYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
-_EPOCH = 1_700_000_000.0  # its clock is the reactor's plus this
+_EPOCH = 1_700_000_000.0  # offset of its clock from the reactor's
 
 
 class RedisReplyError(Exception):
@@ -31,7 +31,7 @@ class RedisReplyError(Exception):
 
 @define
 class _Value:
-    """``until``: the time at which the key expires; 0: never."""
+    """A value. ``until``: the time at which the key expires, 0 for never."""
 
     value: Any
     until: float = 0.0
@@ -41,10 +41,10 @@ class _Value:
 class FakeRedis(CacheScripts):
     """A server at ``address`` ("10.0.0.1:6379").
 
-    ``data`` survives :meth:`stop` and is lost by :meth:`lose`.  ``password``: what AUTH has to
-    bring.  ``hung``: it reads commands and does not answer.  ``seen``: the commands, as lists of
-    bytes.  ``errors``: replies to commands by name, in place of their effect.  ``master``: the
-    address that it names as a sentinel. ``run_id``: what a restart changes, and :meth:`lose` too.
+    ``data`` survives :meth:`stop`, and :meth:`lose` deletes it. ``password``: required by AUTH.
+    ``hung``: read commands without answering. ``seen``: the commands, as lists of bytes.
+    ``errors``: replies to commands by name, in place of their effect. ``master``: the address that
+    it reports as a sentinel. ``run_id``: changes with a restart and with :meth:`lose`.
     """
 
     reactor: MemoryReactor
@@ -62,7 +62,7 @@ class FakeRedis(CacheScripts):
     _entries: int = 0
 
     def start(self) -> None:
-        """Listen; harmless when it does."""
+        """Start listening. Has no effect on a running server."""
         if self._port is None:
             host, _, port = self.address.rpartition(":")
             factory = Factory.forProtocol(lambda: _Link(self))
@@ -80,19 +80,19 @@ class FakeRedis(CacheScripts):
         self.reactor.pump()
 
     def lose(self) -> None:
-        """Forget all data and scripts, as a restart without a file does."""
+        """Delete all data and scripts, as a restart without persistence does."""
         self.data.clear()
         self._scripts.clear()
         self.run_id += "a"
 
     def now(self) -> float:
-        """Return its clock: seconds since 1970."""
+        """Return the time of the server: seconds since 1970."""
         return float(self.reactor.seconds()) + _EPOCH
 
     # -- commands -------------------------------------------------------------------------------
 
     def run(self, link: _Link, words: list[bytes]) -> Any:
-        """Return the reply to a command.  RedisReplyError."""
+        """Return the reply to a command. Raises RedisReplyError."""
         self.seen.append(words)
         name = words[0].decode().upper()
         if name in self.errors:
@@ -298,7 +298,7 @@ class _Link(Protocol):
 
 
 def _each(run: Callable[[int], Any], keys: tuple[bytes, ...]) -> list[Any]:
-    """Return the result for each key; -1 where a key fails."""
+    """Return the result for each key, -1 for a key that fails."""
     out: list[Any] = []
     for at in range(len(keys)):
         try:

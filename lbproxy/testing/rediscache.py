@@ -1,4 +1,4 @@
-"""DATA. The scripts of caches with ``redis`` for :class:`~lbproxy.testing.redis.FakeRedis`."""
+"""DATA. The scripts of caches with ``redis``, for :class:`~lbproxy.testing.redis.FakeRedis`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SIZE: Final = 16
 
 
 class CacheScripts:
-    """See the module.  Hashes and sorted sets are dicts."""
+    """See the module. Hashes and sorted sets are dicts."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""DATA. One end of an in-memory connection; made by :class:`lbproxy.testing.memory.MemoryReactor`.
+"""DATA. One end of a connection on a :class:`lbproxy.testing.memory.MemoryReactor`.
 
 Buffering, producers and closing are Twisted's own
 (:class:`twisted.internet.abstract.FileDescriptor`); only the socket is replaced
@@ -36,15 +36,15 @@ class MemoryTransport(MemorySocket):
         self._keep_alive = False
 
     def start(self, protocol: Any) -> None:
-        """Hand the connection to ``protocol`` and begin to read."""
+        """Connect ``protocol`` and start reading."""
         self.protocol = protocol
         self.connected = 1
         self.startReading()
         protocol.makeConnection(self)
 
     def _hung_up(self, mark: Mark) -> None:
-        """The peer has gone while reading is paused: as the fast transport does, ask the
-        protocol.
+        """Ask the protocol what to do when the peer ends while reading is paused, as the fast
+        transport does.
         """
         hook = getattr(self.protocol, "peer_hung_up", None)
         if hook is None or self.disconnecting or halfclose.peer_ended(self._half):
@@ -59,7 +59,7 @@ class MemoryTransport(MemorySocket):
             self.reactor.soon(self.connectionLost, Failure(reason))
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """The peer will send no more."""
+        """Handle the peer's FIN."""
         half = interfaces.IHalfCloseableProtocol(self.protocol, None)
         if half is None:
             self.connectionLost(reason)
@@ -83,7 +83,7 @@ class MemoryTransport(MemorySocket):
         super().connectionLost(reason)
         if not self._is_broken():
             if self._inbox_bytes or reason.check(error.ConnectionAborted):
-                self.other._receive(Mark.RST)  # what a kernel does with bytes nobody read
+                self.other._receive(Mark.RST)  # as a kernel does if bytes were not read
             else:
                 self._send_fin()
         self._inbox.clear()
@@ -117,7 +117,7 @@ class MemoryTransport(MemorySocket):
         return self._no_delay
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Remembered, without effect."""
+        """Store the value, without further effect."""
         self._no_delay = bool(enabled)
 
     def getTcpKeepAlive(self) -> bool:
@@ -125,11 +125,11 @@ class MemoryTransport(MemorySocket):
         return self._keep_alive
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Remembered, without effect."""
+        """Store the value, without further effect."""
         self._keep_alive = bool(enabled)
 
     def logPrefix(self) -> str:
-        """For Twisted's log."""
+        """Return the prefix for Twisted's log."""
         return f"memory {self._host} {self._peer}"
 
     def __repr__(self) -> str:
@@ -165,5 +165,5 @@ class MemoryUNIXTransport(MemoryTransport):
     """A transport for Unix sockets. It cannot pass descriptors."""
 
     def sendFileDescriptor(self, descriptor: int) -> None:
-        """Not possible in memory."""
+        """Raise an exception: descriptors cannot be passed in memory."""
         raise NotImplementedError("in-memory transports cannot pass descriptors")

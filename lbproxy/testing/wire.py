@@ -1,8 +1,7 @@
 """PURE. A small HTTP/1.1 message reader for the test kit's own clients and origins.
 
-Independent of :mod:`lbproxy.http` on purpose: a mistake there must not be invisible to the tests
-that look for it. It reads what well-behaved peers send and raises :class:`WireError` for everything
-else.
+It is deliberately independent of :mod:`lbproxy.http`, so that tests can detect mistakes there. It
+reads the messages of well-behaved peers, and raises :class:`WireError` for everything else.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ class WireError(AssertionError):
 
 @define(eq=False)
 class Message:
-    """A request or response; names keep their case, ``header`` ignores it."""
+    """A request or response. Header names keep their case, and ``header`` ignores it."""
 
     start: str = ""
     headers: Headers = field(factory=list)
@@ -28,7 +27,7 @@ class Message:
     trailers: Headers = field(factory=list)
 
     def header(self, name: str, default: str = "") -> str:
-        """The first value of ``name``."""
+        """Return the first value of the header ``name``."""
         for key, value in self.headers:
             if key.lower() == name.lower():
                 return value
@@ -36,32 +35,32 @@ class Message:
 
 
 class MessageReader:
-    """Turns bytes into :class:`Message` objects.
+    """Converts bytes to :class:`Message` objects.
 
-    ``responses``: read answers; then ``expect(method)`` must be told of every request, in order,
-    because an answer to HEAD has no body. ``interim`` collects 1xx answers.
+    ``responses``: read responses. Then :meth:`expect` must be called for every request, in order,
+    because a response to HEAD has no body. ``interim`` collects 1xx responses.
     """
 
     def __init__(self, *, responses: bool) -> None:
         self.buffer = b""
         self.interim: list[Message] = []
-        self.opaque = False  # after a 101 everything in ``buffer`` is no longer ours
+        self.opaque = False  # after a 101, ``buffer`` is not HTTP/1 any more
         self._responses = responses
         self._methods: list[str] = []
         self._head: Message | None = None
         self._until_close = False
 
     def expect(self, method: str) -> None:
-        """A request was sent whose answer comes next."""
+        """Note the method of the request whose response comes next."""
         self._methods.append(method)
 
     @property
     def head(self) -> Message | None:
-        """The message whose head has come and whose body has not: what came of it so far."""
+        """Return the received part of a message whose head is complete and whose body is not."""
         return self._head
 
     def receive(self, data: bytes) -> list[Message]:
-        """The messages that ``data`` completes."""
+        """Return the messages that ``data`` completes."""
         self.buffer += data
         done: list[Message] = []
         while not self.opaque:
@@ -72,9 +71,10 @@ class MessageReader:
         return done
 
     def close(self) -> Message | None:
-        """The connection has ended: an answer that runs until then, if there is one.
+        """Return the response that the end of the connection completes, if any.
 
-        Raises :class:`WireError` if it ended in mid message."""
+        Raises :class:`WireError` if the connection ended in the middle of a message.
+        """
         head, self._head = self._head, None
         if head is not None and self._until_close:
             head.body, self.buffer = self.buffer, b""
@@ -164,7 +164,7 @@ class MessageReader:
 
 
 def render(start: str, headers: Headers, body: bytes) -> bytes:
-    """A message as bytes; the caller's headers are not added to."""
+    """Return a message as bytes, with exactly the caller's headers."""
     lines = [start, *(f"{name}: {value}" for name, value in headers), "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
 
