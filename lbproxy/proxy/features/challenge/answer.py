@@ -1,6 +1,6 @@
-"""DATA. The source that takes the answer of a challenge page: it reads a small form.
+"""DATA. The source that receives the answer of a challenge page: it reads a small form.
 
-The client has ``timeout_body`` to send it, as any body.
+``timeout_body`` limits the time for the form, as for any body.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from lbproxy.proxy.http.streams import SourceStream
 __all__ = ["FORM_BYTES", "AnswerSource", "form_fields"]
 
 FORM_BYTES: Final = 1024
-"""Bytes of a longest form."""
+"""Maximum size of a form, in bytes."""
 
 Judge = Callable[[Any, bytes], Reply]
-"""Gets the traffic and the form."""
+"""Called with the traffic and the form; returns the reply."""
 
 
 class AnswerSource(Source):
-    """Gives ``judge`` the form, and the client its reply.  A longer form is cut."""
+    """Passes the form to ``judge``, and its reply to the client. A longer form is truncated."""
 
     name = "challenge"
     origin = False
@@ -62,7 +62,7 @@ class _Form:
             self._sink.hook_replied(self._judge(self._sink.traffic, self._data))
 
     def pause_response(self) -> None:
-        """See :class:`SourceStream`: the reply is another source."""
+        """See :class:`SourceStream`: another source sends the reply."""
 
     def resume_response(self) -> None:
         """See :class:`SourceStream`."""

@@ -1,10 +1,11 @@
-"""DATA. Verifies crawlers by DNS: the name of an address, then the addresses of that name.
+"""DATA. Verifies crawlers by DNS: the names of an address, then the addresses of those names.
 
-1. A verdict is kept: a day if DNS confirms the crawler, an hour if not, a minute if it failed.
+1. A verdict is kept for a day if DNS confirms the crawler, for an hour if it does not, and for a
+   minute if DNS failed.
 2. At most :data:`KEPT` verdicts of each kind are kept, so that a flood of addresses that only claim
-   to be crawlers drives no real one out. :data:`AT_ONCE` look-ups run; a crawler beyond that is not
-   verified now.
-3. A look-up may take :data:`DEADLINE_S` seconds.  The requests of its address wait for it.
+   to be crawlers does not displace the real ones. At most :data:`AT_ONCE` look-ups run at a time;
+   further crawlers are not verified now.
+3. A look-up may take :data:`DEADLINE_S` seconds. The requests of its address wait for it.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ DEADLINE_S: Final = 3.0
 _GOOD_S: Final = 86_400.0
 _BAD_S: Final = 3600.0
 _FAILED_S: Final = 60.0
-_WAITING: Final = 100  # requests that wait for one address
-_NAMES: Final = 4  # of an address
+_WAITING: Final = 100  # maximum number of requests that wait for one address
+_NAMES: Final = 4  # maximum number of names of an address
 
 Key = tuple[str, str]
 
 
 class CrawlerNames(Protocol):
-    """Asks DNS; see :mod:`lbproxy.proxy.features.challenge.dns`."""
+    """Does DNS look-ups; see :mod:`lbproxy.proxy.features.challenge.dns`."""
 
     def names_of(self, ip: str) -> Deferred[list[str]]:
         """Return the names of an address."""
@@ -52,13 +53,13 @@ class Crawlers:
         self._make_names = names
         self._names: CrawlerNames | None = None
         self._wheel = wheel
-        self._good: OrderedDict[Key, float] = OrderedDict()  # until when that holds
+        self._good: OrderedDict[Key, float] = OrderedDict()  # expiry of each verdict
         self._bad: OrderedDict[Key, float] = OrderedDict()
         self._waiting: dict[Key, list[Deferred[bool]]] = {}
 
     def judge(self, crawler: Crawler, ip: str) -> bool | Deferred[bool]:
-        """Return whether ``ip`` is one of ``crawler``: at once if that is known, or cannot be asked
-        now.
+        """Return whether ``ip`` belongs to ``crawler``: at once if the verdict is known, or if no
+        look-up is possible now.
         """
         key = (crawler.name, ip)
         found = self._verdict(key)
@@ -80,7 +81,7 @@ class Crawlers:
         return done
 
     def _verdict(self, key: Key) -> bool | None:
-        """Return what is known of an address, None if that is nothing or too old."""
+        """Return the verdict on an address, None if there is none or it has expired."""
         now = self._wheel.now()
         if self._good.get(key, now) > now:
             return True
@@ -120,5 +121,5 @@ class Crawlers:
         if len(known) > KEPT:
             known.popitem(last=False)
         for done in self._waiting.pop(key, ()):
-            if not done.called:  # its request may have ended
+            if not done.called:  # the request may have ended
                 done.callback(good)

@@ -1,4 +1,4 @@
-"""DATA. Names and addresses for the verification of crawlers, by Twisted's DNS client."""
+"""DATA. DNS look-ups for the verification of crawlers, by Twisted's DNS client."""
 
 # mypy: disable-error-code=no-untyped-call
 
@@ -16,7 +16,7 @@ __all__ = ["DNSNames"]
 
 
 class DNSNames:
-    """Asks the name servers of the reactor, or else of the system."""
+    """Queries the name servers of the reactor, or else of the system."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor

@@ -1,13 +1,13 @@
 """DATA. ``challenge`` of a frontend and of its routes.
 
-1. A request with a pass continues.  Its pass is not sent to the server, not even while nothing is
-   checked: browsers keep a pass longer than an attack lasts.
-2. A request that ``challenge_except``, its route or its crawler exempts goes on.  So does one that
-   a route of lbproxy's own answers (reply, redirect): that costs less than the page. It is looked
-   at again when a filter has given it another target or host in phase ``early``.
-3. Any other request is refused with 403: a GET of a client that shows pages gets the page, which
-   asks for the same URL again when it has a pass; all others a short text.
-4. The answer of a page is taken under a path of lbproxy's own, and sets the cookie.
+1. A request with a pass continues. The pass is never sent to the server, not even while no requests
+   are checked, because browsers keep a pass longer than an attack lasts.
+2. A request continues if ``challenge_except``, its route or its crawler exempts it. So does a
+   request that lbproxy itself answers (reply, redirect), because that costs less than the page. The
+   request is checked again if a filter changes its target or host in phase ``early``.
+3. Any other request is refused with 403. A GET of a client that displays pages gets the page, which
+   requests the same URL again when it has a pass; any other request gets a short text.
+4. The page sends its answer to a path reserved by lbproxy. The reply sets the cookie.
 
 A frontend that never checks has no hook of this feature.
 """
@@ -44,22 +44,22 @@ __all__ = ["Challenge", "ChallengeCounters"]
 
 COOKIE: Final = b"lbproxy_pass"
 SECURE_COOKIE: Final = b"__Host-lbproxy_pass"
-"""The cookie for https.  A browser does not let a page of http replace it (RFC 6265bis §5.5), so
-the two need names of their own.
+"""The cookie for https. A browser does not let an http page replace it (RFC 6265bis §5.5), so http
+and https need different names.
 """
 
 PREFIX: Final = (32, 64)
-"""Lengths of the prefixes, IPv4 and IPv6, whose addresses share a pass: what one subscriber has."""
+"""Lengths of the IPv4 and IPv6 prefixes whose addresses share a pass: those of one subscriber."""
 
-_NOTE: Final = "challenge"  # of ``traffic.vars``: the place of a request that was exempt
-_COOKIES: Final = 4  # of one name that are looked at
+_NOTE: Final = "challenge"  # key in ``traffic.vars`` for a request that was exempt
+_COOKIES: Final = 4  # maximum number of cookies of one name that are checked
 _NO_STORE: Final = (b"Cache-Control", b"no-store")
 _TEXT: Final = (b"Content-Type", b"text/plain; charset=utf-8")
 
 
 @define(eq=False)
 class ChallengeCounters:
-    """The effects of the challenge of a frontend."""
+    """Counters of the challenge of a frontend."""
 
     challenge_pages: int = counted("Challenge pages sent.")
     challenge_refused: int = counted("Requests without a pass that no page could be sent to.")
@@ -71,14 +71,14 @@ class ChallengeCounters:
 class Challenge(ChallengeDeclaration, Feature["Frontend"]):
     """See the module.
 
-    Independent of one another: whether requests are checked now (``_checks``), whether hooks run
-    (``_hooked``), whether filters may change the target after the first look (``_looks_again``),
-    and whether the switch is watched (``_watching``).
+    Four independent flags: requests are checked now (``_checks``), hooks run (``_hooked``), filters
+    may change the target after the first check (``_looks_again``), and the switch is watched
+    (``_watching``).
     """
 
     name = "challenge"
     keys = ("challenge",)
-    patience = DEADLINE_S + 1.0  # a look-up has its own deadline, whatever timeout_filter is
+    patience = DEADLINE_S + 1.0  # a look-up has its own deadline, independent of timeout_filter
     Counters = ChallengeCounters
 
     def __init__(self, spec: Any, given: Given) -> None:
@@ -98,13 +98,13 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         )
         self._owner: Frontend | None = None
         self._hooked = False
-        self._looks_again = False  # filters may change the target after the first look
+        self._looks_again = False  # filters may change the target after the first check
         self._checks = False
         self._watching = False
 
     @classmethod
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
-        """See :class:`Feature`.  Every frontend for HTTP has it, for operators to switch it on."""
+        """See :class:`Feature`. Every HTTP frontend has it, so that operators can switch it on."""
         if spec.mode == "tcp":
             return None
         alerts = given.config.alerts
@@ -171,7 +171,7 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
     # -- requests -------------------------------------------------------------------------------
 
     def early(self, traffic: Any) -> Any:
-        """Let a request pass, take an answer, or refuse."""
+        """Let a request pass, route it to the source for answers, or refuse it."""
         if traffic.request.path == PATH.encode():
             return self._take_answer(traffic)
         passes = self._take_passes(traffic)
@@ -185,7 +185,7 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         return self._judge_crawler(traffic)
 
     def look_again(self, traffic: Any) -> Any:
-        """Check a request that was exempt, and has another target or route since filters ran."""
+        """Check an exempt request again if filters have changed its target or route."""
         owner = self._owner
         assert owner is not None
         noted = traffic.vars.get(_NOTE) if traffic.vars else None
@@ -194,7 +194,7 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         return self._judge_crawler(traffic)
 
     def _judge_crawler(self, traffic: Any) -> Any:
-        """Let crawlers pass that DNS confirms; refuse all others."""
+        """Let crawlers pass if DNS confirms them, and refuse all others."""
         crawler = None
         if self.spec.challenge_crawlers:
             crawler = claimed_crawler(traffic.request.header_values(b"user-agent"))
@@ -212,7 +212,7 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
             raise _challenged(f"claims to be a crawler of {name}")
 
     def _take_passes(self, traffic: Any) -> list[bytes]:
-        """Take the passes out of the request, and return those that are looked at."""
+        """Remove the passes from the request, and return those to check."""
         request = traffic.request
         found: list[bytes] = []
         for name in (SECURE_COOKIE, COOKIE):
@@ -247,7 +247,7 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         return prefix_of(traffic.client_ip, PREFIX)
 
     def failed(self, traffic: Any, error: ProxyError) -> Reply | None:
-        """Return the page, or the text, for a request that was refused here."""
+        """Return the page or the text for a request that this feature refused."""
         if error.kind is not Kind.CHALLENGED:
             return None
         request, reference = traffic.request, traffic.request_id
@@ -275,7 +275,7 @@ class Challenge(ChallengeDeclaration, Feature["Frontend"]):
         return SourceReply(self._answers)
 
     def _judge(self, traffic: Any, form: bytes) -> Reply:
-        """Return the reply to an answer: the cookie, or why not."""
+        """Return the reply to an answer: the cookie, or the reason for a refusal."""
         fields, prefix = form_fields(form), self._prefix(traffic)
         token, answer = fields.get("token", ""), fields.get("answer", "")
         lifetime, now = self.spec.challenge_time, self._wheel.wall()
@@ -312,7 +312,7 @@ def _challenged(detail: str) -> ProxyError:
 
 
 def _dns(reactor: Any) -> CrawlerNames:
-    """Twisted's DNS client is imported for the first crawler."""
+    """Return the DNS client. Twisted's is imported for the first crawler."""
     from lbproxy.proxy.features.challenge.dns import DNSNames
 
     return DNSNames(reactor)

@@ -1,4 +1,4 @@
-"""DATA. The keys of the challenge, and the option of routes."""
+"""DATA. The keys of the feature ``challenge``, and the option of routes."""
 
 from __future__ import annotations
 

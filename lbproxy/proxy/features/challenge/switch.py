@@ -12,14 +12,14 @@ from lbproxy.sharing.contracts import Replicated
 __all__ = ["SETTINGS", "ChallengeSwitch"]
 
 SETTINGS: Final = ("on", "off", "auto")
-"""What an operator may set; ``auto`` is as configured."""
+"""The settings of operators; ``auto`` follows the configuration."""
 
 
 class ChallengeSwitch:
-    """One for each name of a frontend; a reload keeps it.
+    """The switch for each frontend name; a reload keeps it.
 
-    ``setting``: one of :data:`SETTINGS`.  ``attack``: the alert ``attack`` fires.  ``used``: there
-    has been a challenge, so browsers may have passes.
+    ``setting``: one of :data:`SETTINGS`. ``attack``: the alert ``attack`` fires. ``used``: the
+    challenge has been active, so browsers may have passes.
     """
 
     def __init__(self, frontend: str, replicated: Replicated) -> None:
@@ -51,13 +51,13 @@ class ChallengeSwitch:
             self._end = None
 
     def set(self, setting: str) -> None:
-        """Follow an operator, in all processes.  ValueError for an unknown setting."""
+        """Apply an operator's setting in all processes. Raises ValueError if it is unknown."""
         if setting not in SETTINGS:
             raise ValueError(f"{setting!r} is not one of {', '.join(SETTINGS)}")
         self._publish(setting, self.attack)
 
     def alarm(self, attack: bool) -> None:
-        """Follow the alert, in all processes; cheap if nothing has changed."""
+        """Apply the state of the alert in all processes; cheap if nothing has changed."""
         if attack != self.attack:
             self._publish(self.setting, attack)
 
@@ -73,6 +73,6 @@ class ChallengeSwitch:
             changed()
 
     def _whole(self) -> Iterator[dict[str, Any]]:
-        """The message for a process that begins."""
+        """Yield the message for a process that starts."""
         if self.setting != "auto" or self.attack or self.used:
             yield {"setting": self.setting, "attack": self.attack, "used": self.used}
