@@ -1,7 +1,7 @@
 """DATA. The lists of a frontend: all ``[list NAME]`` of the configuration.
 
-``allow``, ``deny`` and the condition ``client`` find them in ``lists`` of the frontend.  When a
-list changes, connections of clients that may not be here any longer are closed.
+``allow``, ``deny`` and the condition ``client`` find them in ``lists`` of the frontend. When a
+list changes, the connections of clients that are no longer allowed are closed.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Listing(ListDeclaration, Feature["Frontend"]):
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
         """See :class:`Feature`.
 
-        ValueError for a list in ``deny`` or ``deny_peers`` that cannot be read.
+        Raises ValueError for a list in ``deny`` or ``deny_peers`` that cannot be read.
         """
         specs = {one.name: one for one in given.config.of(ListSpec)}
         if not specs:
@@ -89,7 +89,7 @@ class Listing(ListDeclaration, Feature["Frontend"]):
             source.release()
 
     def sample(self) -> dict[str, dict[str, Any]]:
-        """See :class:`Feature`: why the last version of each list was not taken."""
+        """See :class:`Feature`: why the last version of each list was rejected."""
         return {"lists": {name: source.error for name, source in self.sources.items()}}
 
     def _changed(self) -> None:
@@ -104,7 +104,7 @@ class Listing(ListDeclaration, Feature["Frontend"]):
 
 
 def _denied(spec: Any) -> set[str]:
-    """The lists that keep clients out: without contents they would let all in."""
+    """Return the lists that deny clients. Without contents they would admit all clients."""
     return {item.name for item in (*spec.deny, *spec.deny_peers) if isinstance(item, ListName)}
 
 

@@ -1,4 +1,4 @@
-"""DATA. The entries of a ``[list NAME]``, read in one go; for threads, and for commands."""
+"""DATA. Reads all entries of a ``[list NAME]`` in one blocking call, for threads and commands."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from lbproxy.proxy.features.listing.spec import ListSpec
 
 __all__ = ["read_source"]
 
-_LARGEST = 256 * 1024 * 1024  # bytes of a text
-_PATIENT = (30.0, 300.0)  # seconds without a byte from a URL, and for all of it
-_WAITED_FOR = (5.0, 30.0)  # the same while traffic waits for it
+_LARGEST = 256 * 1024 * 1024  # maximum size of a text, in bytes
+_PATIENT = (30.0, 300.0)  # seconds without a byte from a URL, and for the whole response
+_WAITED_FOR = (5.0, 30.0)  # the same limits while traffic waits
 _PIECE = 1 << 18
 
 
 def read_source(spec: ListSpec, *, waited_for: bool = False) -> ListText:
-    """Return the entries of ``spec``; blocks.  OSError and ValueError.
+    """Return the entries of ``spec``. This call blocks. Raises OSError or ValueError.
 
-    ``waited_for``: in the thread of the traffic, so a URL gets little time.
+    ``waited_for``: called in the thread of the traffic, so the timeouts of a URL are short.
     """
     own = map(str, spec.addresses)
     if spec.file:
@@ -43,9 +43,9 @@ def read_source(spec: ListSpec, *, waited_for: bool = False) -> ListText:
 def _fetch(url: str, silence: float, longest: float) -> bytes:
     """Return a complete response.
 
-    A piece of one would be a list with fewer entries, or with a prefix that is cut short.
+    An incomplete one would be a list with fewer entries, or with a truncated prefix.
     """
-    from http.client import HTTPException  # with ssl, which only URLs need
+    from http.client import HTTPException  # imports ssl, which only URLs need
     from urllib.request import Request, urlopen
 
     asked = Request(url, headers={"User-Agent": "lbproxy"})

@@ -1,7 +1,7 @@
-"""DATA. Reading a ``[list NAME]``: from a file or a URL, now and then, in a thread.
+"""DATA. Reads a ``[list NAME]`` from a file or a URL, periodically, in a thread.
 
-A new version is used if it can be read, has no broken line and is not empty.  Otherwise the last
-good one stays, and the process log says why.
+A new version is used if it can be read, has no invalid line and is not empty. Otherwise the last
+valid version stays in use, and the process log has the reason.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from lbproxy.sharing.contracts import Replicated
 
 __all__ = ["ListSource"]
 
-_CHUNK: Final = 500  # changes of a message
+_CHUNK: Final = 500  # maximum number of changes in a message
 
 _quiet = Quiet(Logger())
 
 
 class ListSource:
-    """One list in use.  ``error``: why the last version was not taken, "" if it was."""
+    """One list in use. ``error``: why the last version was rejected, "" if it was accepted."""
 
     def __init__(
         self, spec: ListSpec, wheel: TimerWheel, reactor: Any, replicated: Replicated
@@ -38,7 +38,7 @@ class ListSource:
         self.spec = spec
         self.list = AddressList(spec.name)
         self.error = ""
-        self._touched = False  # by an operator, at any time
+        self._touched = False  # an operator has changed the list at some time
         self._users = 0
         self._replicated = replicated
         self._end: Callable[[], None] | None = None
@@ -48,7 +48,7 @@ class ListSource:
         self._busy = False
 
     def load(self) -> None:
-        """Read the list now, which blocks; for a list that was never read.  ValueError."""
+        """Read a list that has never been read. This call blocks. Raises ValueError."""
         try:
             seen = self._stamp()
             self._take(read_source(self.spec, waited_for=True))
@@ -59,14 +59,14 @@ class ListSource:
             raise ValueError(f"list {self.spec.name}: {words}") from None
 
     def apply(self, spec: ListSpec) -> None:
-        """Continue as ``spec`` says; the contents stay until the new ones are read."""
+        """Apply ``spec``. The contents stay until the new ones have been read."""
         if spec != self.spec:
             self.spec = spec
             self._seen = None
             self._look()
 
     def acquire(self) -> None:
-        """Look for changes from now on, for one user more."""
+        """Add a user. The list is checked for changes while it has users."""
         self._users += 1
         if self._end is None:
             topic = f"list:{self.spec.name}"
@@ -74,7 +74,7 @@ class ListSource:
             self._timer.set(self.spec.refresh)
 
     def release(self) -> None:
-        """Stop with the last user."""
+        """Remove a user, and stop checking for changes after the last one."""
         self._users -= 1
         if not self._users and self._end is not None:
             self._timer.clear()
@@ -82,12 +82,12 @@ class ListSource:
             self._end = None
 
     def edit(self, verb: Literal["add", "remove"], address: str) -> None:
-        """Add or remove an address, a prefix or a range in all processes.  ValueError."""
+        """Add or remove an address, a prefix or a range in all processes. Raises ValueError."""
         self.list.bounds_for(address, self.list.added if verb == "add" else self.list.removed)
         self._replicated.publish(f"list:{self.spec.name}", {verb: [address]})
 
     def _edited(self, message: dict[str, Any]) -> None:
-        """Apply a change that a process has published, or all that there are."""
+        """Apply changes that a process has published."""
         self._touched = True
         added, removed = message.get("add", ()), message.get("remove", ())
         if message.get("whole"):
@@ -98,19 +98,19 @@ class ListSource:
                 self.list.add(address)
             for address in removed:
                 self.list.remove(address)
-        except ValueError as error:  # too many
+        except ValueError as error:  # too many entries
             name = f"list {self.spec.name}"
             _quiet.warn(f"{name} edits", "{name}: {error}", name=name, error=str(error))
 
     def _edits(self) -> Iterator[dict[str, Any]]:
-        """All changes, for a process that begins or has missed some."""
+        """Yield all changes, for a process that starts or has missed some."""
         if not self._touched:
             return
         yield {"whole": True}
         for verb, edits in (("add", self.list.added), ("remove", self.list.removed)):
             texts = list(edits)
             for at in range(0, len(texts), _CHUNK):
-                # each part as it is then, because operators go on between two of them
+                # each part is current when it is sent: operators may make changes in between
                 now = self.list.added if verb == "add" else self.list.removed
                 yield {verb: [text for text in texts[at : at + _CHUNK] if text in now]}
 
@@ -121,7 +121,7 @@ class ListSource:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
     def _look(self) -> None:
-        """Read it again if it may have changed."""
+        """Read the list again if it may have changed."""
         if self._users:
             self._timer.set(self.spec.refresh)
         spec = self.spec
@@ -150,7 +150,7 @@ class ListSource:
 
     def _take(self, found: ListText) -> None:
         spec = self.spec
-        read = found.lines > len(spec.addresses)  # more than the section itself says
+        read = found.lines > len(spec.addresses)  # more entries than the section itself has
         if not read and not spec.empty and (spec.file or spec.url):
             raise ValueError("the new version is empty, and 'empty = no'")
         self.error = ""
