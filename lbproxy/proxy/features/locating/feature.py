@@ -1,6 +1,6 @@
 """DATA. The location of clients, for a frontend (``Frontend.geo``).
 
-The files are looked at once a minute, and opened again in a thread when they have changed.  A new
+The files are checked once a minute, and opened again in a thread if they have changed. A new
 version that cannot be read is not used.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Locating"]
 
-_EVERY: Final = 60.0  # seconds
+_EVERY: Final = 60.0  # seconds between checks
 _quiet: Final = Quiet(Logger())
 
 
@@ -40,7 +40,7 @@ class Locating(FrontendDeclaration, Feature["Frontend"]):
 
     @classmethod
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
-        """See :class:`Feature`.  ValueError for files that cannot be read, or are missing."""
+        """See :class:`Feature`. Raises ValueError for files that are missing or unreadable."""
         files = given.config.settings.geoip
         if not files:
             for verb, args, _ in _conditions(spec, given.config):
@@ -88,7 +88,7 @@ class Locating(FrontendDeclaration, Feature["Frontend"]):
 
 
 def _conditions(spec: Any, config: Any) -> Iterator[Any]:
-    """The conditions of a frontend, and those of the filters of all backends."""
+    """Yield the conditions of a frontend, and those of the filters of all backends."""
     behind = [one for backend in config.backends for one in backend.filters]
     for one in (*spec.routes, *spec.filters, *spec.limits, *spec.tracks, *behind):
         yield from one.conditions

@@ -1,7 +1,7 @@
 """DATA. Country and autonomous system of addresses, from files in MaxMind's format.
 
-The files are mapped into memory.  A lookup takes a few microseconds, one of an address that was
-asked for before takes less than one.
+The files are mapped into memory. The first look-up of an address takes a few microseconds, a
+repeated one less than one.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from lbproxy.http.geo import UNKNOWN, Location
 
 __all__ = ["GeoTable", "stamps_of"]
 
-_MEMO: Final = 16_384  # addresses
+_MEMO: Final = 16_384  # number of addresses whose locations are kept
 
 
 def stamps_of(files: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Return what changes when one of ``files`` is replaced.  OSError."""
+    """Return stamps that change when one of ``files`` is replaced. Raises OSError."""
     found = [Path(file).stat() for file in files]
     return [(one.st_mtime_ns, one.st_size, one.st_ino) for one in found]
 
@@ -32,7 +32,7 @@ class _Opened:
 
 
 class GeoTable:
-    """``files`` in use.  ValueError for one that cannot be read, and without maxminddb."""
+    """The ``files`` in use. Raises ValueError for an unreadable file, or without maxminddb."""
 
     def __init__(self, files: Sequence[str]) -> None:
         self.files = tuple(files)
@@ -40,9 +40,9 @@ class GeoTable:
         self.use(self.opened())
 
     def opened(self) -> _Opened:
-        """Return the files, opened again, for :meth:`use`; may run in a thread.  ValueError."""
+        """Open the files again for :meth:`use`; may run in a thread. Raises ValueError."""
         try:
-            import maxminddb  # an extra
+            import maxminddb  # from an optional package
         except ImportError:
             raise ValueError("it needs maxminddb: pip install lbproxy[geo]") from None
         readers = []
@@ -56,13 +56,13 @@ class GeoTable:
         return _Opened(tuple(readers), stamps)
 
     def use(self, opened: _Opened) -> None:
-        """Answer from these files from now on."""
+        """Use these files for look-ups from now on."""
         self._opened = opened
         self._memo.clear()
 
     @property
     def changed(self) -> bool:
-        """True if a file has been replaced.  OSError."""
+        """Return whether a file has been replaced. Raises OSError."""
         return stamps_of(self.files) != self._opened.stamps
 
     def find(self, ip: str) -> Location:
@@ -79,7 +79,7 @@ class GeoTable:
         for reader in self._opened.readers:
             try:
                 record = reader.get(ip.partition("%")[0])
-            except Exception:  # no address, IPv6 in a file of IPv4, a broken file
+            except Exception:  # not an address, IPv6 in an IPv4 file, a damaged file
                 continue
             if isinstance(record, dict):
                 country = country or _country(record)
