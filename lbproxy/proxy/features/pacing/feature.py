@@ -1,14 +1,14 @@
 """DATA. ``min_body_rate`` and ``min_read_rate`` of a frontend.
 
-Once a second the feature looks at every client.  A second counts against a client that lbproxy
-waited for at its beginning and at its end:
+Once a second the feature checks every client. A second counts against a client if lbproxy waited
+for the client both at the beginning and at the end of that second:
 
-- for a body: more of it is to come, and lbproxy reads;
-- for reading: lbproxy holds bytes that the system does not take any more.
+- for a body: it is incomplete, and lbproxy is reading;
+- for reading: lbproxy holds bytes that the system does not accept.
 
-When :data:`WINDOW_S` such seconds have passed, the bytes in them are compared with the rate.  A
-client that lbproxy does not wait for meanwhile starts again.  So a slow server, a queue or an idle
-session never counts against a client.
+After :data:`WINDOW_S` such seconds, the bytes transferred in them are compared with the rate. The
+window starts again if lbproxy does not wait for the client in between. A slow server, a queue or an
+idle session therefore never counts against a client.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ __all__ = ["SLICE", "WINDOW_S", "Pacing"]
 
 EVERY_S: Final = 1.0
 WINDOW_S: Final = 5.0
-"""Seconds over which a rate is the mean."""
+"""Seconds over which a rate is averaged."""
 
 SLICE: Final = 1000
-"""Clients that are looked at in one turn of the reactor."""
+"""Number of clients checked in one turn of the reactor."""
 
 
 @define(eq=False)
 class PacingCounters:
-    """The effects of the least rates of a frontend."""
+    """Counters of the minimum rates of a frontend."""
 
     slow_bodies: int = counted("Requests refused because their body came too slowly.")
     slow_reads: int = counted("Connections closed because their client read too slowly.")
 
 
 class _Pace:
-    """The progress of one client.  ``total``: a growing count, as last seen."""
+    """The progress of one client. ``total``: the last value of its growing byte count."""
 
     __slots__ = ("at", "moved", "total", "waited")
 
@@ -61,7 +61,7 @@ class _Pace:
 
     def too_slow(self, total: int, at: float, rate: float) -> bool:
         """Add the time since the last call; return whether a window was below ``rate``."""
-        self.total = min(self.total, total)  # another request begins at 0
+        self.total = min(self.total, total)  # a new request starts at 0
         self.waited += at - self.at
         self.moved += total - self.total
         self.total, self.at = total, at
@@ -123,7 +123,7 @@ class Pacing(PacingDeclaration, Feature["Frontend"]):
         self._owner = None
 
     def _look(self) -> None:
-        """Look at all clients, some in each turn of the reactor."""
+        """Check all clients, some in each turn of the reactor."""
         owner = self._owner
         if owner is not None:
             before = self._bodies, self._reads

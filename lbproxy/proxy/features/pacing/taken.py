@@ -1,4 +1,4 @@
-"""DATA. The number of bytes that a client has read, as far as the system knows."""
+"""DATA. Measures the number of bytes that a client has read, as far as the system knows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ _SIZE: Final = _ACKED_AT + 8
 def taken_bytes(transport: Any) -> int:
     """Return a number that grows with the bytes that the peer has acknowledged.
 
-    Buffers of the system take megabytes of a response at once, so what lbproxy has written says
-    nothing.  Only differences of two results count.  Where the system does not count (Unix sockets,
-    tests), bytes that lbproxy still holds are subtracted from 0.
+    The number of bytes that lbproxy has written is no measure, because system buffers accept
+    megabytes of a response at once. Only the difference of two results is meaningful. Where the
+    system does not count (Unix sockets, tests), the bytes that lbproxy still holds are subtracted
+    from 0.
     """
     below = transport
     while (inner := getattr(below, "transport", None)) is not None:  # TLS layers
