@@ -1,7 +1,8 @@
 """DATA. ``shed`` of a frontend: 503 for a share of its traffic while the process is overloaded.
 
-Routes of lbproxy's own (reply, redirect) and routes with ``shed=no`` lose nothing; the admin API is
-no traffic of a frontend.  ``priority`` of the route decides who is refused first.
+Routes that lbproxy itself answers (reply, redirect) and routes with ``shed=no`` are exempt, and so
+is the admin API, which is not traffic of a frontend. ``priority`` of the route decides which
+traffic is refused first.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ __all__ = ["Shedding"]
 
 @define(eq=False)
 class ShedCounters:
-    """The effects of ``shed`` of a frontend."""
+    """Counters of ``shed`` of a frontend."""
 
     shed: int = counted("Requests and sessions refused to shed load.")
 
@@ -100,7 +101,7 @@ class Shedding(ShedDeclaration, Feature[Frontend]):
 
 
 def _exempt(spec: Any) -> frozenset[str]:
-    """The texts of routes with ``shed=no``."""
+    """Return the texts of routes with ``shed=no``."""
     return frozenset(route.text for route in spec.routes if route.shed is False)
 
 

@@ -1,4 +1,4 @@
-"""DATA. The load of this process: how late its reactor is, and the memory in use."""
+"""DATA. The load of this process: the lag of its reactor, and the memory in use."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from lbproxy.health.overload import STEP_S
 
 __all__ = ["LoadMeter", "memory_share"]
 
-_KEEP: Final = 0.7  # of the last lag: one late turn is forgotten after about a second
+_KEEP: Final = 0.7  # weight of the last lag: one late turn is forgotten after about a second
 _GROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_GROUP: Final = Path("/proc/self/cgroup")
 _MEMORY: Final = Path("/proc/meminfo")
-_MEMORY_EVERY: Final = 4  # steps
+_MEMORY_EVERY: Final = 4  # steps between measurements of memory
 
 
 class LoadMeter:
-    """Measures every :data:`~lbproxy.health.overload.STEP_S` seconds while somebody uses it.
+    """Measures every :data:`~lbproxy.health.overload.STEP_S` seconds while it has users.
 
-    ``lag``: in seconds.  ``memory``: share from 0 to 1, of the control group's limit or of the
-    machine; 0 if unknown.
+    ``lag``: in seconds. ``memory``: the share in use, from 0 to 1, of the control group's limit or
+    of the machine's memory; 0 if unknown.
     """
 
     def __init__(self, clock: Any) -> None:
@@ -41,7 +41,7 @@ class LoadMeter:
             self._arm()
 
     def leave(self, stepped: Any) -> None:
-        """End :meth:`use`; harmless the second time."""
+        """End :meth:`use`. A second call has no effect."""
         if stepped in self._users:
             self._users.remove(stepped)
         if not self._users and self._call is not None:
@@ -66,7 +66,7 @@ class LoadMeter:
 def memory_share(
     groups: Path = _GROUPS, machine: Path = _MEMORY, own_group: Path = _OWN_GROUP
 ) -> float:
-    """Return the share of memory in use, of the nearest control group that has a limit, else of the
+    """Return the share of memory in use: of the nearest control group that has a limit, else of the
     machine; 0 if unknown.
 
     Page cache that the system can drop does not count.
@@ -84,9 +84,10 @@ def memory_share(
 
 
 def _chain(groups: Path, own_group: Path) -> Iterator[Path]:
-    """Yield the control group of this process and those around it.
+    """Yield the control group of this process and its parents.
 
-    A service of systemd has one below the root; in a container the root is its own.
+    A systemd service has a group below the root. In a container the root is the container's own
+    group.
     """
     try:
         rows = own_group.read_text().splitlines()
@@ -101,7 +102,7 @@ def _chain(groups: Path, own_group: Path) -> Iterator[Path]:
 
 
 def _group_share(group: Path) -> float:
-    """Return the share of the limit of ``group``, -1 if it has none."""
+    """Return the share of the limit of ``group`` in use, -1 if it has no limit."""
     try:
         limit = (group / "memory.max").read_text().strip()
         if limit != "max":
