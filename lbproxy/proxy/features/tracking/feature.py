@@ -1,9 +1,9 @@
 """DATA. The tracks of a frontend: all ``[track NAME]`` of the configuration.
 
-Conditions find them in ``tracks`` of the frontend, filters count by ``traffic.track(NAME, n)``.
-Traffic is counted by those that ``tracks`` names, where their conditions hold, and by those that a
-condition or a ban names.  Requests are counted before the route, what depends on the response at
-its end.  Trusted proxies are not counted for what happens before a request is known.
+Conditions find them in ``tracks`` of the frontend, and filters count by ``traffic.track(NAME, n)``.
+A track counts traffic if the key ``tracks`` names it and its condition holds, or if a condition or
+a ban names it. Requests are counted before routing; values that depend on the response are counted
+at its end. Events before a request is known are not counted for trusted proxies.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tracking"]
 
-_SHOWN: Final = 200  # keys of a track that a worker reports
+_SHOWN: Final = 200  # maximum number of keys of a track that a worker reports
 _LATE: Final = ("errors", "bytes", "glitches")
 
 
@@ -72,7 +72,7 @@ class Tracking(TrackDeclaration, Feature["Frontend"]):
 
     @classmethod
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
-        """See :class:`Feature`.  ValueError for a track that does not fit."""
+        """See :class:`Feature`. Raises ValueError for a track that does not fit the frontend."""
         specs = {one.name: one for one in given.config.of(TrackSpec)}
         if not specs:
             return None
@@ -82,7 +82,7 @@ class Tracking(TrackDeclaration, Feature["Frontend"]):
         made = cls(spec, specs, given)
         if spec.mode == "tcp":
             for use in made._uses:
-                _fits_tcp(specs[use.track.spec.name])  # a kept track has its new one later
+                _fits_tcp(specs[use.track.spec.name])  # a kept track gets its new spec later
         return made
 
     def _used(self, spec: Any, given: Given) -> Iterator[_Use]:
@@ -151,7 +151,7 @@ class Tracking(TrackDeclaration, Feature["Frontend"]):
         self._count("requests", traffic, 1.0)
 
     def finish(self, traffic: Any) -> None:
-        """Count what is known at the end of a request or a session."""
+        """Count the values that are known at the end of a request or a session."""
         kind = traffic.close
         if kind is Kind.BANNED:
             return
@@ -180,7 +180,7 @@ class Tracking(TrackDeclaration, Feature["Frontend"]):
                 self.add(use.track, traffic, amount)
 
     def add(self, track: Track, traffic: Any, amount: float) -> None:
-        """Count, also against the bans that a track causes."""
+        """Count ``amount``, also for the bans that the track causes."""
         track.add(traffic, amount)
         judge = self._owner.ban_judge
         if judge is None:
@@ -212,7 +212,7 @@ class Tracking(TrackDeclaration, Feature["Frontend"]):
 
 
 class _Counted:
-    """A track as traffic of one frontend sees it (``Frontend.tracks``)."""
+    """A track as seen by the traffic of one frontend (``Frontend.tracks``)."""
 
     def __init__(self, feature: Tracking, track: Track) -> None:
         self._feature = feature
@@ -225,18 +225,18 @@ class _Counted:
 
 
 def _conditions(spec: Any) -> Iterator[Any]:
-    """The conditions of a frontend: of its routes, filters, limits and tracks."""
+    """Yield the conditions of a frontend: of its routes, filters, limits and tracks."""
     for one in (*spec.routes, *spec.filters, *spec.limits, *spec.tracks):
         yield one.conditions
 
 
 def _backend_conditions(config: Any) -> list[Any]:
-    """The conditions of the filters of all backends."""
+    """Return the conditions of the filters of all backends."""
     return [one.conditions for backend in config.backends for one in backend.filters]
 
 
 def _fits_tcp(track: TrackSpec) -> None:
-    """Raise ValueError for a track that asks for what a connection does not have."""
+    """Raise ValueError for a track that needs values that a connection does not have."""
     if track.count == "errors":
         raise ValueError(f"track {track.name}: 'count = errors' needs mode = http")
     other = sorted(Key(track.key, track.prefix).variables - TCP_VARIABLES)

@@ -1,4 +1,4 @@
-"""DATA. One ``[track NAME]`` at work."""
+"""DATA. The counts of one ``[track NAME]``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lbproxy.proxy.features.tracking.spec import TrackSpec
 
 __all__ = ["Track"]
 
-_NAMED: Final = 1000  # keys that are remembered by name, to show them
-_LONG: Final = 1000  # characters of a key that is not
+_NAMED: Final = 1000  # maximum number of keys kept by name, for display
+_LONG: Final = 1000  # characters of a key above which its name is not kept
 
 
 class Track:
-    """Shared by all frontends that use it; the counts lie in memory that all processes share.
+    """A track, shared by all frontends that use it. All processes share the memory of the counts.
 
-    The table of counts knows keys by a fingerprint only, so each process remembers the last keys by
-    name, for people.
+    The table of counts has only fingerprints of keys, so each process keeps the names of the last
+    keys for display.
     """
 
     def __init__(self, spec: TrackSpec, given: Given) -> None:
@@ -34,11 +34,11 @@ class Track:
 
     @staticmethod
     def kept(spec: TrackSpec, given: Given) -> Track:
-        """Return the track of this section that exists, or a new one."""
+        """Return the existing track of this section, or a new one."""
         return given.keep("track", spec.name, lambda: Track(spec, given))
 
     def apply(self, spec: TrackSpec) -> None:
-        """Continue as ``spec`` says; counts stay unless the window changes."""
+        """Apply ``spec``. The counts stay unless the window changes."""
         self.spec = spec
         self.key = Key(spec.key, spec.prefix)
         self._counts: WindowCounts | None = None
@@ -47,10 +47,10 @@ class Track:
     def value(self, traffic: Any) -> float:
         """Return the count of the key of ``traffic``, the highest if it has several.
 
-        The counts of other nodes are known shortly after a key is asked for the first time.
+        The counts of other nodes are known shortly after the first query of a key.
         """
         if traffic.request is None and not self.key.variables <= TCP_VARIABLES:
-            return 0.0  # a connection without a request, for the log
+            return 0.0  # the log asks for a connection without a request
         counts, now = self._table(), self._wheel.now()
         highest = 0.0
         for key in self.key.all_of(traffic):
@@ -61,7 +61,7 @@ class Track:
         return highest
 
     def add(self, traffic: Any, amount: float) -> None:
-        """Count ``amount`` for each key of ``traffic``; nothing for one that has none."""
+        """Count ``amount`` for each key of ``traffic``, if it has any."""
         try:
             keys = self.key.all_of(traffic)
         except ProxyError:  # an ambiguous path or too many values: the request gets a 400 anyway
@@ -86,14 +86,14 @@ class Track:
     # -- by name, for operators -----------------------------------------------------------------
 
     def count(self, key: str) -> float:
-        """Return the count of a key as :meth:`written` gives it."""
+        """Return the count of a key in the form that :meth:`written` returns."""
         counts = self._table()
         ident = counts.ident(key)
         self._note(key, ident, 0.0)
         return counts.count(ident, self._wheel.now())
 
     def set(self, key: str, amount: float) -> None:
-        """Let the count of a key be ``amount``, from now on for the window; 0 forgets it."""
+        """Set the count of a key to ``amount`` for one window from now; 0 removes the key."""
         counts = self._table()
         ident = counts.ident(key)
         counts.forget(ident)
@@ -103,7 +103,7 @@ class Track:
             self._add(key, amount)
 
     def written(self, text: str) -> str:
-        """Return the key that an operator has written, such as an address."""
+        """Return the key for a text from an operator, such as an address."""
         return self.key.written(text)
 
     def _table(self) -> WindowCounts:
@@ -116,6 +116,6 @@ class Track:
         return self._counts
 
     def _note(self, key: str, ident: int, amount: float) -> None:
-        """Let other nodes know, and learn what they know."""
+        """Send the count to other nodes, and request theirs."""
         if self._nodes is not None and self._counter is not None:
             self._nodes.counts.note(self._counter, key, ident, amount)
