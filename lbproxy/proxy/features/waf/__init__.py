@@ -2,6 +2,6 @@
 
 - ``spec`` has the section ``[waf NAME]`` and the keys.
 - ``firewall`` judges heads and bodies by the rules of :mod:`lbproxy.waf`.
-- ``feature`` joins it to a route: a hook judges the head, ``held`` holds the body until it is
+- ``feature`` attaches it to a route: a hook judges the head, ``held`` holds the body until it is
   judged.
 """

@@ -1,4 +1,4 @@
-"""DATA. Acting on a verdict, for both kinds of firewall: a refusal, or a note of it."""
+"""DATA. Actions after a verdict, for both kinds of firewall: refuse the request, or only log it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lbproxy.waf.target import Parts
 __all__ = ["Acting", "words_of"]
 
 SHOWN: Final = 5
-"""Rules that a log line names."""
+"""Maximum number of rules in a log line."""
 
 _quiet: Final = Quiet(Logger(__name__))
 
 
 class Acting:
-    """Base of firewalls.  Methods raise ProxyError for a refusal."""
+    """Base class of firewalls. Its methods raise ProxyError for a refusal."""
 
     def __init__(self, spec: WafSpec) -> None:
         self.spec = spec
@@ -34,14 +34,14 @@ class Acting:
         self.audit = AuditLog(spec.audit) if spec.audit else None
 
     def over_limit(self, counters: WafCounters) -> None:
-        """Count a body that is longer than what is judged; refuse it if so configured."""
+        """Count a body that is longer than the judged part, and refuse it if so configured."""
         counters.over_limit += 1
         if self.blocks and self.spec.over_limit == "reject":
             detail = f"waf {self.spec.name}: the body is longer than body_limit"
             raise ProxyError(Kind.BODY_TOO_LARGE, detail)
 
     def refuse(self, traffic: Any, kind: Kind, why: str, status: int = 0) -> None:
-        """Refuse the request in mode ``block``, else note it in the access log."""
+        """Refuse the request in mode ``block``, else add a note to the access log."""
         if self.blocks:
             error = ProxyError(kind, f"waf {self.spec.name}: {why}", status)
             error.reference = traffic.request_id
@@ -65,13 +65,13 @@ class Acting:
         self.audit.write(self.spec.name, traffic, finding, traffic.frontend.wheel.wall())
 
     def own(self, traffic: Any, body: bytes, parts: Parts) -> Verdict:
-        """Ask the functions of the operator; one that raises says nothing."""
+        """Call the operator's functions. A function that raises has no verdict."""
         request = WafRequest(traffic.request, traffic.client_ip, body, parts)
         hits = []
         for number, one in enumerate(self.spec.own):
             try:
                 hit = own_hit(number, one.name, one.function(request))
-            except BaseException:  # of any class: traffic goes on
+            except BaseException:  # of any class: traffic continues
                 _quiet.failure(one.name, "waf: function {name} failed", Failure(), name=one.name)
                 continue
             if hit is not None:

@@ -1,9 +1,9 @@
 """DATA. The audit log of a firewall: a line of JSON for each request that matched a rule.
 
-Lines have ids, messages and the names of parts, and never values: those may be passwords, tokens
-or personal data.  The path has no query.  A line is one system call, so several processes may write
-to one file.  A file that was renamed or removed is opened anew within a second.  A pipe that nobody
-reads loses lines, and never delays traffic.
+Lines have ids, messages and the names of parts, but never values, which may be passwords, tokens
+or personal data. The path has no query. A line is written by one system call, so several processes
+can share a file. A file that was renamed or removed is reopened within a second. A pipe without a
+reader loses lines, and never delays traffic.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class MatchedRule:
 
 @frozen
 class AuditEntry:
-    """The result for one request.  ``action``: ``blocked``, ``detected`` or ``passed``.
+    """The result for one request. ``action``: ``blocked``, ``detected`` or ``passed``.
 
     ``phase``: ``request`` or ``response``."""
 
@@ -63,7 +63,7 @@ class AuditLog:
         self._stamp = rfc3339_stamp()
 
     def check(self) -> None:
-        """ValueError if there is no folder for the file."""
+        """Raise ValueError if the folder of the file does not exist."""
         path = Path(self._path)
         if path.is_dir():
             raise ValueError(f"audit: {path} is a folder")
@@ -71,7 +71,7 @@ class AuditLog:
             raise ValueError(f"audit: there is no folder {path.parent}")
 
     def write(self, name: str, traffic: Any, finding: AuditEntry, now: float) -> None:
-        """Add the line of a request.  ``now``: Unix time."""
+        """Add the line of a request. ``now``: Unix time."""
         head = traffic.request
         line = {
             "time": self._stamp(now),
@@ -126,5 +126,5 @@ def _rule(one: MatchedRule) -> dict[str, Any]:
 
 
 def matched(rules: Iterable[Any]) -> tuple[MatchedRule, ...]:
-    """Return hits of the built-in rules without what they matched."""
+    """Return hits of the built-in rules without the matched values."""
     return tuple(MatchedRule(hit.rule.id, hit.rule.message, hit.part) for hit in rules)

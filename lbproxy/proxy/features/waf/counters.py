@@ -11,11 +11,12 @@ __all__ = ["WafCounters"]
 
 @define(eq=False)
 class WafCounters:
-    """Totals of a route.  ``detected``: would have been refused in mode ``block``.
+    """Totals of a route.
 
-    ``broken``: bodies that are not what their head says. ``over_limit``: longer than
-    ``body_limit``. ``unjudged``: without a verdict of the processes that judge by ``rules``. The
-    others count matches of rules by class, ``own`` those of functions.
+    ``detected``: requests that mode ``block`` would have refused. ``broken``: bodies that do not
+    match their head. ``over_limit``: bodies longer than ``body_limit``. ``unjudged``: requests
+    without a verdict from the processes that judge by ``rules``. The others count matches of rules
+    by class, ``own`` those of the operator's functions.
     """
 
     requests: int = counted()

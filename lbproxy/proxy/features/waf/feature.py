@@ -30,7 +30,7 @@ _NOTE = "lbproxy.waf"  # in traffic.vars: the verdict about the head
 
 
 class Waf(WafDeclaration, Feature[RouteOwner]):
-    """The firewall of one route: ``firewall`` judges by the built-in rules, else ``rules`` does."""
+    """The firewall of one route: ``firewall`` with the built-in rules, or else ``rules``."""
 
     name = "waf"
     keys = ("waf",)
@@ -44,8 +44,10 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
 
     @classmethod
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
-        """See :class:`Feature`.  ValueError for a section that does not exist, without google-re2
-        or libmodsecurity, for rules that cannot be loaded, and without a folder for the audit log.
+        """See :class:`Feature`.
+
+        Raises ValueError if the section, google-re2, libmodsecurity or the folder of the audit log
+        is missing, or if the rules cannot be loaded.
         """
         if spec.waf in ("", "none"):
             return None
@@ -58,7 +60,7 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
         if wanted.audit:
             AuditLog(wanted.audit).check()
         if wanted.rules:
-            # a worker serves what its master has checked, and a master has no traffic
+            # a worker's configuration was checked by its master, and a master has no traffic
             single = isinstance(given.shared, LocalShared)
             serves = not single or given.shared.processes == 1
             return cls(RuleFirewall(wanted, _pool(wanted, given, check=single)), serves=serves)
@@ -67,7 +69,7 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
         return cls(Firewall(wanted, engine))
 
     def around(self, phases: Phases) -> Phases:
-        """``phases`` with the verdict of the built-in rules about the head first."""
+        """Return ``phases`` with the check of the head by the built-in rules in front."""
         return phases if self.rules is not None else phases.before(request=self.request)
 
     def request(self, traffic: Any) -> None:
@@ -96,7 +98,7 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
             self.rules.pool.enter(self)
 
     def retire(self) -> None:
-        """See :class:`Feature`: the frontend ends, and not only this object."""
+        """See :class:`Feature`: the frontend itself ends, not only this object."""
         self._retired = True
 
     def close(self) -> None:
@@ -108,15 +110,15 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
 
     @property
     def body_limit(self) -> int:
-        """Bytes of a body that are judged."""
+        """Number of bytes of a body that are judged."""
         return self.firewall.spec.body_limit
 
     def over_limit(self) -> None:
-        """A body is longer than what is judged; ProxyError if it is refused."""
+        """Note that a body is longer than the judged part. Raises ProxyError if it is refused."""
         self.firewall.over_limit(self.counters)
 
     def judge_body(self, traffic: Any, data: bytes, whole: bool) -> None:
-        """RuleJudge a body, or its beginning; ProxyError if it is refused."""
+        """Judge a body, or its beginning. Raises ProxyError if it is refused."""
         limit, length = self.firewall.spec.body_limit, traffic.request.length
         whole = (whole or len(data) == length) and len(data) <= limit
         if not whole and length is None:
@@ -132,7 +134,9 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
 
 
 def _pool(spec: WafSpec, given: Given, *, check: bool) -> JudgePool:
-    """Return the processes for ``spec``: those of another route or of before, or new ones."""
+    """Return the processes for ``spec``: those of another route or of an earlier configuration, or
+    new ones.
+    """
     source = RuleSource(spec)
 
     def make() -> JudgePool:

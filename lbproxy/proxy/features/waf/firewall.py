@@ -21,7 +21,7 @@ __all__ = ["Firewall"]
 
 
 class Firewall(Acting):
-    """Judges requests as ``spec`` says.  Its methods raise ProxyError for a refusal."""
+    """Judges requests by ``spec``. Its methods raise ProxyError for a refusal."""
 
     def __init__(self, spec: WafSpec, engine: Engine) -> None:
         super().__init__(spec)
@@ -42,7 +42,10 @@ class Firewall(Acting):
     def judge_body(
         self, traffic: Any, before: Verdict, data: bytes, whole: bool, counters: WafCounters
     ) -> None:
-        """Judge ``data``, the beginning of a body or the ``whole``; ``before``: of the head."""
+        """Judge ``data``, the beginning of a body or the ``whole``.
+
+        ``before``: the verdict about the head.
+        """
         head: RequestHead = traffic.request
         try:
             kind, coding = body_headers(head.pairs())
@@ -64,7 +67,7 @@ class Firewall(Acting):
     def _act(
         self, traffic: Any, found: Verdict, counters: WafCounters, before: Verdict | None = None
     ) -> None:
-        """Count, and refuse what reaches the threshold."""
+        """Count the matches, and refuse a request that reaches the threshold."""
         known = () if before is None else before.hits
         for hit in found.hits:
             if hit not in known:

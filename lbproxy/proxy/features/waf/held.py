@@ -2,11 +2,11 @@
 
 Rules:
 
-1. A request whose head says that it has no body goes to the source behind at once.
-2. At most ``body_limit`` bytes, and what comes in the same read, are held. A longer body is
-   judged by its beginning, or refused.
-3. A client that waits for ``100 Continue`` gets it from here, as no server has the request yet; the
-   one of the server is then dropped.
+1. A request whose head declares no body goes to the next source at once.
+2. At most ``body_limit`` bytes, plus the rest of the same read, are held. A longer body is judged
+   by its beginning, or refused.
+3. This source sends ``100 Continue`` to a client that waits for it, because no server has the
+   request yet. The server's own 100 is then dropped.
 4. The timeout of the client's body limits how long a request is held.
 """
 
@@ -25,21 +25,21 @@ __all__ = ["BodyJudge", "HeldSource", "HoldingBody", "HoldingSource", "without_c
 
 
 class BodyJudge(Protocol):
-    """A firewall as the source uses it.  The methods raise ProxyError for a refusal."""
+    """The methods of a firewall that the source uses. They raise ProxyError for a refusal."""
 
     @property
     def body_limit(self) -> int:
-        """Bytes of a body that are judged."""
+        """Number of bytes of a body that are judged."""
 
     def over_limit(self) -> None:
-        """Note a body that is longer."""
+        """Note that a body is longer."""
 
     def judge_body(self, traffic: Any, data: bytes, whole: bool) -> None:
         """Judge ``data``, the beginning of a body or the ``whole``."""
 
 
 class HeldSource(Source):
-    """See the module.  ``inner``: the source behind."""
+    """See the module. ``inner``: the next source."""
 
     def __init__(self, waf: BodyJudge, inner: Source) -> None:
         self.waf = waf
@@ -68,19 +68,19 @@ class HeldSource(Source):
 
 
 class HoldingSource(Protocol):
-    """A source whose streams hold the request.  ``inner``: the source behind."""
+    """A source whose streams hold the request. ``inner``: the next source."""
 
     inner: Source
 
     @property
     def body_limit(self) -> int:
-        """Bytes of a body that are judged."""
+        """Number of bytes of a body that are judged."""
 
 
 class HoldingBody(DeferredStream):
     """The stream of an exchange whose body is held.
 
-    Extensions judge in :meth:`complete`, and call ``_begin`` to pass the request on."""
+    Subclasses judge in :meth:`complete`, and call ``_begin`` to pass the request on."""
 
     def __init__(self, source: HoldingSource, head: RequestHead, data: bytes, sink: Asking) -> None:
         super().__init__(sink)
@@ -139,7 +139,7 @@ def without_continue(head: RequestHead, data: bytes, sink: Asking) -> Asking:
 
 
 class _WithoutContinue(ForwardingSink):
-    """Drops the 100 of the server: the client has one."""
+    """Drops the server's 100, because the client already has one."""
 
     def server_events(self, events: list[Any]) -> None:
         """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""

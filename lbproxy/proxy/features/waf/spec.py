@@ -116,7 +116,7 @@ class WafSpec:
 
     @property
     def limit(self) -> int:
-        """Score from which on a request is refused."""
+        """Score at which a request is refused."""
         return self.threshold or 5
 
     @property

@@ -14,9 +14,10 @@ __all__ = ["Ask"]
 
 @define(eq=False)
 class Ask:
-    """A question that waits or is being answered.  ``done``: None once it is over.
+    """A question that waits or is being answered.
 
-    ``dropped`` is called if its request ends before."""
+    ``done``: None once the question is over. ``dropped`` is called if its request ends earlier.
+    """
 
     question: Question
     done: Callable[[RuleAnswer | None, str], None] | None
@@ -30,7 +31,7 @@ class Ask:
         self.dropped()
 
     def finish(self, answer: RuleAnswer | None, why: str = "") -> None:
-        """Hand over the answer, or None and why there is none, exactly once."""
+        """Deliver the answer, or None and the reason, exactly once."""
         done, self.done = self.done, None
         self.timer.close()
         if done is not None:

@@ -1,4 +1,4 @@
-"""DATA. One process of a firewall as lbproxy sees it: its start, its questions, its end.
+"""DATA. One process of a firewall, seen from lbproxy: its start, its questions and its end.
 
 States of a :class:`JudgeProcess`:
 
@@ -39,8 +39,8 @@ from lbproxy.proxy.features.waf.modsecurity.start import command, environment
 __all__ = ["JudgeOwner", "JudgeProcess", "JudgeState"]
 
 _READ: Final = 64 * 1024
-_REAP: Final = 0.02  # seconds between two looks at whether the process has ended
-_LOOKS: Final = 100  # until it is killed
+_REAP: Final = 0.02  # seconds between checks whether the process has ended
+_LOOKS: Final = 100  # number of checks before it is killed
 
 
 class JudgeState(Enum):
@@ -53,13 +53,13 @@ class JudgeState(Enum):
 
 
 class JudgeOwner(Protocol):
-    """The pool of a process.  Each question gets one of ``answered`` and ``ended``."""
+    """The pool of a process. Each question gets one of ``answered`` and ``ended``."""
 
     def loaded(self, child: JudgeProcess, problem: str) -> None:
-        """The rules are loaded, or cannot be: ``problem``."""
+        """The rules are loaded, or cannot be loaded because of ``problem``."""
 
     def answered(self, child: JudgeProcess, answer: RuleAnswer) -> None:
-        """The answer to the question; the process is idle again."""
+        """The process has answered its question, and is idle again."""
 
     def ended(self, child: JudgeProcess) -> None:
         """The process has ended, or is about to."""
@@ -67,7 +67,7 @@ class JudgeOwner(Protocol):
 
 @implementer(IReadWriteDescriptor)
 class JudgeProcess:
-    """See the module.  OSError if the process cannot be started."""
+    """See the module. Raises OSError if the process cannot be started."""
 
     def __init__(
         self, reactor: Any, owner: JudgeOwner, parts: Sequence[RulePart], limit: int
@@ -99,19 +99,19 @@ class JudgeProcess:
         return self.process.pid
 
     def ask(self, fields: Sequence[bytes]) -> None:
-        """Send a question; only while it is idle."""
+        """Send a question. The process must be idle."""
         assert self.state is JudgeState.IDLE
         self.state = JudgeState.BUSY
         self._send(fields)
 
     def kill(self) -> None:
-        """End it at once; ``ended`` follows."""
+        """Kill the process; ``ended`` follows."""
         if self.process.poll() is None:
             self.process.kill()
         self._end()
 
     def close(self) -> None:
-        """Let it end, and kill it if it is busy or loads; ``ended`` is not called."""
+        """Let the process exit, or kill it if it is busy or loading. ``ended`` is not called."""
         if self.state is JudgeState.OVER:
             return
         if self.state is not JudgeState.IDLE and self.process.poll() is None:
@@ -120,7 +120,7 @@ class JudgeProcess:
         self.reap()
 
     def reap(self) -> None:
-        """Look until the process has ended, so that nothing is left of it."""
+        """Check periodically until the process has ended, so that it does not stay a zombie."""
         if self.process.poll() is not None:
             return
         self._looks += 1
@@ -167,14 +167,14 @@ class JudgeProcess:
         return "waf"
 
     def doWrite(self) -> None:
-        """Send as much as goes."""
+        """Send as much as the socket accepts."""
         while self._out:
             try:
                 sent = self._socket.sendmsg(self._out)
             except BlockingIOError:
                 self._reactor.addWriter(self)
                 return
-            except OSError:  # it has died; the pool must not hear that within its own call
+            except OSError:  # the process has died; the pool must not be called during its own call
                 self._out.clear()
                 self._reactor.removeWriter(self)
                 self._reactor.callLater(0, self._end)
@@ -186,7 +186,7 @@ class JudgeProcess:
         self._reactor.removeWriter(self)
 
     def doRead(self) -> None:
-        """Take what came."""
+        """Process received data."""
         try:
             data = self._socket.recv(_READ)
         except BlockingIOError:
@@ -209,7 +209,7 @@ class JudgeProcess:
             self._received(message)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor's call."""
+        """See IReadDescriptor."""
         self._end()
 
     readConnectionLost = writeConnectionLost = connectionLost

@@ -1,4 +1,4 @@
-"""PURE. Directives that lbproxy gives to libmodsecurity before, between and after the rules."""
+"""PURE. Directives that lbproxy passes to libmodsecurity before, between and after the rules."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ __all__ = [
 ]
 
 ENVIRONMENT: Final = "LBPROXY_WAF_EXCLUDED"
-"""Environment variable with the numbers of the exclusions that hold for the present request.
+"""Environment variable with the numbers of the exclusions that apply to the current request.
 
-The C interface has no call for an action of one transaction, and this is a variable that rules can
-read and clients cannot set."""
+The C interface has no call for an action on one transaction. Rules can read this variable, and
+clients cannot set it.
+"""
 
 PARTIAL: Final = "partial"
-"""Word in :data:`ENVIRONMENT` for a body whose end is missing."""
+"""Word in :data:`ENVIRONMENT` for an incomplete body."""
 
 FIRST_ID: Final = 99_000_001
-"""Id of the first rule of lbproxy: beyond all that rule sets use."""
+"""Id of the first rule of lbproxy, above all ids that rule sets use."""
 
 _NAMES: Final = {
     "ARGS": ("ARGS",),
@@ -40,7 +41,7 @@ _NAMES: Final = {
     "PATH": ("REQUEST_FILENAME", "REQUEST_BASENAME"),
     "TARGET": ("REQUEST_URI", "REQUEST_URI_RAW", "REQUEST_LINE", "QUERY_STRING"),
 }
-"""Parts of an exclusion, and the variables of rules for them."""
+"""Parts of an exclusion, and the corresponding rule variables."""
 
 _ENGINE: Final = """
 SecRuleEngine On
@@ -90,16 +91,17 @@ BROKEN_IDS: Final = (FIRST_ID + 3, FIRST_ID + 4)
 
 
 def engine_directives(limit: int, *, responses: bool) -> str:
-    """Return the directives of the engine.  ``limit``: bytes of a body."""
+    """Return the directives of the engine. ``limit``: bytes of a body."""
     ids = [FIRST_ID + place for place in range(1, 6)]
     bodies = _BODIES.format(*ids, first=FIRST_ID, environment=ENVIRONMENT, partial=PARTIAL)
     return _ENGINE.format(limit=limit, responses="On" if responses else "Off") + bodies
 
 
 def default_directives() -> str:
-    """Return the directives before the set-up file, which may say otherwise.
+    """Return the directives before the set-up file, which may override them.
 
-    The Core Rule Set takes PUT, PATCH, DELETE and most types of JSON for attacks unless told."""
+    By default, the Core Rule Set treats PUT, PATCH, DELETE and most types of JSON as attacks.
+    """
     types = " ".join(f"|{one}|" for one in _TYPES)
     return (
         f'SecAction "id:{FIRST_ID + 50},phase:1,pass,nolog,t:none,'
@@ -121,9 +123,10 @@ def audit_directives(path: str) -> str:
 def setting_directives(
     paranoia: int | None, threshold: int | None, exclude: Sequence[Exclusion], ids: Iterable[int]
 ) -> str:
-    """Return the directives behind the set-up file; None leaves what that file says.
+    """Return the directives after the set-up file. None keeps the setting of that file.
 
-    ``ids``: of all rules.  ValueError for an exclusion of an unknown rule, or with a wildcard.
+    ``ids``: the ids of all rules. Raises ValueError for an exclusion of an unknown rule, or with a
+    wildcard.
     """
     next_id = FIRST_ID + 100
     lines = []
@@ -161,5 +164,5 @@ def _controls(one: Exclusion, known: Sequence[int]) -> list[str]:
         name = name.lower()
     targets = [f"{target}{colon}{name}" for target in _NAMES[kind]]
     if kind == "ARGS" and name:
-        targets.append(f"ARGS:json.{name}")  # what the engine calls a member of a JSON body
+        targets.append(f"ARGS:json.{name}")  # the engine's name for a member of a JSON body
     return [f"ctl:ruleRemoveTargetById={rule};{target}" for rule in rules for target in targets]

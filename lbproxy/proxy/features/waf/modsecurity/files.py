@@ -40,12 +40,12 @@ class RuleFiles:
         return (self.setup, *self.before, *self.rules, *self.after)
 
     def stamp(self, more: str = "") -> Stamp:
-        """Return what changes if a file changes: one with rules or data, or ``more``."""
+        """Return a stamp that changes if a file with rules or data, or ``more``, changes."""
         paths = [*self.all, *sorted(self.folder.glob("*.data")), *([Path(more)] if more else [])]
         return tuple(_stamps(paths))
 
     def ids(self) -> frozenset[int]:
-        """Return the ids of all rules.  OSError."""
+        """Return the ids of all rules. Raises OSError."""
         found: set[int] = set()
         for path in self.all:
             found.update(map(int, _ID.findall(path.read_text("utf-8", "replace"))))
@@ -65,7 +65,7 @@ def _stamps(paths: list[Path]) -> Iterator[tuple[str, int, int]]:
 def rule_files(folder: str, setup: str = "", system: str = SYSTEM_SETUP) -> RuleFiles:
     """Find the files of the rule set in ``folder``, or in its folder ``rules``.
 
-    ``setup``: its set-up file, "" to look for one. ValueError that says what is missing.
+    ``setup``: its set-up file, "" to search for one. Raises ValueError if a file is missing.
     """
     top = Path(folder)
     if not top.is_dir():

@@ -1,4 +1,4 @@
-"""DATA. One ``[waf NAME]`` with ``rules``: what the processes are asked, and acting on answers."""
+"""DATA. One ``[waf NAME]`` with ``rules``: questions to the processes, and actions on answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _quiet: Final = Quiet(Logger(__name__))
 
 
 class RuleFirewall(Acting):
-    """Judges requests as ``spec`` says, by the processes of ``pool``."""
+    """Judges requests by ``spec``, with the processes of ``pool``."""
 
     def __init__(self, spec: WafSpec, pool: JudgePool) -> None:
         super().__init__(spec)
@@ -82,9 +82,10 @@ class RuleFirewall(Acting):
         why: str,
         counters: WafCounters,
     ) -> None:
-        """Act on the answer about a request; None: there is none, because of ``why``.
+        """Act on the answer about a request; None: no answer because of ``why``.
 
-        ProxyError for a refusal."""
+        Raises ProxyError for a refusal.
+        """
         if answer is None:
             self._unjudged(traffic, why, counters)
             answer = RuleAnswer()
@@ -111,7 +112,7 @@ class RuleFirewall(Acting):
     def act_on_response(
         self, traffic: Any, answer: RuleAnswer | None, why: str, counters: WafCounters
     ) -> None:
-        """Act on the answer about a response.  ProxyError for a refusal."""
+        """Act on the answer about a response. Raises ProxyError for a refusal."""
         if answer is None:
             self._unjudged(traffic, why, counters)
             return
@@ -138,7 +139,7 @@ class RuleFirewall(Acting):
         self.refuse(traffic, Kind.BLOCKED, what + words_of(score, rules), status)
 
     def _unjudged(self, traffic: Any, why: str, counters: WafCounters) -> None:
-        """There is no verdict: pass, or refuse."""
+        """Let a request without a verdict pass, or refuse it, as configured."""
         counters.unjudged += 1
         name = self.spec.name
         _quiet.warn(name, "waf {name}: a request is not judged: {why}", name=name, why=why)
@@ -149,7 +150,7 @@ class RuleFirewall(Acting):
         traffic.detail = f"waf {name}: not judged: {why}"
 
     def _own_verdict(self, traffic: Any, body: bytes, whole: bool) -> Verdict:
-        """Ask the functions of the operator, which get the same parts as with built-in rules."""
+        """Call the operator's functions, with the same parts as for the built-in rules."""
         head: RequestHead = traffic.request
         parts = head_parts(head)
         if body:
@@ -159,10 +160,10 @@ class RuleFirewall(Acting):
                     body, whole = inflated(body, coding, self.spec.body_limit, whole=whole)
                 parts = with_body(parts, body_parts(body, kind, whole=whole))
             except BrokenBody:
-                return NOTHING  # the rules have let it pass
+                return NOTHING  # the rules have already let the request pass
         return self.own(traffic, body, parts)
 
 
 def kind_of(rule: int) -> str:
-    """Return the class of a rule for the counters."""
+    """Return the class of a rule, for the counters."""
     return _CLASSES.get(rule // 1000, "own")

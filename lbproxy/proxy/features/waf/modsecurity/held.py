@@ -2,8 +2,8 @@
 
 Rules, besides those of :mod:`lbproxy.proxy.features.waf.held`:
 
-1. A request without a body is held, too: its head is judged.
-2. While the verdict is awaited the client's body is paused.  Data that was read already is kept.
+1. A request without a body is also held, because its head is judged.
+2. The client's body is paused until the verdict. Data that was already read is kept.
 3. The pool limits the time until the verdict.
 """
 
@@ -28,13 +28,13 @@ __all__ = ["Counting", "JudgedSource"]
 
 
 class Counting(Protocol):
-    """A feature with counters, which it gets after its source is made."""
+    """A feature with counters, which are set after its source is created."""
 
     counters: WafCounters
 
 
 class JudgedSource(Source):
-    """See the module.  ``owner``: has the counters; ``inner``: the source behind."""
+    """See the module. ``owner``: has the counters. ``inner``: the next source."""
 
     def __init__(self, firewall: RuleFirewall, owner: Counting, inner: Source) -> None:
         self.firewall = firewall
@@ -48,7 +48,7 @@ class JudgedSource(Source):
 
     @property
     def body_limit(self) -> int:
-        """Bytes of a body that are judged."""
+        """Number of bytes of a body that are judged."""
         return self.firewall.spec.body_limit
 
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
@@ -139,7 +139,7 @@ class JudgedBody(HoldingBody):
             self._sink = sink
         self._begin(body, self._last)
         if self._response is not None and self._response.stopped and self._served:
-            self.pause_server()  # the source has delivered while it began
+            self.pause_server()  # the source has delivered during its start
         if self._stopped and self._served:
             self._sink.server_resumed()
 

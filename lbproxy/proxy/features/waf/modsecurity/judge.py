@@ -1,8 +1,8 @@
 """DATA. Rules loaded into libmodsecurity, and verdicts about requests.
 
-A judge belongs to one process: the exclusions of a request are passed by the environment.  The
-library writes the rules that matched into a file in memory, as JSON: the lines of its log callback
-mix texts of the client with its own, so they cannot be read reliably.
+A process has one judge, because the exclusions of a request are passed in the environment. The
+library writes the rules that matched to a file in memory, as JSON. The lines of its log callback
+mix its own texts with those of the client, so they cannot be parsed reliably.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lbproxy.waf.body import BrokenBody, body_headers, in_utf8, inflated
 __all__ = ["RuleJudge", "RulePart"]
 
 MOST_MATCHES: Final = 20
-"""Matches of an answer."""
+"""Maximum number of matches in an answer."""
 
 _POINTS: Final = {0: 5, 1: 5, 2: 5, 3: 4, 4: 3, 5: 2}
 """Points that the Core Rule Set adds to the score for a severity."""
@@ -45,16 +45,17 @@ _BOUNDARY: Final = re.compile(rb'boundary="?([^";,\s]{1,200})"?', re.IGNORECASE)
 
 @frozen
 class RulePart:
-    """A file of directives, or a ``text`` of them."""
+    """A file of directives, or directives as ``text``."""
 
     text: str = ""
     file: str = ""
 
 
 class RuleJudge:
-    """Judges requests by rules.  MissingLibrary, or RulesError with the file and line.
+    """Judges requests by rules.
 
-    ``parts``: in the order in which they are loaded. ``limit``: bytes of a body.
+    ``parts``: the rules, in loading order. ``limit``: maximum number of bytes of a body. Raises
+    MissingLibrary, or RulesError with the file and line.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class RuleJudge:
         return _answer(found, matches, perf_counter() - begin)
 
     def _readable(self, question: Question) -> tuple[bytes, bool, list[tuple[bytes, bytes]]]:
-        """Return the body without its coding and in UTF-8, and headers to match."""
+        """Return the decoded body in UTF-8, whether it is complete, and the headers to match."""
         if question.response_status:
             return b"", True, list(question.headers)
         body, whole = question.body, question.whole
@@ -147,7 +148,7 @@ class RuleJudge:
                 try:
                     body, _ = inflated(body, value, self._limit, whole=question.whole)
                 except BrokenBody:
-                    body = b""  # the server's business
+                    body = b""  # left to the server
         run.response_headers(question.response_status, question.response_headers)
         found = run.intervention()
         if found is None:
@@ -156,7 +157,7 @@ class RuleJudge:
         return found
 
     def _matches(self) -> Iterator[dict[str, Any]]:
-        """Take the messages of the transaction that has just ended out of the file."""
+        """Yield the messages of the transaction that has just ended, and clear the file."""
         size = os.fstat(self._log).st_size
         if not size:
             return
@@ -175,7 +176,8 @@ class RuleJudge:
 def _log_file() -> int:
     """Return the file in memory to which the library writes the rules that matched.
 
-    All judges of a process use one: the library keeps files that are closed, by their paths."""
+    All judges of a process share it, because the library keeps closed files, by their paths.
+    """
     return os.memfd_create("lbproxy-waf", os.MFD_CLOEXEC)
 
 
@@ -208,14 +210,14 @@ def _answer(
 
 
 def _is_evaluation(rule: int) -> bool:
-    """Return whether a rule only compares or reports scores: 949, 959 and 980 of the CRS."""
+    """Return whether a rule only compares or reports scores (949, 959 and 980 of the CRS)."""
     return rule // 1000 in (949, 959, 980) or rule >= FIRST_ID
 
 
 def _target(details: dict[str, Any]) -> str:
-    """Return the part that matched, without its value."""
+    """Return the name of the part that matched, without its value."""
     found = _TARGET.search(str(details["match"])) or _FOUND.search(str(details["data"]))
     if not found:
         return ""
     kind, _, name = found[1].partition(":")
-    return found[1] if _NAME.fullmatch(name) else kind  # an odd name may be a value
+    return found[1] if _NAME.fullmatch(name) else kind  # an unusual name may be a value

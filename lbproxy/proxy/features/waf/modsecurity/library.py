@@ -1,7 +1,7 @@
-"""DATA. libmodsecurity by ctypes: the functions of ``modsecurity.h`` that lbproxy uses.
+"""DATA. ctypes bindings of libmodsecurity: the functions of ``modsecurity.h`` that lbproxy uses.
 
-The C interface has been stable since version 3.0.  The wheels that wrap it need a compiler, ctypes
-needs only the library (Debian: ``libmodsecurity3``).
+The C interface has been stable since version 3.0. The packages that wrap it need a compiler;
+ctypes needs only the library (Debian: ``libmodsecurity3``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _P, _S, _I, _Z = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t
 _LOGGER: Final = ctypes.CFUNCTYPE(None, _P, _P)
 
 _NO_LOG: Final = _LOGGER(lambda _, __: None)
-"""Drops lines of the log; without a function the library complains on standard error."""
+"""Drops log lines. Without a callback the library writes to standard error."""
 
 _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "msc_init": (_P, ()),
@@ -58,21 +58,24 @@ class RulesError(ValueError):
 
 
 class _Intervention(ctypes.Structure):
-    """``ModSecurityIntervention`` of ``intervention.h``; the texts belong to the caller."""
+    """``ModSecurityIntervention`` of ``intervention.h``. The caller owns the texts."""
 
     _fields_ = (("status", _I), ("pause", _I), ("url", _P), ("log", _P), ("disruptive", _I))
 
 
 @frozen
 class Intervention:
-    """A rule that ends the transaction.  ``status``: of the response; ``url``: of a redirect."""
+    """An order of a rule to end the transaction.
+
+    ``status``: of the response. ``url``: of a redirect.
+    """
 
     status: int
     url: str
 
 
 class Library:
-    """libmodsecurity, loaded and initialised.  MissingLibrary if it is not installed."""
+    """libmodsecurity, loaded and initialised. Raises MissingLibrary if it is not installed."""
 
     def __init__(self, name: str = NAME) -> None:
         try:
@@ -91,7 +94,7 @@ class Library:
 
     @property
     def version(self) -> str:
-        """The name and version that the library gives itself."""
+        """The name and version that the library reports."""
         found: bytes = self.c.msc_who_am_i(self.handle)
         return found.decode()
 
@@ -122,11 +125,11 @@ class RuleSet:
         self.handle = library.c.msc_create_rules_set()
 
     def add(self, text: str) -> int:
-        """Add directives; return the number of rules.  RulesError."""
+        """Add directives, and return the number of rules. Raises RulesError."""
         return self._added(self.library.c.msc_rules_add, text)
 
     def add_file(self, path: str) -> int:
-        """Add the directives of a file; return the number of rules.  RulesError."""
+        """Add the directives of a file, and return the number of rules. Raises RulesError."""
         return self._added(self.library.c.msc_rules_add_file, path)
 
     def _added(self, function: Any, text: str) -> int:
@@ -148,7 +151,7 @@ class RuleSet:
 
 
 class Transaction:
-    """One request and its response.  The calls are made in the order of this class."""
+    """One request and its response. Call the methods in the order of this class."""
 
     def __init__(self, rules: RuleSet, name: str) -> None:
         self._library = rules.library
@@ -166,7 +169,7 @@ class Transaction:
         )
 
     def request_line(self, method: bytes, target: bytes, version: str) -> None:
-        """Set the request line; ``version`` is such as ``1.1``."""
+        """Set the request line. ``version``: such as ``1.1``."""
         self._c.msc_process_uri(self._handle, target, method, version.encode())
 
     def request_headers(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
@@ -196,7 +199,7 @@ class Transaction:
         self._c.msc_process_response_body(self._handle)
 
     def intervention(self) -> Intervention | None:
-        """Return what a rule has ordered since the last call, None for nothing."""
+        """Return the intervention of a rule since the last call, None if there is none."""
         found = _Intervention(200, 0, None, None, 0)
         if not self._c.msc_intervention(self._handle, ctypes.byref(found)):
             return None

@@ -24,7 +24,7 @@ _CHECK_S: Final = 30.0
 
 @frozen
 class Loadout:
-    """Contents of each process.  ``stamp``: of the files, to notice changes."""
+    """The directives and files of each process. ``stamp``: detects changes of the files."""
 
     parts: tuple[RulePart, ...]
     body_limit: int
@@ -39,20 +39,20 @@ class RuleSource:
 
     @property
     def key(self) -> str:
-        """Text that is the same for sections whose processes load the same."""
+        """Return a text that is equal for sections whose processes load the same rules."""
         one = self.spec
         files, levels = (one.rules, one.setup, one.engine), (one.paranoia, one.threshold)
         bounds = (one.body_limit, one.processes, one.queue, one.deadline)
         return repr((files, levels, one.exclude, one.responses, bounds))
 
     def stamp(self) -> Stamp:
-        """Return what changes with the files.  ValueError if there are none."""
+        """Return a stamp that changes with the files. Raises ValueError if there are none."""
         return rule_files(self.spec.rules, self.spec.setup).stamp(self.spec.engine)
 
     def loadout(self) -> Loadout:
-        """Return what to load now.
+        """Return the current directives and files.
 
-        ValueError or OSError for missing files, and for exclusions that name no rule.
+        Raises ValueError or OSError for missing files, and for exclusions that name no rule.
         """
         spec = self.spec
         files = rule_files(spec.rules, spec.setup)
@@ -68,9 +68,10 @@ class RuleSource:
 
 
 def check_rules(loadout: Loadout) -> None:
-    """Load the rules in a process of its own, which ends with that.  ValueError if they are wrong.
+    """Load the rules in a temporary process. Raises ValueError if they are invalid.
 
-    This blocks for about 0.3 s."""
+    This call blocks for about 0.3 s.
+    """
     settings = {"parts": [asdict(part) for part in loadout.parts], "limit": loadout.body_limit}
     try:
         found = subprocess.run(

@@ -1,6 +1,6 @@
 """PURE. Messages between lbproxy and the processes of a firewall: their length, then their content.
 
-A question is a list of byte fields.  An answer is JSON.  Both begin with the number of bytes that
+A question is a list of byte fields. An answer is JSON. Both begin with the number of bytes that
 follow, as a 32-bit number in network order.
 """
 
@@ -18,14 +18,14 @@ __all__ = ["Match", "Question", "RuleAnswer", "framed", "read_answer", "write_an
 LENGTH: Final = Struct("!I")
 
 MOST_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of a message: a head and ``body_limit`` fit well."""
+"""Maximum size of a message in bytes, ample for a head and ``body_limit``."""
 
 Pairs = Sequence[tuple[bytes, bytes]]
 
 
 @frozen
 class Match:
-    """A rule that matched.  ``target``: such as ``ARGS:q``, "" if unknown; ``severity``: 0 to 7."""
+    """A rule that matched. ``target``: such as ``ARGS:q``, "" if unknown; ``severity``: 0 to 7."""
 
     id: int
     message: str
@@ -40,8 +40,8 @@ class Match:
 class RuleAnswer:
     """A verdict.
 
-    ``status``: of the refusal, 0 to let pass. ``score``: anomaly score. ``problem``: why a body
-    cannot be judged, or why rules cannot be loaded. ``seconds``: time that judging took.
+    ``status``: of the refusal, 0 to let the request pass. ``score``: anomaly score. ``problem``:
+    why a body cannot be judged, or why rules cannot be loaded. ``seconds``: duration of judging.
     """
 
     status: int = 0
@@ -53,7 +53,7 @@ class RuleAnswer:
 
 @frozen
 class Question:
-    """A request, or with a ``response_status`` its response.
+    """A request, or its response if ``response_status`` is set.
 
     ``excluded``: numbers of the exclusions whose conditions hold. ``body``: of the request, or of
     the response. ``whole``: the body is complete.
@@ -73,7 +73,7 @@ class Question:
     body: bytes = field(default=b"", repr=False)
 
     def fields(self) -> list[bytes]:
-        """Return it as fields."""
+        """Return the question as fields."""
         facts = {
             "name": self.name,
             "client": self.client,
@@ -92,7 +92,7 @@ class Question:
 
     @classmethod
     def of(cls, fields: Sequence[bytes]) -> Question:
-        """Return the question that has these :meth:`fields`."""
+        """Return the question with these :meth:`fields`."""
         facts: dict[str, Any] = json.loads(fields[0])
         count = facts.pop("headers")
         rest = fields[3:-1]
@@ -118,7 +118,7 @@ def framed(fields: Sequence[bytes]) -> list[bytes]:
 
 
 def unframed(message: bytes) -> list[bytes]:
-    """Return the fields of a message without its length."""
+    """Return the fields of a message whose length prefix has been removed."""
     count = LENGTH.unpack_from(message)[0]
     at = 4 + 4 * count
     found = []
@@ -136,7 +136,7 @@ def write_answer(answer: RuleAnswer) -> bytes:
 
 
 def read_answer(text: bytes) -> RuleAnswer:
-    """Return the answer of a message without its length."""
+    """Return the answer in a message whose length prefix has been removed."""
     found: dict[str, Any] = json.loads(text)
     matches: Iterable[dict[str, Any]] = found.pop("matches")
     return RuleAnswer(matches=tuple(Match(**one) for one in matches), **found)

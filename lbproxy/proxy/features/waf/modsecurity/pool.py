@@ -2,15 +2,15 @@
 
 Rules:
 
-1. A process has one question at a time.  Further ones wait in order, at most ``queue`` of them.
-2. A question has ``deadline`` seconds, waiting included.  After that it is over for its request.
-   Before the rules were loaded for the first time it has :data:`LOADING_S`.
-3. A process that is busy for ``deadline`` and :data:`HUNG_S` more is killed, and so is one that
-   has not loaded the rules after :data:`LOAD_S`.
+1. A process has one question at a time. Up to ``queue`` further questions wait in order.
+2. A question expires after ``deadline`` seconds, including waiting. Until the rules are loaded for
+   the first time, the limit is :data:`LOADING_S`.
+3. A process that is busy for :data:`HUNG_S` seconds longer than ``deadline`` is killed, and so is a
+   process that has not loaded the rules after :data:`LOAD_S`.
 4. A process that ends is started again, after a pause that doubles each time, up to
    :data:`LONGEST_PAUSE`.
-5. If files of the rules change, one new process loads them.  If it can, new processes replace all
-   old ones, each after its answer; if not, the old ones continue.
+5. If rule files change, one new process loads them. If that succeeds, new processes replace all old
+   ones, each after its current answer. Otherwise the old ones continue.
 6. The processes run while the pool has users.
 """
 
@@ -39,14 +39,14 @@ LOAD_S: Final = 30.0
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 LOOK_S: Final = 5.0
-"""Seconds between two looks at the files."""
+"""Seconds between checks of the files."""
 
 _log: Final = Logger(__name__)
 
 
 @define(eq=False)
 class _Seat:
-    """The place of one process.  ``ask``: the question it has; ``hung``: its limit of time."""
+    """The slot of one process. ``ask``: its current question. ``hung``: its time limit."""
 
     child: JudgeProcess
     hung: Timer
@@ -55,8 +55,11 @@ class _Seat:
 
 
 class JudgePool:
-    """See the module.  ``loadout``: what ``source`` has given, and :func:`check_rules` has
-    approved. ``refused``: the stamp of changed files that are not used."""
+    """See the module.
+
+    ``loadout``: the rules from ``source``, accepted by :func:`check_rules`. ``refused``: the stamp
+    of changed files that were rejected.
+    """
 
     def __init__(
         self, source: RuleSource, loadout: Loadout, reactor: Any, wheel: TimerWheel
@@ -72,7 +75,7 @@ class JudgePool:
         self._trial: tuple[JudgeProcess, Loadout] | None = None
         self._trial_timer = wheel.timer(self._trial_hangs)
         self._waiting: deque[Ask] = deque()
-        self._dropped = 0  # since the queue was last cleaned of questions whose request has ended
+        self._dropped = 0  # questions whose request has ended, since the queue was last cleaned
         self.refused: Stamp | None = None
         self._running = self._ready = False
         self._pause = FIRST_PAUSE
@@ -91,10 +94,10 @@ class JudgePool:
         self._look_timer.set(LOOK_S)
 
     def leave(self, user: Any, *, now: bool = False) -> None:
-        """End the processes if ``user`` was the last one.
+        """Remove ``user``, and end the processes if it was the last one.
 
-        Unless ``now``, that happens in a later turn: a reload that gives the pool to another user
-        keeps them.
+        Unless ``now`` is set, they end in a later turn, so that a reload that hands the pool to
+        another user keeps them.
         """
         self._users.discard(user)
         if now:
@@ -107,7 +110,7 @@ class JudgePool:
             self.stop()
 
     def stop(self) -> None:
-        """End all processes; questions get no answer."""
+        """End all processes. Pending questions get no answer."""
         self._running = self._ready = False
         self._look_timer.clear()
         for call in self._starts:
@@ -125,7 +128,7 @@ class JudgePool:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of those that judge."""
+        """The process ids of the judges."""
         return [child.pid for child in self._seats]
 
     @property
@@ -135,15 +138,16 @@ class JudgePool:
 
     @property
     def waiting(self) -> int:
-        """Number of questions that no process has yet."""
+        """Number of questions in the queue."""
         return sum(one.done is not None for one in self._waiting)
 
     # -- questions ------------------------------------------------------------------------------
 
     def ask(self, question: Question, done: Callable[[RuleAnswer | None, str], None]) -> Ask | None:
-        """RuleJudge ``question``; ``done`` gets the answer in a later turn, or None and the reason.
+        """Queue ``question``. ``done`` gets the answer in a later turn, or None and the reason.
 
-        Return None if too many wait; ``done`` is not called then."""
+        Return None if the queue is full; ``done`` is not called then.
+        """
         if self._dropped and len(self._waiting) >= self._spec.queue:
             self._dropped = 0
             self._waiting = deque(one for one in self._waiting if one.done is not None)
@@ -160,7 +164,7 @@ class JudgePool:
         self._dropped += 1
 
     def _serve(self) -> None:
-        """Give waiting questions to idle processes."""
+        """Send waiting questions to idle processes."""
         for seat in list(self._seats.values()) if self._waiting else ():
             if seat.child.state is JudgeState.IDLE:
                 ask = self._next()
@@ -282,14 +286,14 @@ class JudgePool:
         self._tried(f"loading them takes more than {LOAD_S:g} s")
 
     def _refuse(self, stamp: Stamp, why: str) -> None:
-        """Log once per version of the files that it is not taken."""
+        """Log, once per version of the files, that the version is rejected."""
         if self.refused != stamp:
             self.refused = stamp
             name = self._spec.name
             _log.error("waf {name}: changed rules are not used: {why}", name=name, why=why)
 
     def _tried(self, problem: str) -> None:
-        """The new process has loaded changed files, or could not."""
+        """Handle the result of the new process: changed files are loaded, or have a problem."""
         assert self._trial is not None
         self._trial_timer.clear()
         child, loadout = self._trial

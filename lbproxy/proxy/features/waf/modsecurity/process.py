@@ -1,11 +1,11 @@
 """DATA. ``python -m lbproxy.proxy.features.waf.modsecurity.process FD``: a process that judges.
 
-With the word ``check`` in place of ``FD`` it only loads the rules that standard input names, and
-prints what is wrong with them.
+With the word ``check`` in place of ``FD`` it only loads the rules named on standard input, and
+prints their errors.
 
-``FD`` is its end of a socket pair.  The first message has the rules; the answer to it has a
-``problem`` if they cannot be loaded.  Then each question gets an answer.  The process ends when the
-other end is closed.
+``FD`` is its end of a socket pair. The first message has the rules. The answer to it has a
+``problem`` if they cannot be loaded. After that, each question gets an answer. The process exits
+when the other end is closed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lbproxy.proxy.features.waf.modsecurity.messages import (
 __all__ = ["main", "serve"]
 
 NICENESS: Final = 5
-"""On a busy machine the event loop, which serves all traffic, comes first."""
+"""On a busy machine the event loop has precedence, because it serves all traffic."""
 
 
 def receive(sock: socket.socket, size: int) -> bytes | None:
@@ -55,7 +55,7 @@ def receive_message(sock: socket.socket) -> list[bytes] | None:
 
 
 def serve(sock: socket.socket) -> None:
-    """RuleAnswer until the other end is closed."""
+    """Answer questions until the other end is closed."""
     first = receive_message(sock)
     if first is None:
         return
@@ -71,7 +71,7 @@ def serve(sock: socket.socket) -> None:
 
 
 def check() -> None:
-    """Load rules and forget them; exit status 1 with the reason if they cannot be loaded."""
+    """Load rules and discard them. Exit with status 1 and the reason if that fails."""
     settings = json.load(sys.stdin)
     try:
         RuleJudge([RulePart(**one) for one in settings["parts"]], settings["limit"]).close()
@@ -81,12 +81,12 @@ def check() -> None:
 
 
 def main() -> None:
-    """Serve on the descriptor of the command line, or check."""
+    """Serve on the descriptor from the command line, or check rules."""
     if sys.argv[1] == "check":
         check()
         return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)  # the end of the socket ends it
+        signal.signal(number, signal.SIG_IGN)  # the process ends with its socket
     os.nice(NICENESS)
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)

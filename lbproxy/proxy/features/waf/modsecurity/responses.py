@@ -2,10 +2,10 @@
 
 Rules:
 
-1. Responses of text (:data:`JUDGED`) are held, up to ``body_limit``; a longer body is judged by its
-   beginning.  All others pass, and so do upgrades and responses without a body.
-2. While the verdict is awaited the server is paused.  Data that was read already is kept.
-3. A refused response is dropped, and its server connection closed if it is not complete.
+1. Responses of text types (:data:`JUDGED`) are held, up to ``body_limit``; a longer body is judged
+   by its beginning. All others pass, and so do upgrades and responses without a body.
+2. The server is paused until the verdict. Data that was already read is kept.
+3. A refused response is dropped, and its server connection is closed if the response is incomplete.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class HeldStream(Protocol):
     """The stream whose response is held."""
 
     def pause_server(self) -> None:
-        """Let the source deliver no more."""
+        """Stop the source from delivering data."""
 
     def resume_server(self) -> None:
         """Let the source deliver again, unless the client is slow."""
@@ -55,7 +55,7 @@ class JudgedResponse(ForwardingSink):
         self._head: ResponseHead | None = None
         self._passing = False
         self._asked = False
-        self.stopped = False  # the server is to deliver no more until the verdict
+        self.stopped = False  # the server is paused until the verdict
         self._ask: Ask | None = None
         self._full: Timer | None = None
         self._held: list[Any] = []
@@ -63,7 +63,7 @@ class JudgedResponse(ForwardingSink):
 
     @property
     def waiting_for_verdict(self) -> bool:
-        """True if the server is to stay paused."""
+        """True if the server must stay paused."""
         return self._ask is not None or self._full is not None
 
     def server_events(self, events: list[Any]) -> None:
@@ -108,7 +108,7 @@ class JudgedResponse(ForwardingSink):
         self._firewall.pool.enter(self)
         traffic = self.traffic
         self._ask = self._firewall.ask_response(traffic, self._head, body, complete, self._judged)
-        if self._ask is None:  # in a later turn: the source that calls must not be re-entered
+        if self._ask is None:  # in a later turn, because the calling source must not be re-entered
             self._full = self.traffic.frontend.wheel.timer(self._not_asked)
             self._full.set(0)
 
@@ -136,7 +136,7 @@ class JudgedResponse(ForwardingSink):
             self._stream.resume_server()
 
     def forget(self) -> None:
-        """Drop the held part, because the exchange continues without this response."""
+        """Drop the held data, because the exchange continues without this response."""
         ask, self._ask = self._ask, None
         if ask is not None:
             ask.cancel()

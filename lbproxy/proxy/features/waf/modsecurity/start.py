@@ -12,16 +12,18 @@ import lbproxy
 __all__ = ["PROCESS", "command", "environment"]
 
 PROCESS: Final = "lbproxy.proxy.features.waf.modsecurity.process"
-"""Module that it runs."""
+"""The module that the process runs."""
 
 
 def command(word: str) -> list[str]:
-    """Return its command line.  ``-P``: no module is taken from the folder where lbproxy runs."""
+    """Return the command line of a process. With ``-P`` it imports no module from the current
+    folder.
+    """
     return [sys.executable, "-P", "-m", PROCESS, word]
 
 
 def environment() -> dict[str, str]:
-    """Return its environment.  That of lbproxy may hold secrets, so most of it is left out."""
+    """Return the environment of a process, without most of lbproxy's, which may hold secrets."""
     ours = str(Path(lbproxy.__file__).resolve().parents[1])
     known = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
     path = os.environ.get("PYTHONPATH")
