@@ -73,7 +73,7 @@ FILES: tuple[Rule, ...] = (
         "traversal",
         "system file",
         r"\betc/(?:passwd|shadow|gshadow|master\.passwd)\b"
-        r"|(?:^/?|^[^ \n]*(?:[=:,\"'({]/?|\./))etc/(?:group"
+        r"|(?:^/?|^[^ \n]*(?:[=:,\"'({@|;]/?|\./))etc/(?:group"
         r"|hosts|issue|sudoers|crontab|fstab|motd|resolv\.conf)(?:$|[^\w. ])"
         r"|^[^ \n]*(?:^|[/=:,\"'({])(?:etc/(?:mysql|apache2?|httpd|nginx|ssh|php)/"
         r"|proc/(?:self|version|cmdline|mounts|net|cpuinfo|\d+/)|windows/(?:win\.ini|system32"
@@ -88,7 +88,7 @@ FILES: tuple[Rule, ...] = (
         ),
         (
             *("/etc/passwd", "file=/proc/self/environ", "C:\\Windows\\win.ini", "c:/inetpub"),
-            *(" /etc/hosts", "/var/log/auth.log ", "/proc/self/environ\t"),
+            *(" /etc/hosts", "/var/log/auth.log ", "/proc/self/environ\t", "@/etc/hosts"),
         ),
         (
             *("edit the file /var/log/syslog", "windows/doors", "/proc/cpuinfo shows 8 cores"),
