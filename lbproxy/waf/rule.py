@@ -38,7 +38,7 @@ class View(str, Enum):
     TEXT = "text"  # decoded, lower case, white space reduced to one blank
     SQL = "sql"  # TEXT without SQL comments
     SHELL = "shell"  # TEXT without quotes and other characters that a shell drops
-    FILE = "file"  # TEXT with / for \\, and without /./ and //
+    FILE = "file"  # TEXT with / for \\, without /./, // and blanks at the ends
 
     __hash__ = str.__hash__
 
