@@ -127,7 +127,8 @@ class Inventory(MultiService):
                 yield from owner.features.values()
 
     def together(self, kind: type[Feature[Any]]) -> Mapping[str, Any]:
-        """Return what the owners of a feature share (:class:`Together`), by name."""
+        """Return what the owners of a feature share (:class:`~lbproxy.proxy.together.Together`), by
+        name."""
         assert kind.together is not None
         features = kind.among(self._owners(kind.owner))
         return kind.together.find(features) if features else {}

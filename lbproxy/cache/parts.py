@@ -26,8 +26,8 @@ from lbproxy.cache.vary import Selected, selects
 from lbproxy.http.message import RequestHead, ResponseHead
 
 __all__ = ["MARK", "MOST_PARTS", "Extent", "Parts", "asks_part", "combines", "completed",
-           "extent_of", "is_part", "is_superseded", "merged", "parts_of", "replaced_by", "selection_of",
-           "store_part", "wanted", "whole"]  # fmt: skip
+           "extent_of", "is_part", "is_superseded", "merged", "parts_of", "replaced_by",
+           "selection_of", "store_part", "wanted", "whole"]  # fmt: skip
 
 MARK: Final = b":part"
 """Name of the member of a selection that distinguishes the parts of one response."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
@@ -12,19 +12,10 @@ from lbproxy.waf.engine import Hit
 from lbproxy.waf.rule import Rule, Zone
 from lbproxy.waf.target import Part
 
-__all__ = ["FIRST_ID", "OwnRule", "WafRequest", "own_hit"]
+__all__ = ["FIRST_ID", "WafRequest", "own_hit"]
 
 FIRST_ID = 999001
 """Id of the first function; the others follow."""
-
-
-@frozen
-class OwnRule:
-    """A function: its name in the configuration, and itself, which is another one once its file has
-    changed."""
-
-    name: str
-    function: Callable[[Any], Any]
 
 
 @frozen

@@ -188,7 +188,10 @@ def test_numbers_keep_their_zeros(names: str, found: tuple[str, ...]) -> None:
         ("app-{1..100} dns:app.internal:8000", "at most 64"),
         ("app-{1..3} dns:10.0.0.1:8000", "a host name and a port"),
         ("app-{1..3} dns:app.internal", "not an address"),
-        ("app-{1..3} dns:app.internal:8000 check_address=1.2.3.4:80", "'check_address' is one"),
+        (
+            "app-{1..3} dns:app.internal:8000 check_address=1.2.3.4:80",
+            "'check_address' is for a single server",
+        ),
         ("fixe{1..3} dns:app.internal:8000 wight=2", "did you mean 'weight'"),
         ("app-{1..3} dns:app.internal:8000\n    app-2 10.0.0.2:80", "'app-2' is already defined"),
         ("app-{1..3} dns:app.internal:8000 tls certificate=none", "no certificate 'none'"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lbproxy.proxy.features.limiting.key import FunctionKey
 from lbproxy.testing import LB
 from tests.extending.seams import TEXT, every, exception, over
 
@@ -21,11 +22,10 @@ def test_keys_of_limits(on_error: str, status: int, error: str, failures: list[s
     ]
     limit = feature._uses[0].limit
 
-    class Key:
-        def all_of(self, traffic: Any) -> Any:
-            raise exception(error)
+    def key(traffic: Any) -> Any:
+        raise exception(error)
 
-    limit.key = Key()
+    limit.key = FunctionKey(key, (32, 64))
     assert [lb.get("http://h/").status for _ in range(3)] == [status] * 3
     assert set(failures) == {error}
     over(lb)

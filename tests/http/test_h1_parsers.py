@@ -244,7 +244,7 @@ def test_responses_need_a_request() -> None:
     parser = ResponseParser(Limits())
     assert parser.receive(b"") == []
     assert parser.receive(OK) == [Invalid(Kind.BAD_RESPONSE, "bytes that answer no request", 502)]
-    with pytest.raises(ValueError, match="spent"):
+    with pytest.raises(ValueError, match="cannot be used any more"):
         parser.begin(b"GET")
 
 

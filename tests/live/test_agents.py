@@ -53,11 +53,11 @@ def test_an_agent_takes_its_server_out_and_back(balancer, nginx_pair, agents, cu
     ask = [curl, "-sS", f"http://127.0.0.1:{port}/hello?[1-6]"]
     assert set(run(ask).stdout.split()) == {"hello", "from", "a", "b"}
     agents[0].line = b"drain#backup at night\n"
-    lb.wait_output("the agent of app/a says drain: backup at night")
+    lb.wait_output("the agent of app/a reports drain: backup at night")
     assert run(ask).stdout == "hello from b\n" * 6
     agents[0].line = b"ready\n"
     agents[1].line = b"0%\n"
-    lb.wait_output("the agent of app/a says up")
+    lb.wait_output("the agent of app/a reports up")
     only_a = "hello from a\n" * 6
     assert until(lambda: run(ask).stdout == only_a), "b still gets traffic"
 

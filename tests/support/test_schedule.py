@@ -22,12 +22,16 @@ def pytest_xdist_make_scheduler(config, log):
     return Groups(config, log)
 """
 
+# the worker ends when the controller has sent it all that it sends before the test's report
 ENDING = """
 import os
+import time
 
 def test_a(): pass
 
-def test_b(): os._exit(1)
+def test_b():
+    time.sleep(1)
+    os._exit(1)
 
 def test_c(): pass
 """

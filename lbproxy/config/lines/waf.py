@@ -1,4 +1,4 @@
-"""PURE. Lines of a ``[waf NAME]``: ``exclude`` and ``own``."""
+"""PURE. Lines of a ``[waf NAME]``: ``exclude`` and ``own``, and functions of other sections."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lbproxy.config.line import Line, Scope
 from lbproxy.config.options import Spot
 from lbproxy.config.plugins import find_class
 from lbproxy.config.words import Word, quote
+from lbproxy.model.filefunction import FileFunction
 
 if TYPE_CHECKING:  # the engine and its rules are imported only for files with a [waf NAME]
     from lbproxy.waf.exclusion import Exclusion
-    from lbproxy.waf.own import OwnRule
 
 __all__ = ["EXCLUDE", "PREDICATE"]
 
@@ -49,9 +49,7 @@ def _dump_exclude(spec: Exclusion) -> str:
     )
 
 
-def _read_predicate(words: Sequence[Word], spot: Spot, scope: Scope) -> OwnRule | None:
-    from lbproxy.waf.own import OwnRule
-
+def _read_predicate(words: Sequence[Word], spot: Spot, scope: Scope) -> FileFunction | None:
     if len(words) != 1:
         spot.wrong("write FILE.py:FUNCTION or MODULE:FUNCTION, one per line")
         return None
@@ -59,7 +57,7 @@ def _read_predicate(words: Sequence[Word], spot: Spot, scope: Scope) -> OwnRule 
     function = find_class("predicate", name, spot, scope.resolve)
     if iscoroutinefunction(function):
         spot.wrong(f"{name} is 'async', but its result is not awaited; write 'def'")
-    return None if spot.failed else OwnRule(name, function)
+    return None if spot.failed else FileFunction(name, function)
 
 
 EXCLUDE = Line(

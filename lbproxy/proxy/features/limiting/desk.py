@@ -85,6 +85,6 @@ def _free(limits: Sequence[QuickLimit], traffic: Any, now: float) -> list[Bucket
             if slot is None or not buckets.has_one(slot, now):
                 return None
             slots.append(slot)
-    except Exception:
+    except BaseException:
         return None  # the long way reports it
     return slots

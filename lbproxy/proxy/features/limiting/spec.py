@@ -10,7 +10,7 @@ from lbproxy.config.model import NOWHERE, Where, hidden, option
 from lbproxy.config.section import Judge, Section
 from lbproxy.limits.rate import Rate
 from lbproxy.limits.rules import Action, LimitUse
-from lbproxy.waf.own import OwnRule
+from lbproxy.model.filefunction import FileFunction
 
 __all__ = ["LIMIT", "LimitDeclaration", "LimitSpec", "limit_words"]
 
@@ -39,7 +39,7 @@ class LimitSpec:
         doc="whom the limit counts: text with the variables of ``set-header``; each value has a"
         " limit of its own",
     )
-    key_function: OwnRule | None = option(
+    key_function: FileFunction | None = option(
         "line:predicate",
         None,
         doc="Python function that returns the key of a request or a session, in place of ``key``;"
