@@ -20,7 +20,7 @@ __all__ = ["Growth", "SharedQuestion", "Together"]
 
 @frozen
 class Growth:
-    """A counter whose growth is an event (:mod:`lbproxy.alerts`).
+    """A counter whose growth is an event (``alerts/watch.py``).
 
     ``key`` names the counter among those of ``subject``, ``total`` is its value since the start.
     ``words(count)`` is the text of an event for ``count`` more.  ``facts`` are its facts besides
