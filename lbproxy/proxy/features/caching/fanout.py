@@ -72,6 +72,17 @@ class Fanout(Asking):
         """Clients that wait for the head, but for the first."""
         return max(0, len(self.readers) - 1) if self.state is _ASKING else 0
 
+    # -- the request ----------------------------------------------------------------------------
+
+    def server_paused(self) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.ResponseSink`: the request was sent whole."""
+
+    def server_resumed(self) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
+
+    def part(self, to_client: bytes, to_server: bytes) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.Asking`: only tunnels are parted."""
+
     # -- readers --------------------------------------------------------------------------------
 
     def join(self, reader: Waiting) -> None:

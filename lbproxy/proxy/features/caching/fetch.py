@@ -87,9 +87,7 @@ class Fetch(Fanout):
         self.entry = entry
         self.stored: Stored | None = None
         self.head: ResponseHead | None = None
-        self.length: int | None = (
-            None  # of the body; the first client's filters may change the head
-        )
+        self.length: int | None = None  # of the body; filters of the first client change the head
         self.last = END
         self.refusal: Refusal | None = None
         self.failure: ResponseHead | None = None
@@ -166,11 +164,7 @@ class Fetch(Fanout):
         if entry is not None and head.status == 304:
             self._not_modified(entry, head, times)
             return
-        if (
-            entry is not None
-            and head.status in FAILURES
-            and self._serve_stale(f"status {head.status}")
-        ):
+        if head.status in FAILURES and self._serve_stale(f"status {head.status}"):
             return
         self.head = head
         self.length = head.length
@@ -362,12 +356,3 @@ class Fetch(Fanout):
         self._ended()
         for reader in self._leave():
             reader.refused(error)
-
-    def server_paused(self) -> None:
-        """See :class:`~lbproxy.proxy.http.sink.ResponseSink`: the body of the request is here."""
-
-    def server_resumed(self) -> None:
-        """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
-
-    def part(self, to_client: bytes, to_server: bytes) -> None:
-        """See :class:`~lbproxy.proxy.http.sink.Asking`: only tunnels are parted."""

@@ -8,10 +8,7 @@ from typing import Any
 from lbproxy.cache.asked import PLAIN, PLAIN_WITH_COOKIES, Asked, ask
 from lbproxy.cache.codec import key_digest
 from lbproxy.cache.freshness import current_age
-from lbproxy.cache.key import (
-    Key,
-    key_of,
-)
+from lbproxy.cache.key import Key, key_of
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.parts import asks_part
 from lbproxy.cache.search import SearchRule, applies, is_reduced, search_rule
@@ -28,11 +25,7 @@ from lbproxy.proxy.features.caching.elsewhere import Awaiting
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.holds import StoredBody
 from lbproxy.proxy.features.caching.opening import Opening
-from lbproxy.proxy.features.caching.ownreplies import (
-    answer_only_cached,
-    answer_purge,
-    send_hints,
-)
+from lbproxy.proxy.features.caching.ownreplies import answer_only_cached, answer_purge, send_hints
 from lbproxy.proxy.features.caching.partfetch import PartFetch
 from lbproxy.proxy.features.caching.parts import MISSES, answer_parts, miss_reason
 from lbproxy.proxy.features.caching.postbody import begin_held, body_of
