@@ -16,7 +16,7 @@ from lbproxy.http.reasons import reason_phrase
 __all__ = ["PIECE", "Said", "StoredFile", "answer", "fresh_head", "not_modified", "planned"]
 
 PIECE: Final = 64 * 1024
-"""Bytes of a stored body that are given at a time."""
+"""Number of bytes of a stored body that are sent at a time."""
 
 
 class StoredFile(Protocol):
@@ -35,14 +35,11 @@ class StoredFile(Protocol):
 _OF_BODY: Final = frozenset(
     {b"content-type", b"content-encoding", b"content-language", b"content-range", b"last-modified"}
 )
-"""Fields that a 304 leaves out, as its ETag stands for them (RFC 9110 §15.4.5)."""
+"""Fields that a 304 omits because its ETag stands for them (RFC 9110 §15.4.5)."""
 
 
 class Said:
-    """The cache's data about a response:
-
-    ``age`` in seconds, and Cache-Status if it is ``shown``.
-    """
+    """The cache's data about a response: ``age`` in seconds, and Cache-Status if ``shown`` is set."""
 
     __slots__ = ("age", "value")
 
@@ -52,7 +49,7 @@ class Said:
 
 
 def fresh_head(stored: Stored, said: Said, length: int | None) -> ResponseHead:
-    """Return a head of its own for one client, with Age and Cache-Status."""
+    """Return a separate head for one client, with Age and Cache-Status."""
     headers = [pair for pair in stored.headers if pair[0].lower() != b"age"]
     _add(headers, said)
     return ResponseHead(stored.status, headers, stored.reason, length=length)
@@ -69,7 +66,7 @@ def answer(
 ) -> tuple[ResponseHead, Any]:
     """Return the response to ``request`` from a complete stored one: its head and its body.
 
-    A file is closed at the end of the body, or here if nothing of it is sent."""
+    A file is closed at the end of the body, or here if none of it is sent."""
     size = len(body) if isinstance(body, bytes) else body.size
     head, plan = planned(stored, size, request, said, now)
     if isinstance(body, bytes):
@@ -85,7 +82,7 @@ def answer(
 def planned(
     stored: Stored, size: int, request: RequestHead, said: Said, now: float
 ) -> tuple[ResponseHead, list[bytes | Span]]:
-    """Return the head, and what the body consists of: bytes, and spans of the stored one."""
+    """Return the head and the parts of the body: bytes, and spans of the stored body."""
     if request.method != b"POST" and is_not_modified(stored, request, now):
         return not_modified(fresh_head(stored, said, 0)), []
     asked = request.header_values(b"range")
@@ -102,7 +99,7 @@ def planned(
 
 
 def not_modified(head: Stored | ResponseHead) -> ResponseHead:
-    """Return the 304 that stands for a response."""
+    """Return the 304 for a response."""
     gone = _OF_BODY if head.header(b"etag") is not None else _OF_BODY - {b"last-modified"}
     gone |= {b"content-length", b"transfer-encoding"}
     headers = [pair for pair in head.headers if pair[0].lower() not in gone]
@@ -112,7 +109,7 @@ def not_modified(head: Stored | ResponseHead) -> ResponseHead:
 def _partial(
     stored: Stored, length: int, found: list[Span], said: Said
 ) -> tuple[ResponseHead, list[bytes | Span]]:
-    """A 206 with one part or several, or a 416 (RFC 9110 §15.3.7, §15.5.17)."""
+    """Return a 206 with one or several parts, or a 416 (RFC 9110 §15.3.7, §15.5.17)."""
     if not found:
         headers: Headers = [(b"Content-Range", b"bytes */%d" % length)]
         _add(headers, said)

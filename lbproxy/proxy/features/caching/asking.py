@@ -1,4 +1,4 @@
-"""DATA. Requests of the cache's own, made of those of clients."""
+"""DATA. Requests that the cache itself sends, derived from those of clients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["traffic_like"]
 
 
 def traffic_like(original: HTTPTraffic, head: RequestHead) -> HTTPTraffic:
-    """Return the traffic of a request of the cache's own, on behalf of ``original``."""
+    """Return the traffic of a request that the cache sends on behalf of ``original``."""
     frontend = original.frontend
     traffic = HTTPTraffic(frontend, original.info, head, frontend.now(), -1.0)
     traffic.client_ip, traffic.client_port = original.client_ip, original.client_port

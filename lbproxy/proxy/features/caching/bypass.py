@@ -1,4 +1,4 @@
-"""DATA. Requests that go to a server without the store, which sees the heads of their responses."""
+"""DATA. Requests that bypass the store. Only the heads of their responses are examined."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Bypass", "public_url", "selected"]
 
 
 def selected(entries: list[Entry], head: RequestHead, cache: Cache[Fetch]) -> Entry | None:
-    """Return the one of the stored responses of a key that ``head`` selects (RFC 9111 §4.1)."""
+    """Return the stored response of a key that ``head`` selects (RFC 9111 §4.1)."""
     if not entries:
         return None
     found = matching([entry.stored for entry in entries], sent_fields(head, cache.policy))
@@ -33,12 +33,12 @@ def selected(entries: list[Entry], head: RequestHead, cache: Cache[Fetch]) -> En
 
 
 def public_url(sink: Asking, cache: Cache[Fetch]) -> bytes:
-    """Return the URL of a request, by which its response is purged."""
+    """Return the URL by which the response to a request is purged."""
     return url_of(sink.traffic.request, cache.policy, sink.traffic.scheme.encode())
 
 
 class Bypass:
-    """Sends requests to ``inner``, the source behind the cache."""
+    """Sends requests to ``inner``, the next source after the cache."""
 
     def __init__(self, cache: Cache[Fetch], inner: Source) -> None:
         self.cache = cache
@@ -48,7 +48,7 @@ class Bypass:
         self, head: RequestHead, data: bytes, end: End | None, sink: Asking, reason: str,
         detail: str, key: Key | None = None, asked: Asked | None = None,
     ) -> SourceStream:  # fmt: skip
-        """Send a request.  ``reason`` is for Cache-Status, ``detail`` for people.
+        """Send a request. ``reason`` is for Cache-Status, ``detail`` for people.
 
         ``key`` and ``asked``: of a HEAD, which may refresh a stored response."""
         self.cache.counters.bypassed += 1
@@ -60,9 +60,9 @@ class Bypass:
         return self._inner.begin(head, data, end, _Watching(self, sink, facts, key, asked))
 
     def observed(self, sink: Asking, response: ResponseHead) -> None:
-        """See the response to a request that the store has no part in: it may invalidate."""
+        """Examine the response to a request that bypasses the store: it may invalidate entries."""
         if isinstance(sink, PostSink):
-            return  # the policy calls such a POST safe
+            return  # the policy considers such a POST safe
         request, url = sink.traffic.request, public_url(sink, self.cache)
         urls = invalidated_urls(url, request, response)
         if urls:
@@ -77,16 +77,18 @@ class Bypass:
         response: ResponseHead,
         sent: tuple[float, int],
     ) -> None:
-        """See the response to a HEAD: it refreshes a stored GET, or shows that it is old.
+        """Examine the response to a HEAD: it refreshes a stored GET, or shows that it is outdated.
 
-        ``sent``: when the request was sent, and the purges until then. It refreshes only what a
-        validator identifies: nothing else says that the body is still the same."""
+        ``sent``: when the request was sent, and the number of purges until then. Only a response
+        with a matching validator is refreshed, because nothing else proves that the body is
+        unchanged.
+        """
         store, now, policy = self.cache.store, self.cache.wall(), self.cache.policy
         headers = request.pairs()
         if sent_target(request, policy) != request.target or (
             sent_headers(headers, policy) != headers
         ):
-            return  # it may depend on what the key does not have
+            return  # it may depend on values that are not part of the key
         entry = selected(store.select(key) or [], request, self.cache)
         if entry is None or response.status != entry.stored.status:
             return
@@ -102,7 +104,7 @@ class Bypass:
 
 
 class _Watching(ForwardingSink):
-    """Passes a response on that the cache has no part in, and looks at its head."""
+    """Passes on a response that bypasses the cache, and examines its head."""
 
     def __init__(
         self,

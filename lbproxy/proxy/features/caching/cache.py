@@ -1,4 +1,4 @@
-"""DATA. One cache: its policy, its store and the fetches that are under way."""
+"""DATA. One cache: its policy, its store and its running fetches."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Cache"]
 
 MOST_REMEMBERED: Final = 10_000
-"""Keys that are remembered so, and keys whose uses are counted."""
+"""Maximum number of keys remembered as not stored, and of keys whose uses are counted."""
 
 
 _NO_KEYS: Final[set[Key]] = set()
@@ -52,13 +52,13 @@ T = TypeVar("T")
 
 
 class Cache(Generic[RunningT]):
-    """See the module.  ``wall`` returns seconds since the epoch.
+    """See the module. ``wall`` returns seconds since the epoch.
 
-    It lives as long as a configuration names it: a reload gives it another policy and keeps what is
-    stored.  ``users``: the routes that use it; without them a fetch ends with its last client.
-    ``holds``: the clients whose pace decides when memory is freed. ``elsewhere``: those that wait
-    for the fetch of another process. ``reach``: the way to Redis, for ``redis``; ``nodes``: the
-    store that uses it.
+    A cache exists as long as a configuration names it: a reload replaces its policy and keeps its
+    contents. ``users``: the routes that use it; without users a fetch ends with its last client.
+    ``holds``: the clients whose pace decides when memory is freed. ``elsewhere``: the requests
+    that wait for the fetch of another process. ``reach``: the way to Redis, for ``redis``.
+    ``nodes``: the store that uses it.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Cache(Generic[RunningT]):
             self.store = self.nodes = NodesStore(self, wall, jobs, sizes, reach, self.counters)
         self.memory = self.store.memory
         self.reasons = Reasons()
-        # in a master: of its workers
+        # in a master: the totals of its workers
         self.remote_fetching = self.remote_waiting = self.remote_bytes = 0
         self.remote_top: dict[str, list[int]] = {}
         self.purges = 0
@@ -97,14 +97,14 @@ class Cache(Generic[RunningT]):
         self.hints = Hints()
         self._prefetcher: Prefetcher | None = None
         self._running: set[RunningT] = set()
-        # by hash: clients choose how long a key is, and here a collision does no harm
+        # by hash, because clients choose the length of keys, and a collision is harmless
         self._passing: OrderedDict[int, float] = OrderedDict()
         self._uses: OrderedDict[int, int] = OrderedDict()
         self._refused: OrderedDict[int, Refusal] = OrderedDict()
         self.apply(spec)
 
     def apply(self, spec: CacheSpec) -> None:
-        """Follow ``spec`` from now on."""
+        """Apply ``spec`` from now on."""
         self.spec = spec
         self.policy = policy_of(spec)
         self._learns = spec.early_hints or spec.prefetch
@@ -120,7 +120,7 @@ class Cache(Generic[RunningT]):
             self.start()
 
     def start(self) -> None:
-        """Open the folder, if there is one; harmless when it is open."""
+        """Open the folder, if one is configured. Has no effect if it is open."""
         self.serving = True
         if self.nodes is not None:
             self.nodes.tier.start()
@@ -131,15 +131,18 @@ class Cache(Generic[RunningT]):
     # -- what a request may do ------------------------------------------------------------------
 
     def bypasses(self, traffic: HTTPTraffic) -> bool:
-        """Whether a condition of ``bypass`` holds."""
+        """Return whether a condition of ``bypass`` holds."""
         return any(one.hold(traffic) for one in self._bypass)
 
     def refreshes(self, traffic: HTTPTraffic) -> bool:
-        """Whether a condition of ``refresh`` holds."""
+        """Return whether a condition of ``refresh`` holds."""
         return any(one.hold(traffic) for one in self._refresh)
 
     def collapses(self, key: Key) -> bool:
-        """Whether requests of ``key`` wait for each other: not when a response was not stored."""
+        """Return whether requests of ``key`` wait for each other.
+
+        They do not if a response was recently not stored.
+        """
         until = self._passing.get(hash(key))
         if until is not None:
             if 0 < until - self.wall() <= PASS_SECONDS:  # the clock may have been set back
@@ -149,7 +152,7 @@ class Cache(Generic[RunningT]):
         return claims is None or not claims.passes(key_digest(key), self.wall())
 
     def worth(self, key: Key) -> bool:
-        """Count a use of ``key``; whether it has had ``min_uses``."""
+        """Count a use of ``key``, and return whether it has reached ``min_uses``."""
         if self.policy.min_uses == 1:
             return True
         known = hash(key)
@@ -164,26 +167,28 @@ class Cache(Generic[RunningT]):
     # -- fetches --------------------------------------------------------------------------------
 
     def reserve(self, size: int) -> bool:
-        """Set ``size`` bytes aside for a body that comes in; whether the memory suffices.
+        """Reserve ``size`` bytes for a body being received; return whether the memory suffices.
 
-        Clients that have held memory for longer than their time are cut if it does not."""
+        If it does not, clients that have held memory for longer than their time are cut off.
+        """
         while not self.memory.reserve(size):
             if not self.holds.cut_oldest():
                 return False
         return True
 
     def fetching(self, fetch: RunningT, shared: bool) -> None:
-        """A fetch begins; ``shared``: further requests of its key may join it."""
+        """Register a fetch that starts. ``shared``: further requests of its key may join it."""
         self._running.add(fetch)
         if shared:
             self.fetches[fetch.key] = fetch
 
     def fetch_passes(self, fetch: RunningT, why: Refusal) -> None:
-        """The response will not be stored.
+        """Note that the response will not be stored.
 
-        If others could have had it, requests of its key do not wait for each other for a while. The
-        response to the cookies or the credentials of one client says nothing about theirs, and a
-        failure nothing about the next response."""
+        If other clients could have shared it, requests of its key do not wait for each other for a
+        while. A response to the cookies or credentials of one client implies nothing for other
+        clients, and a failure implies nothing for the next response.
+        """
         _remember(self._refused, hash(fetch.url), why)
         Reasons.count(self.reasons.not_stored, why.reason)
         if self.fetches.get(fetch.key) is fetch:
@@ -195,7 +200,7 @@ class Cache(Generic[RunningT]):
         _take_claim(fetch)()
 
     def fetch_stored(self, fetch: RunningT, body: bytes) -> Entry | None:
-        """The response is complete, and may be stored; return the entry if it is."""
+        """Store a complete response if that is allowed; return its entry if it is stored."""
         stored = fetch.stored
         assert stored is not None
         self._good(fetch)
@@ -207,23 +212,24 @@ class Cache(Generic[RunningT]):
         key = self._place(fetch, stored)
         if key is None:
             release()
-            return None  # a later request was quicker
+            return None  # a later request was faster
         return self.store.add(key, stored, body, release)
 
     def _good(self, fetch: RunningT) -> None:
-        """Forget that a response of this key or URL was not stored."""
+        """Clear the note that a response of this key or URL was not stored."""
         if self._passing:
             self._passing.pop(hash(fetch.key), None)
         if self._refused:
             self._refused.pop(hash(fetch.url), None)
 
     def _place(self, fetch: RunningT, stored: Stored) -> Key | None:
-        """Return the key to store a response under: without what No-Vary-Search names.
+        """Return the key to store a response under, without the parts that No-Vary-Search names.
 
-        The response that it replaces under another key goes. None if that, or the one under this
-        key, was asked for later."""
+        The response that it replaces under another key is removed. Return None if that response, or
+        the one under this key, was requested later.
+        """
         own = fetch.own_key
-        # a response with the field has the group of its path
+        # a response with this field is in the group of its path
         rule = search_rule(stored) if stored.groups and applies(own, self.policy) else None
         key = own if rule is None else reduced(own, rule) or own
         others = _NO_KEYS if key is own is fetch.key else {fetch.key, own} - {key}
@@ -242,10 +248,10 @@ class Cache(Generic[RunningT]):
         return key
 
     def _learn(self, fetch: RunningT, own: Key, stored: Stored) -> None:
-        """Look at the links of a response that is stored."""
+        """Process the links of a stored response."""
         if self.spec.early_hints:
             self.hints.learn(key_digest(own), stored)
-        if self.spec.prefetch and self.users:  # else it has ended
+        if self.spec.prefetch and self.users:  # else the cache has ended
             if self._prefetcher is None:
                 from lbproxy.proxy.features.caching.prefetch import Prefetcher
 
@@ -255,19 +261,20 @@ class Cache(Generic[RunningT]):
             self._prefetcher.learn(fetch, stored)
 
     def fetch_confirmed(self, fetch: RunningT, entry: Entry, stored: Stored) -> Entry | None:
-        """The server has called ``entry`` good; give it the head ``stored``."""
+        """Replace the head of ``entry``, which the server has validated, by ``stored``."""
         return self.store.replace(entry, stored, _take_claim(fetch))
 
     def fetch_is_large(self, fetch: RunningT) -> None:
-        """The body will take its time: requests of other processes do not wait for its end."""
+        """Release requests of other processes, which do not wait for the end of a large body."""
         _take_claim(fetch)()
 
     def fetch_spooled(
         self, fetch: RunningT, spool: Spool, digest: bytes, done: Callable[[], None]
     ) -> None:
-        """The same for a response whose body is in a file, which has its name now.
+        """Do the same as :meth:`fetch_stored` for a body in a file that has its final name.
 
-        ``done()`` is called when it is stored, or cannot be."""
+        ``done()`` is called when the response is stored, or cannot be stored.
+        """
         assert fetch.stored is not None
         self._good(fetch)
         if is_part(fetch.stored):
@@ -282,7 +289,7 @@ class Cache(Generic[RunningT]):
             self.store.add_spooled(key, stored, spool, digest, done)
 
     def fetch_over(self, fetch: RunningT) -> None:
-        """A fetch has ended."""
+        """Remove a fetch that has ended."""
         _take_claim(fetch)()
         self._forget(fetch)
         self._running.discard(fetch)
@@ -296,7 +303,8 @@ class Cache(Generic[RunningT]):
     def purge(self, wanted: Purge, soft: bool = False) -> Deferred[int]:
         """Remove what ``wanted`` names, or make it stale; see :meth:`ResponseStore.purge`.
 
-        Fetches under way that it names, or may name, are not stored, and nobody joins them."""
+        Running fetches that it names, or may name, are not stored, and no request joins them.
+        """
         if wanted.kind == "url":
             wanted = Purge("url", normal_url(wanted.value, self.policy))
         elif wanted.kind == "prefix":
@@ -337,7 +345,7 @@ class Cache(Generic[RunningT]):
         self.store.log("cannot record an invalidation", error)
 
     def stop(self) -> None:
-        """End the fetches that nobody waits for."""
+        """End the fetches that no client waits for."""
         if self._prefetcher is not None:
             self._prefetcher.stop()
         for fetch in list(self._running):
@@ -346,7 +354,7 @@ class Cache(Generic[RunningT]):
             self.jobs.reactor.callLater(0, self._leave)
 
     def _leave(self) -> None:
-        """Leave Redis, unless a reload has given the cache a new user meanwhile."""
+        """Disconnect from Redis, unless a reload has added a user meanwhile."""
         if self.nodes is not None and not self.users:
             self.nodes.tier.stop()
 
@@ -354,16 +362,16 @@ class Cache(Generic[RunningT]):
 
     @property
     def fetching_count(self) -> int:
-        """Fetches of this process that are under way."""
+        """Number of running fetches of this process."""
         return len(self._running)
 
     @property
     def waiting_count(self) -> int:
-        """Requests of this process that wait for the head of another one's fetch."""
+        """Number of requests of this process that wait for the head of another request's fetch."""
         return sum(fetch.waiters for fetch in self._running) + len(self.elsewhere)
 
     def is_free(self, key: bytes) -> bool:
-        """Whether no other process fetches a key, of which this is the digest."""
+        """Return whether no other process fetches the key with this digest."""
         claims = self.store.claims
         return claims is None or claims.is_free(key)
 
@@ -373,13 +381,13 @@ class Cache(Generic[RunningT]):
 
 
 def _take_claim(fetch: Running) -> Callable[..., None]:
-    """Return what ends the claim of a fetch, which has none from now on."""
+    """Detach the claim from a fetch, and return the function that ends the claim."""
     claim, fetch.claim = fetch.claim, None
     return _no_claim if claim is None else claim.release
 
 
 def _no_claim(passing_until: float = 0.0) -> None:
-    """The fetch has no claim."""
+    """Do nothing, for a fetch without a claim."""
 
 
 def _remember(known: OrderedDict[int, T], name: int, what: T) -> None:

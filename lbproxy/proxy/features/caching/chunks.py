@@ -1,4 +1,4 @@
-"""DATA. The chunks of a body that is not in a list: it is stored by now, or goes to a file."""
+"""DATA. The chunks of a body that is already stored, or that is written to a file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lbproxy.proxy.features.caching.disk.spool import Spool
 __all__ = ["PER_CHUNK", "SpooledChunks", "StoredChunks"]
 
 PER_CHUNK: Final = 48
-"""Bytes that a chunk costs besides its data: an object and its place in a list."""
+"""Overhead of a chunk in bytes: an object and its slot in a list."""
 
 
 class StoredChunks(Sequence[bytes]):
-    """``body`` in parts as long as ``chunks``.  A part is copied when it is asked for."""
+    """``body`` in parts of the lengths of ``chunks``. A part is copied when it is accessed."""
 
     __slots__ = ("_body", "_ends")
 
@@ -38,8 +38,11 @@ class StoredChunks(Sequence[bytes]):
 
 
 class SpooledChunks(Sequence[bytes]):
-    """Chunks that a spool writes to its file, in order.  Those that it has written are read from
-    there, which the kernel has in memory.  OSError; DamagedError if the file was changed."""
+    """Chunks that a spool writes to its file, in order.
+
+    Written chunks are read from the file, which is in the page cache. Raises OSError, or
+    DamagedError if the file was changed.
+    """
 
     __slots__ = ("_chunks", "_dropped", "_spool", "_written")
 
@@ -50,11 +53,11 @@ class SpooledChunks(Sequence[bytes]):
         self._written = 0
 
     def append(self, chunk: bytes) -> None:
-        """Add a chunk, which is in memory."""
+        """Add a chunk that is in memory."""
         self._chunks.append(chunk)
 
     def wrote(self, offset: int, size: int, check: int) -> int:
-        """The next chunk is in the file; return the bytes of memory that this frees."""
+        """Note that the next chunk is in the file; return the number of bytes of memory freed."""
         place = self._written - self._dropped
         self._written += 1
         if place < 0:
@@ -63,7 +66,7 @@ class SpooledChunks(Sequence[bytes]):
         return size
 
     def drop(self, count: int) -> int:
-        """Forget the first ``count`` chunks; return the bytes of memory that this frees."""
+        """Drop the first ``count`` chunks; return the number of bytes of memory freed."""
         freed = sum(len(one) for one in self._chunks[:count] if isinstance(one, bytes))
         del self._chunks[:count]
         self._dropped += count

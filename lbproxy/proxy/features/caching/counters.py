@@ -1,4 +1,4 @@
-"""PURE. Counters of a cache, in numbers and by reason."""
+"""PURE. Counters of a cache: totals, and counts by reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import define, field
 __all__ = ["CacheCounters", "Reasons"]
 
 _MOST: Final = 100
-"""Reasons of each kind that are counted apart; further ones are ``other``."""
+"""Maximum number of reasons of each kind; further ones are counted as ``other``."""
 
 _FACTS: Final = re.compile(r" [(\d]")
 
@@ -19,19 +19,23 @@ _FACTS: Final = re.compile(r" [(\d]")
 class CacheCounters:
     """Counters since the start.
 
-    ``hits`` were answered from the store, ``stale`` ones of them past their lifetime.
-    ``revalidated``: the server said that the stored response is still good. ``collapsed``: got the
-    response of a fetch that another request began; ``waited`` requests waited for one,
-    ``wait_seconds`` in all. ``misses``: fetched and stored or not. ``bypassed``: the cache had no
-    part in it. ``bytes``: of bodies from the store; ``collapsed_bytes``: of those that several
-    requests shared. ``loads`` from the folder took ``load_seconds``. ``hinted``: got a 103
-    first. ``purge_requests``: of clients
-    with the method PURGE; ``purge_refused``: of clients that are not in ``purge_from``.
-    ``prefetched`` requests were made for the links of stored pages, ``prefetch_dropped`` had to
-    wait behind too many.
-    ``shared_hits`` look-ups in Redis found a response, ``shared_misses`` none; ``shared_stored``
-    responses were stored there; ``shared_failures``: commands that failed or were late, and values
-    that were damaged.
+    - ``hits``: requests answered from the store; ``stale``: those answered after the lifetime.
+    - ``revalidated``: stored responses that the server confirmed.
+    - ``collapsed``: requests that got the response of another request's fetch; ``waited``: requests
+      that waited for such a fetch, ``wait_seconds`` in all.
+    - ``misses``: requests fetched from a server, whether the response was stored or not.
+    - ``bypassed``: requests that bypassed the cache.
+    - ``bytes``: of bodies from the store; ``collapsed_bytes``: of bodies that several requests
+      shared.
+    - ``loads``: reads from the folder, which took ``load_seconds``.
+    - ``hinted``: requests that got a 103 first.
+    - ``purge_requests``: client requests with the method PURGE; ``purge_refused``: those of clients
+      that are not in ``purge_from``.
+    - ``prefetched``: requests for the links of stored pages; ``prefetch_dropped``: those dropped
+      because too many waited.
+    - ``shared_hits`` and ``shared_misses``: look-ups in Redis that found a response or none;
+      ``shared_stored``: responses stored there; ``shared_failures``: commands that failed or were
+      late, and damaged values.
     """
 
     hits: int = 0
@@ -57,13 +61,13 @@ class CacheCounters:
     shared_failures: int = 0
 
     def asked(self) -> int:
-        """Requests that the cache had a part in."""
+        """Number of requests that did not bypass the cache."""
         return self.hits + self.collapsed + self.misses
 
 
 @define(eq=False)
 class Reasons:
-    """Requests by the reason why they went to a server, and why responses were not stored."""
+    """Counts of the reasons why requests went to a server, and why responses were not stored."""
 
     misses: dict[str, int] = field(factory=dict)
     bypassed: dict[str, int] = field(factory=dict)
@@ -71,9 +75,9 @@ class Reasons:
 
     @staticmethod
     def count(found: dict[str, int], reason: str) -> None:
-        """Count ``reason`` in one of the three, without the numbers that it may end in."""
+        """Count ``reason`` in one of the three counts, without trailing numbers."""
         known = found.get(reason)
-        if known is not None:  # a reason without numbers that was counted before
+        if known is not None:  # a reason without numbers that is already counted
             found[reason] = known + 1
             return
         word = _FACTS.split(reason, maxsplit=1)[0]
@@ -90,7 +94,7 @@ class Reasons:
         }
 
     def load(self, total: dict[str, dict[str, int]]) -> None:
-        """In a master: show the sum of :meth:`dump` of its workers."""
+        """In a master: show the sum of the results of :meth:`dump` in its workers."""
         self.misses = total.get("misses", {})
         self.bypassed = total.get("bypassed", {})
         self.not_stored = total.get("not_stored", {})

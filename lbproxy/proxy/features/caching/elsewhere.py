@@ -1,8 +1,8 @@
 """DATA. Requests that wait for the fetch of another process.
 
-The process that fetches holds a claim (:mod:`.disk.claims`) until the response is stored and all
-processes can know it. The others look every :data:`POLL` seconds whether the claim has ended, once
-for all requests of a key, and then answer from the store.
+The process that fetches holds a claim (:mod:`.disk.claims`) until the response is stored and
+visible to all processes. The others check every :data:`POLL` seconds whether the claim has ended,
+once for all requests of a key, and then answer from the store.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ __all__ = ["Awaiting", "Elsewhere"]
 POLL: Final = 0.02
 
 _MOST_A_SECOND: Final = 5000
-"""Keys that are looked at in a second; with more of them, each is looked at less often."""
+"""Maximum number of key checks per second; with more keys, each is checked less often."""
 
 
 class Elsewhere:
-    """The waiting requests of one cache, by key.  ``is_free(key)``: no other process fetches it."""
+    """The waiting requests of one cache, by key. ``is_free(key)``: no other process fetches it."""
 
     def __init__(self, is_free: Callable[[bytes], bool]) -> None:
         self._is_free = is_free
@@ -35,7 +35,7 @@ class Elsewhere:
         return sum(map(len, self._waiting.values()))
 
     def count(self, key: bytes) -> int:
-        """Return how many requests wait for ``key``."""
+        """Return the number of requests that wait for ``key``."""
         return len(self._waiting.get(key, ()))
 
     def add(self, key: bytes, one: Awaiting, clock: Any) -> None:
@@ -45,7 +45,7 @@ class Elsewhere:
             self._call = clock.callLater(POLL, self._look, clock)
 
     def remove(self, key: bytes, one: Awaiting) -> None:
-        """``one`` does not wait any more."""
+        """Remove ``one``, which no longer waits."""
         found = self._waiting.get(key)
         if found is not None:
             found.pop(one, None)
@@ -66,7 +66,7 @@ class Elsewhere:
 
 
 class AwaitingSource(Protocol):
-    """The part of a :class:`~lbproxy.proxy.features.caching.source.CacheSource` that is used."""
+    """The methods of :class:`~lbproxy.proxy.features.caching.source.CacheSource` used here."""
 
     @property
     def wait(self) -> float: ...
@@ -74,13 +74,13 @@ class AwaitingSource(Protocol):
     def counters(self) -> CacheCounters: ...
 
     def pass_by(self, sink: Asking) -> SourceStream:
-        """Ask a server without the store."""
+        """Send the request to a server, bypassing the store."""
 
 
 class Awaiting(DeferredStream):
     """The stream of one exchange; ``then`` answers it when the claim on ``key`` has ended.
 
-    After ``wait`` of the section a server is asked without the store.
+    After ``wait`` of the section the request goes to a server, bypassing the store.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Awaiting(DeferredStream):
         self._room.add(self._key, self, frontend.wheel.clock)
 
     def freed(self) -> None:
-        """The claim has ended: look into the store again."""
+        """Look into the store again, because the claim has ended."""
         if not self._over:
             self._hand_over(self._serving, lambda: self._then(self._sink))
 

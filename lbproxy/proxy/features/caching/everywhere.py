@@ -1,7 +1,7 @@
-"""DATA. Contents and decisions of a cache for people: of each process, and of all as one.
+"""DATA. Contents and decisions of a cache for display: of each process, and merged.
 
-Processes share what is in a folder, and each knows its own hits and refusals. What a cache with
-``redis`` has in memory only the process itself knows.
+Processes share the contents of a folder, and each has its own hits and refusals. With ``redis``,
+only the process itself knows its contents in memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST", "MOST_BYTES", "entries_of", "merge_entries", "merge_why", "why_of"]
 
 MOST: Final = 1000
-"""Responses that one process describes at most."""
+"""Maximum number of responses that one process describes."""
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 """Size of their description as JSON at most. Large heads would otherwise exceed the length of a
@@ -30,7 +30,7 @@ message of workers (:data:`lbproxy.workers.channel.LINE_MAX`), which closes the 
 
 
 def entries_of(cache: Cache[Any], url: str) -> list[dict[str, Any]]:
-    """Return what this process has of a URL, or ("") in its memory, as JSON types."""
+    """Return the responses of a URL in this process, or of its whole memory (""), as JSON types."""
     now, store = cache.wall(), cache.store
     if url:
         found = store.by_url(normal_url(url.encode("latin-1", "replace"), cache.policy))
@@ -48,7 +48,7 @@ def entries_of(cache: Cache[Any], url: str) -> list[dict[str, Any]]:
 
 
 def merge_entries(answers: Iterable[list[dict[str, Any]] | None]) -> list[dict[str, Any]]:
-    """Return the responses that several processes have, each once, with all of its hits."""
+    """Merge the responses of several processes: each appears once, with the sum of its hits."""
     found: dict[Any, dict[str, Any]] = {}
     for answer in answers:
         for one in answer or ():
@@ -64,7 +64,7 @@ def merge_entries(answers: Iterable[list[dict[str, Any]] | None]) -> list[dict[s
 def why_of(
     cache: Cache[Any], scheme: str, host: str, target: str, method: str, headers: list[list[str]]
 ) -> dict[str, Any]:
-    """Return what this process would do with a request; see
+    """Return how this process would handle a request; see
     :func:`~lbproxy.proxy.features.caching.shown.why`.
     """
     head = RequestHead(
@@ -78,7 +78,7 @@ def why_of(
 
 
 def merge_why(answers: Iterable[dict[str, Any] | None]) -> dict[str, Any]:
-    """Return the answers of several processes as one; there is at least one."""
+    """Merge the answers of several processes; there must be at least one."""
     first, *others = [one for one in answers if one is not None]
     found = dict(first)
     for other in others:

@@ -1,7 +1,7 @@
 """DATA. One stream of a source for several readers, each at its own pace.
 
-A body that is kept to be stored waits for nobody but the disk. Of one that is only passed on, the
-slowest reader sets the pace for ``timeout_server`` in all, and is then cut.
+A body that will be stored waits only for the disk. For a body that is only passed on, the slowest
+reader sets the pace for ``timeout_server`` in all, and is then cut off.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Fanout"]
 
-_ASKING: Final = FetchState.ASKING  # each looked up once
+_ASKING: Final = FetchState.ASKING  # looked up once
 _KEEPING: Final = FetchState.KEEPING
 _PASSING: Final = FetchState.PASSING
 _OVER: Final = FetchState.OVER
 
 WINDOW: Final = 256 * 1024
-"""Bytes of a response that is not stored that wait for its slowest reader before the server is
-paused."""
+"""Bytes of an unstored response that may wait for its slowest reader; then the server is paused."""
 
 
 class Fanout(Asking):
-    """Extend this.  ``readers``: the clients that get the response; ``received``: its body so far;
-    ``complete``: whether that is all of it. ``outdated``: a purge has named the response.
+    """Base class. ``readers``: the clients that get the response. ``received``: its body so far.
+    ``complete``: the body is complete. ``outdated``: a purge has named the response.
     """
 
     def __init__(self, traffic: HTTPTraffic, received: FetchBody) -> None:
@@ -46,16 +45,16 @@ class Fanout(Asking):
         self.outdated = False
         self._stream: SourceStream = STARTING
         self._paused = False
-        self._patience: Any = None  # a timer, from the first time that the server waits
+        self._patience: Any = None  # a timer, started when the server first waits
         self._patient = True  # the slowest of several readers still sets the pace
 
     def _ended(self) -> None:
-        """The stream is over: extend this."""
+        """Called when the stream has ended; subclasses extend it."""
         raise NotImplementedError
 
     @property
     def _wanted(self) -> bool:
-        """True if the response is wanted when no reader is left: extend this."""
+        """True if the response is wanted without any readers; subclasses extend it."""
         raise NotImplementedError
 
     def _is_over(self) -> bool:
@@ -63,13 +62,13 @@ class Fanout(Asking):
 
     @property
     def joinable(self) -> bool:
-        """True if a further client may get this response."""
+        """True if another client may get this response."""
         state = self.state
         return (state is _ASKING or state is _KEEPING) and not self.outdated
 
     @property
     def waiters(self) -> int:
-        """Clients that wait for the head, but for the first."""
+        """Number of clients that wait for the head, without the first."""
         return max(0, len(self.readers) - 1) if self.state is _ASKING else 0
 
     # -- the request ----------------------------------------------------------------------------
@@ -86,11 +85,11 @@ class Fanout(Asking):
     # -- readers --------------------------------------------------------------------------------
 
     def join(self, reader: Waiting) -> None:
-        """Let ``reader`` have the response, from its beginning."""
+        """Add ``reader``, which gets the response from its beginning."""
         self.readers.append(reader)
 
     def left(self, reader: Waiting) -> None:
-        """``reader`` needs no more.  A response that is stored is fetched to its end."""
+        """Remove ``reader``. A response that will be stored is still fetched completely."""
         if reader in self.readers:
             self.readers.remove(reader)
         if self.readers:
@@ -101,7 +100,7 @@ class Fanout(Asking):
             self.stop(Kind.CLIENT_GONE)
 
     def stop(self, kind: Kind) -> None:
-        """End early; ``kind`` says why."""
+        """End early, for the reason ``kind``."""
         if self.state is _OVER:
             return
         self.traffic.close = kind
@@ -109,12 +108,12 @@ class Fanout(Asking):
         self._ended()
 
     def abandon(self) -> None:
-        """End if nobody waits for the response."""
+        """End if no client waits for the response."""
         if not self.readers:
             self.stop(Kind.SHUTDOWN)
 
     def took(self) -> None:
-        """A reader has taken more, or stops taking."""
+        """Note that a reader has taken more, or has stopped."""
         self._balance()
 
     def _deliver(self) -> None:
@@ -123,7 +122,7 @@ class Fanout(Asking):
         self._balance()
 
     def _balance(self) -> None:
-        """Drop what all readers have, and pause the server if the slowest is far behind."""
+        """Drop chunks that all readers have, and pause the server if the slowest is far behind."""
         state = self.state
         if state is _KEEPING and self.received.spool is not None:
             self._pause(self.received.spool.waiting > AHEAD)
@@ -146,7 +145,7 @@ class Fanout(Asking):
                 self._stream.resume_response()
 
     def _lose_patience(self) -> None:
-        """Let the slowest reader set the pace for ``timeout_server`` in all, then cut it."""
+        """Let the slowest reader set the pace for ``timeout_server`` in all, then cut it off."""
         if self._patience is None:
             self._patience = self.traffic.frontend.wheel.timer(self._hurry)
             self._patience.set(patience_of(self.traffic))
@@ -168,8 +167,8 @@ class Fanout(Asking):
         return readers
 
     def _over(self) -> SourceStream:
-        """Release everything; return the stream, which may have to be closed."""
-        stream, self._stream = self._stream, STARTING  # it knows us: no cycle
+        """Release everything, and return the stream, which the caller may have to close."""
+        stream, self._stream = self._stream, STARTING  # it refers to this object: avoid a cycle
         self.state = _OVER
         self.over = True
         self._end_patience()
@@ -181,11 +180,11 @@ class Fanout(Asking):
             self._patience.close()
 
     def _hold_chunks(self) -> None:
-        """From now on the readers decide when the chunks go."""
+        """From now on, keep the chunks until the readers have them."""
         self.received.hold(self.readers, self.traffic, self._cut)
 
     def _cut(self) -> None:
-        """Fail all readers: others need the memory."""
+        """Fail all readers, because other requests need the memory."""
         self.stop(Kind.CLIENT_STALLED)
         for reader in self._leave():
             reader.failed(ProxyError(Kind.CLIENT_STALLED, TOO_SLOW))

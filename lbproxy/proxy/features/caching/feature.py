@@ -42,7 +42,7 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
 
     @classmethod
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
-        """See :class:`Feature`.  ValueError for a section that does not exist."""
+        """See :class:`Feature`. Raises ValueError for a section that does not exist."""
         if spec.cache in ("", "none"):
             return None
         found = {one.name: one for one in given.config.of(CacheSpec)}
@@ -76,7 +76,7 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
         self.cache.start()
 
     def close(self) -> None:
-        """See :class:`Feature`: the last route that goes ends the fetches in the background."""
+        """See :class:`Feature`: removal of the last route ends the fetches in the background."""
         self.cache.users.discard(self)
         if not self.cache.users:
             self.cache.stop()
@@ -109,7 +109,7 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
 def _reach(spec: CacheSpec, given: Given) -> RedisWay | None:
     """Return the way to Redis, None for a cache without ``redis``.
 
-    ValueError if there is none: a reload cannot add ``[shared]``."""
+    Raises ValueError if ``[shared]`` is missing, because a reload cannot add it."""
     if not spec.redis:
         return None
     nodes = given.nodes
@@ -125,5 +125,5 @@ def _mac(given: Given) -> bytes:
     from lbproxy.cache.sharedvalue import mac_key
 
     settings = given.config.settings
-    known = settings.secret and not settings.made_secret  # to the other nodes
+    known = settings.secret and not settings.made_secret  # known to the other nodes
     return mac_key(given.env.secret if known else b"")

@@ -1,7 +1,7 @@
 """DATA. One request of the cache to the servers, for the clients that wait for its response.
 
-A :class:`Fetch` is the sink of the source behind the cache, and it has a traffic of its own, so
-that it goes on when the client that caused it leaves. Its states:
+A :class:`Fetch` is the sink of the source behind the cache. It has its own traffic, so that it
+continues when the client that caused it leaves. Its states:
 
 ======== ============================================================== =================
 state    meaning                                                        next
@@ -17,7 +17,7 @@ OVER     the end, a failure, or nobody reads what is not stored         -
 ======== ============================================================== =================
 
 Chunks count as memory of the cache (``reserve``) while they are kept, and afterwards until all
-readers have taken them. Once the body is stored, readers take it from there.
+readers have taken them. Once the body is stored, readers take it from the store.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from lbproxy.proxy.http.traffic import HTTPTraffic
 
 __all__ = ["Fetch"]
 
-_ASKING: Final = FetchState.ASKING  # each looked up once
+_ASKING: Final = FetchState.ASKING  # looked up once
 _KEEPING: Final = FetchState.KEEPING
 _PASSING: Final = FetchState.PASSING
 _OVER: Final = FetchState.OVER
@@ -62,12 +62,13 @@ _OVER: Final = FetchState.OVER
 class Fetch(Fanout):
     """See the module.
 
-    ``key``: of those who may join; ``own_key``: of the request itself, with its whole query.
-    ``entry``: the stored response that the request validates, or None. ``readers``: the clients
-    that get the response. ``stored``: the head as it will be stored, from state KEEPING on.
-    ``failure``: the head of a failure that all who wait get. ``last``: the End, with trailers.
-    ``reason``: for Cache-Status. ``outdated``: a purge has named it since it began, so it is not
-    stored. ``claim``: other processes wait for it. ``began``: when, in reactor time.
+    ``key``: of the requests that may join. ``own_key``: of the request itself, with its whole
+    query. ``entry``: the stored response that the request validates, or None. ``readers``: the
+    clients that get the response. ``stored``: the head as it will be stored, from state KEEPING on.
+    ``failure``: the head of a failure for all waiting clients. ``last``: the End, with trailers.
+    ``reason``: for Cache-Status. ``outdated``: a purge has named the response since the fetch
+    began, so it is not stored. ``claim``: other processes wait for this fetch. ``began``: start
+    time, in reactor time.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Fetch(Fanout):
         """Send the request to ``source``, which may answer before this returns."""
         try:
             stream = source.begin(self.traffic.request, self._body, END, self)
-        except BaseException as error:  # as an exchange does: nobody may wait for it
+        except BaseException as error:  # as in an exchange: no client may wait forever
             self.fail(begin_failed(source, error))
             return
         if self.state is _OVER:
@@ -120,12 +121,12 @@ class Fetch(Fanout):
 
     @property
     def ranged(self) -> bool:
-        """True if it asks for a part."""
+        """True if the request is for a part."""
         return False
 
     @property
     def personal(self) -> bool:
-        """Whether the request has cookies or credentials that may change the response."""
+        """True if the request has cookies or credentials that may affect the response."""
         return self.asked.personal
 
     # -- from the source ------------------------------------------------------------------------
@@ -152,14 +153,14 @@ class Fetch(Fanout):
             self.received.settle()
             self._hold_chunks()
         elif self.state is _PASSING and not self.readers:
-            self.stop(Kind.CLIENT_GONE)  # nobody reads what is not stored
+            self.stop(Kind.CLIENT_GONE)  # no client reads a response that is not stored
 
     def _interim(self, head: ResponseHead) -> None:
         for reader in list(self.readers):
             reader.interim(ResponseHead(head.status, head.pairs(), head.reason))
 
     def _answer(self, head: ResponseHead) -> None:
-        """The final head decides what becomes of the response."""
+        """Decide by the final head how the response is handled."""
         entry, times = self.entry, (self._sent_at, self.cache.wall())
         if entry is not None and head.status == 304:
             self._not_modified(entry, head, times)
@@ -181,7 +182,7 @@ class Fetch(Fanout):
         self.cache.fetch_passes(self, found)
 
     def _not_modified(self, entry: Entry, head: ResponseHead, times: tuple[float, float]) -> None:
-        """The server says that the stored response is still good."""
+        """Handle a 304: the stored response is still valid."""
         policy = self.cache.policy
         if not is_same(entry.stored, head):
             self._over()
@@ -203,7 +204,7 @@ class Fetch(Fanout):
             reader.revalidated(entry, shown, head.status)
 
     def _serve_stale(self, why: str) -> bool:
-        """Answer with the stored response because the server failed, if that is allowed."""
+        """Serve the stored response because the server failed, if that is allowed."""
         entry = self.entry
         if entry is None or self.outdated:
             return False
@@ -224,9 +225,9 @@ class Fetch(Fanout):
                 self._pass(refusal)
 
     def _pass(self, why: Refusal) -> None:
-        """The response will not be stored; the present readers get all of it."""
+        """Continue without storing the response; the present readers get all of it."""
         if self.state is _OVER:
-            return  # a client that was cut for its memory was the last that read this, too
+            return  # a client cut off for its memory was also the last reader of this fetch
         self.stored = None
         self.refusal = why
         self.state = _PASSING
@@ -244,7 +245,7 @@ class Fetch(Fanout):
         self._balance()
 
     def spool_failed(self) -> None:
-        """See Spooling: go on without storing the response."""
+        """See Spooling: continue without storing the response."""
         if self.state is not _KEEPING:
             return
         self.stored = None
@@ -253,12 +254,12 @@ class Fetch(Fanout):
             self._recorded()
         else:
             self.state = _PASSING
-            self.cache.fetch_over(self)  # nobody joins it
+            self.cache.fetch_over(self)  # no further request joins it
             self._hold_chunks()
             self._balance()
 
     def _spooled(self, digest: bytes) -> None:
-        """The body is complete, and in its file."""
+        """Record the response, whose body is complete and in its file."""
         assert self.received.spool is not None
         if self._may_be_stored(self.state):
             remove_older(self, self._request, self._sent_at)
@@ -268,14 +269,14 @@ class Fetch(Fanout):
             self._recorded()
 
     def _recorded(self) -> None:
-        """The response is stored, or cannot be."""
+        """Finish after the response was stored, or could not be stored."""
         self.state = _OVER
         self._ended()
         if not self.readers:
             self.received.free()
 
     def _end(self) -> bool:
-        """The body is complete; return whether readers that are behind need it held."""
+        """Finish a complete body; return whether it must be held for readers that are behind."""
         self.complete = True
         if self.received.spool is not None and self.state is _KEEPING and not self.outdated:
             self.over = True
@@ -303,7 +304,7 @@ class Fetch(Fanout):
         return not self.outdated
 
     def _store(self) -> None:
-        """Let the store take the body, which is in memory."""
+        """Store the body, which is in memory."""
         received = self.received
         kept = received.release()
         entry = self.cache.fetch_stored(self, received.whole())
@@ -332,8 +333,8 @@ class Fetch(Fanout):
     def hook_replied(self, reply: Reply) -> None:
         """See :class:`~lbproxy.proxy.http.sink.Asking`.
 
-        All who wait get the reply, except one whose body is produced: that serves the first of
-        them, and the others ask a server.
+        All waiting clients get the reply, except one with a generated body: only the first client
+        gets that, and the others send their requests to a server.
         """
         self._over()
         self._ended()

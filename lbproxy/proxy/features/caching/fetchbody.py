@@ -1,4 +1,4 @@
-"""DATA. The body of a fetch: in memory or in the file that it is stored in, until all have it."""
+"""DATA. The body of a fetch, in memory or in its stored file, until all readers have it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["FetchBody"]
 
 
 SPOOLED: Final = 256 * 1024
-"""Bytes of a body beyond which it goes to a file while it comes in."""
+"""Size in bytes above which a body is written to a file while it is received."""
 
 
 class FetchBody:
-    """The chunks of a body.  They count as memory of the cache while they are held.
+    """The chunks of a body. They count as memory of the cache while they are held.
 
-    ``chunks``: those that some reader may still need; ``dropped``: the number of those before them.
-    ``size``: bytes that have come in; ``waiting``: those that are in memory. ``spool``: the file
-    that a large body goes to.
+    ``chunks``: chunks that a reader may still need. ``dropped``: number of chunks before them.
+    ``size``: number of bytes received. ``waiting``: number of those in memory. ``spool``: the file
+    of a large body.
     """
 
     def __init__(self, cache: Cache[Any]) -> None:
@@ -37,8 +37,8 @@ class FetchBody:
         self.spool: Spool | None = None
         self._cache = cache
         self._reserved = 0
-        self._entry: Entry | None = None  # that has the body, until :meth:`settle`
-        self._reading: Reading | None = None  # of the stored body, while readers take it
+        self._entry: Entry | None = None  # the entry that has the body, until :meth:`settle`
+        self._reading: Reading | None = None  # a hold on the stored body while readers take it
         self._hold: Hold | None = None
 
     def add(self, data: bytes) -> None:
@@ -48,7 +48,7 @@ class FetchBody:
         self.waiting += len(data)
 
     def keep(self, data: bytes, fetch: Spooling) -> Refusal | None:
-        """Let ``data`` go to a file, or set memory aside for it; return why it cannot be stored."""
+        """Write ``data`` to a file, or reserve memory for it; return why it cannot be stored."""
         size = len(data) + PER_CHUNK
         if self.size > self._cache.policy.max_object:
             return TOO_LARGE
@@ -81,8 +81,8 @@ class FetchBody:
     # -- memory ---------------------------------------------------------------------------------
 
     def hold(self, readers: list[Waiting], traffic: HTTPTraffic, cut: Callable[[], None]) -> None:
-        """From now on the readers decide when the chunks go; ``cut()`` fails them if others need
-        the memory.
+        """From now on, keep the chunks until the readers have them. ``cut()`` fails the readers if
+        other requests need the memory.
         """
         if self._hold is None and readers:
             self._hold = Hold(traffic, cut)
@@ -92,7 +92,7 @@ class FetchBody:
     def drop_taken(self, readers: list[Waiting]) -> None:
         """Drop the chunks that all readers have, and free their memory."""
         if self._entry is not None:
-            return  # the memory is that of the store
+            return  # the store owns the memory
         taken = _least_position(readers) - self.dropped
         if taken > 0 and isinstance(self.chunks, SpooledChunks):
             self.waiting -= self.chunks.drop(taken)
@@ -112,19 +112,19 @@ class FetchBody:
     # -- stored ---------------------------------------------------------------------------------
 
     def whole(self) -> bytes:
-        """Return the body, which is complete and in memory."""
+        """Return the body, which must be complete and in memory."""
         chunks = self.chunks
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def release(self) -> int:
-        """Set no memory aside any longer, as the store takes the body; return how much it was."""
+        """End the reservation of memory because the store takes the body; return its size."""
         kept = self._reserved
         self._reserve_at_most(0)
         return kept
 
     def stored_in(self, entry: Entry | None, kept: int) -> None:
-        """The body is that of ``entry``; None: it is not stored, and ``kept`` bytes stay set aside
-        for the readers that still have to take it.
+        """Use the body of ``entry``. None: the body is not stored, and ``kept`` bytes stay reserved
+        for the readers that have not taken it yet.
         """
         if entry is None:
             self._cache.memory.reserved += kept
@@ -141,7 +141,7 @@ class FetchBody:
             self._reading = self._cache.memory.begin_reading(entry)
 
     def free(self) -> None:
-        """Release the chunks and their memory: there is no reader."""
+        """Release the chunks and their memory, because no reader is left."""
         if self._reserved:
             self._reserve_at_most(0)
         self.chunks, self.waiting = [], 0
@@ -158,7 +158,7 @@ class FetchBody:
 
 
 def _least_position(readers: list[Waiting]) -> int:
-    """Return how many chunks all readers have taken; 0 if there is no reader."""
+    """Return the number of chunks that all readers have taken; 0 without readers."""
     least = -1
     for reader in readers:
         position = reader.position

@@ -1,4 +1,4 @@
-"""DATA. The source that the readers of a fetch belong to."""
+"""DATA. The interface of the source to which the readers of a fetch belong."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Serving(Protocol):
     def wait(self) -> float: ...
 
     def alone(self, sink: Asking) -> SourceStream:
-        """Answer a request from the store or by a fetch of its own."""
+        """Answer a request from the store or by a separate fetch."""
 
     def pass_by(self, sink: Asking) -> SourceStream:
-        """Ask a server without the store."""
+        """Send the request to a server, bypassing the store."""
 
     def serve_validated(
         self, sink: Asking, entry: Entry, stored: Stored, status: int
     ) -> SourceStream:
-        """Answer with a stored response that the server has called good."""
+        """Answer with a stored response that the server has validated."""
 
     def serve_stale(self, sink: Asking, entry: Entry, why: str) -> SourceStream:
         """Answer with a stored response because the server failed."""

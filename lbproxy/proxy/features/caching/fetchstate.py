@@ -1,4 +1,4 @@
-"""DATA. States of a fetch, the clients that wait for it, and why its response is not stored."""
+"""DATA. States of a fetch, and the interfaces of its clients and of its spooling."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FetchState(Enum):
 class Waiting(Protocol):
     """A client that gets the response: :class:`lbproxy.proxy.features.caching.reader.Reader`.
 
-    ``position``: chunks that it has taken; ``behind``: chunks that it has not.
+    ``position``: number of chunks that it has taken. ``behind``: number of chunks that it has not.
     """
 
     @property
@@ -39,35 +39,35 @@ class Waiting(Protocol):
         """Take an interim head."""
 
     def deliver(self) -> None:
-        """Take what has come."""
+        """Take the data received so far."""
 
     def revalidated(self, entry: Entry, stored: Stored, status: int) -> None:
-        """Answer with a stored response, which the server has called good."""
+        """Answer with a stored response that the server has validated."""
 
     def stale(self, entry: Entry, why: str) -> None:
         """Answer with a stored response, because the server failed."""
 
     def again(self) -> None:
-        """Ask a server; the fetch is over."""
+        """Send the request to a server, because the fetch is over."""
 
     def failed(self, error: ProxyError) -> None:
-        """The fetch has failed, perhaps in the middle."""
+        """The fetch has failed, possibly in the middle of the response."""
 
     def refused(self, error: ProxyError) -> None:
-        """The fetch has failed before a server had the request."""
+        """The fetch has failed before a server received the request."""
 
     def replied(self, reply: Reply) -> None:
-        """A filter answers."""
+        """A filter has replied."""
 
 
 class Spooling(Protocol):
-    """The fetch whose body goes to a file."""
+    """A fetch whose body is written to a file."""
 
     def spool_begins(self) -> None:
         """The body is large."""
 
     def spool_wrote(self) -> None:
-        """A part of it is in the file."""
+        """A part of the body is in the file."""
 
     def spool_failed(self) -> None:
         """The disk has failed or is full."""

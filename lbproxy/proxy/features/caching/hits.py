@@ -1,10 +1,10 @@
 """DATA. The short path of a cache: plain hits, in compiled code.
 
-Nearly all hits of a busy site are GET requests without conditions for a fresh response. They need
-none of the rules in :mod:`lbproxy.cache.serving`, and no new head: :class:`HitSource` looks up the
-entry and sends its prepared head (:mod:`lbproxy.cache.ready`). Whatever it cannot answer for
-certain goes to :class:`~lbproxy.proxy.features.caching.source.CacheSource`, which has all rules and
-would answer the same; a test compares both.
+Nearly all hits of a busy site are unconditional GET requests for a fresh response. They need none
+of the rules in :mod:`lbproxy.cache.serving`, and no new head: :class:`HitSource` looks up the entry
+and sends its prepared head (:mod:`lbproxy.cache.ready`). In any other case
+:class:`~lbproxy.proxy.features.caching.source.CacheSource` answers. It has all rules and would give
+the same answers; a test compares both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lbproxy.proxy.http.traffic import HTTPTraffic
 __all__ = ["HitSource"]
 
 _PIECE: Final = 64 * 1024
-"""Bytes of the largest body that is sent with its head."""
+"""Size in bytes of the largest body that is sent with its head."""
 
 
 _HTTP: Final = b"http"
@@ -33,7 +33,7 @@ _HTTPS: Final = b"https"
 
 
 class HitSource(Source):
-    """See the module.  ``cache``: a :class:`~lbproxy.proxy.features.caching.cache.Cache`;
+    """See the module. ``cache``: a :class:`~lbproxy.proxy.features.caching.cache.Cache`;
     ``inner``: the :class:`~lbproxy.proxy.features.caching.source.CacheSource` of all other
     requests.
     """
@@ -58,8 +58,8 @@ class HitSource(Source):
         return found
 
     def _begin_plain(self, head: RequestHead, sink: Asking) -> Any:
-        """Let a fetch answer a plain request that the store cannot answer here; return None if the
-        rules must judge it.
+        """Answer by a fetch a plain request that the store cannot answer here; return None if the
+        full rules must decide.
         """
         traffic = self._traffic(sink)
         if traffic.info.bound is not None or self._cache.searches.rules:
@@ -67,8 +67,8 @@ class HitSource(Source):
         return self._inner.begin_plain(self._key(head, traffic), has_cookies(head), sink)
 
     def _serve(self, head: RequestHead, rules: HitRules, sink: Asking) -> Any:
-        """Answer a plain request from the store and return the stream; return None, with nothing
-        done, if that cannot be done here.
+        """Answer a plain request from the store and return the stream; return None, without side
+        effects, if that is not possible here.
         """
         cache, traffic = self._cache, self._traffic(sink)
         if traffic.info.bound is not None:
@@ -110,7 +110,7 @@ class HitSource(Source):
     def _send_file(
         self, entry: Any, body: OpenBody, response: ResponseHead, age: float, sink: Asking
     ) -> Any:
-        """Answer with a body in a file, if its first bytes are at hand."""
+        """Answer with a body in a file, if its first bytes are in memory."""
         if isinstance(sink, Sourcing):
             stream = SentFile(body, self._cache.jobs, sink)
             first = stream.first()

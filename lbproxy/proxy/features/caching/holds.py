@@ -1,10 +1,10 @@
-"""DATA. Memory of the cache that is freed at the pace of clients, and how a slow one loses it.
+"""DATA. Memory of the cache that is freed at the pace of clients, and the limit for slow clients.
 
-A client that is being sent a stored body keeps it in memory, also after it is evicted or purged.
-Such bodies count (:attr:`lbproxy.cache.memory.Memory.detached`), so ``memory`` bounds them, too. A
-:class:`Hold` stands for one client, or for all readers of one fetch. While memory suffices, each
-reads as slowly as it likes. When a new body finds no room, those that have held theirs for longer
-than ``timeout_server`` are cut, the longest first.
+A stored body stays in memory while it is sent to a client, even after it is evicted or purged. Such
+bodies count (:attr:`lbproxy.cache.memory.Memory.detached`), so ``memory`` bounds them, too. A
+:class:`Hold` represents one client, or all readers of one fetch. While memory suffices, clients may
+read at any speed. If a new body finds no room, holds that are older than ``timeout_server`` are cut
+off, the oldest first.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 __all__ = ["TOO_SLOW", "Hold", "Holder", "Holds", "StoredBody", "patience_of"]
 
 TOO_SLOW: Final = "holds memory that the cache needs"
-"""Detail of the access log for a client that is cut."""
+"""Detail in the access log for a client that is cut off."""
 
 _PATIENCE_S: Final = 60.0
 
 
 def patience_of(traffic: HTTPTraffic) -> float:
-    """Return the seconds that a slow client may hold memory or others up."""
-    backend = traffic.backend  # a CORS proxy has none
+    """Return the number of seconds for which a slow client may hold memory or delay others."""
+    backend = traffic.backend  # a CORS proxy has no backend
     return _PATIENCE_S if backend is None else backend.terms.timeout_server
 
 
 class Hold:
-    """See the module.  ``until``: when it may be cut, in seconds of ``now``."""
+    """See the module. ``until``: time from which it may be cut off, on the clock ``now``."""
 
     __slots__ = ("cut", "now", "until")
 
@@ -47,7 +47,7 @@ class Hold:
 
 
 class Holds:
-    """The holds of one cache, the longest first."""
+    """The holds of one cache, the oldest first."""
 
     def __init__(self) -> None:
         self._all: dict[Hold, None] = {}
@@ -56,15 +56,15 @@ class Holds:
         return len(self._all)
 
     def add(self, hold: Hold) -> None:
-        """A hold begins."""
+        """Add a hold that begins."""
         self._all[hold] = None
 
     def remove(self, hold: Hold) -> None:
-        """A hold ends; harmless the second time."""
+        """Remove a hold that ends. A second call has no effect."""
         self._all.pop(hold, None)
 
     def cut_oldest(self) -> bool:
-        """Cut the oldest hold whose time is over; False if there is none."""
+        """Cut off the oldest hold whose time is over; return False if there is none."""
         oldest = next(iter(self._all), None)
         if oldest is None or oldest.now() < oldest.until:
             return False
@@ -74,7 +74,7 @@ class Holds:
 
 
 class Holder(Protocol):
-    """The part of a :class:`~lbproxy.proxy.features.caching.cache.Cache` that holds use."""
+    """The attributes of a :class:`~lbproxy.proxy.features.caching.cache.Cache` that holds use."""
 
     memory: Memory
     holds: Holds
@@ -97,7 +97,7 @@ class StoredBody:
         return self._stream
 
     def _held(self, body: Iterator[bytes]) -> Iterator[bytes]:
-        """The pieces of ``body``.  It counts as read until the end, or until it is closed."""
+        """Yield the pieces of ``body``. The body is held until its end, or until it is closed."""
         holder, hold = self._holder, self._hold
         reading = holder.memory.begin_reading(self._entry)
         holder.holds.add(hold)
@@ -106,11 +106,11 @@ class StoredBody:
         finally:
             holder.holds.remove(hold)
             holder.memory.end_reading(reading)
-            hold.cut = _nothing  # no cycle
+            hold.cut = _nothing  # avoid a cycle
 
     def _cut(self) -> None:
         self._stream.fail(ProxyError(Kind.CLIENT_STALLED, TOO_SLOW))
 
 
 def _nothing() -> None:
-    """The hold is over."""
+    """Do nothing, because the hold is over."""

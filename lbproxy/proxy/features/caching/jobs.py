@@ -1,4 +1,4 @@
-"""DATA. Blocking work of a cache, such as reads from a disk, in threads of the reactor's pool."""
+"""DATA. Runs blocking work of a cache, such as disk reads, in threads of the reactor's pool."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 __all__ = ["AT_ONCE", "Jobs"]
 
 AT_ONCE: Final = 4
-"""Jobs that run at once: a disk that hangs must leave threads to others, such as the resolver."""
+"""Maximum number of concurrent jobs, so that a hanging disk leaves threads to the resolver."""
 
 _log = Logger()
 
@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 
 class Jobs:
-    """Runs jobs in the order given, at most :data:`AT_ONCE` together.
+    """Runs jobs in the given order, at most :data:`AT_ONCE` at a time.
 
-    ``reactor``: for those that wait for their results.
+    ``reactor``: for callers that wait for results.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -36,7 +36,7 @@ class Jobs:
         return self._running + len(self._waiting)
 
     def run(self, work: Callable[[], T], done: Callable[[T | Exception], None]) -> None:
-        """Call ``work()`` in a thread, then ``done`` with its result or its exception here."""
+        """Call ``work()`` in a thread, then ``done(result or exception)`` in the reactor."""
         self._waiting.append((work, done))
         self._next()
 

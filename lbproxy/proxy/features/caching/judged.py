@@ -1,4 +1,4 @@
-"""DATA. The part of a fetch that decides what becomes of its response."""
+"""DATA. The attributes of a fetch that decide how its response is handled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DATA. The decision about the response of a fetch: whether it is stored, and what it replaces."""
+"""DATA. Decides whether the response of a fetch is stored, and which response it replaces."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ FAILURES: Final = frozenset({500, 502, 503, 504})
 def stored_or_refused(
     fetch: Judged, request: RequestHead, head: ResponseHead, times: tuple[float, float], worth: bool
 ) -> Stored | Refusal:
-    """Return the response as it will be stored, or why it is not.
+    """Return the response as it will be stored, or the reason why it is not stored.
 
-    ``times``: when the request was sent and the head came; ``worth``: it has had ``min_uses``,
-    which a response that is there already has shown."""
+    ``times``: when the request was sent and the head arrived. ``worth``: the key has reached
+    ``min_uses``; this holds for any response that is already stored.
+    """
     policy = fetch.cache.policy
     found: Stored | Refusal
     if fetch.ranged and head.status == 206:
@@ -47,10 +48,11 @@ def stored_or_refused(
 
 
 def failure_for_all(head: ResponseHead, why: Refusal) -> ResponseHead | None:
-    """Return the head of a failure for all who wait for it, None for any other response.
+    """Return the head of a failure for all waiting clients, None for any other response.
 
-    The server has failed, and would fail for each of them. An error that says anything about its
-    use by others (Cache-Control, Vary, Set-Cookie) is for the first client alone."""
+    The server would probably fail for each of them. An error with fields about sharing
+    (Cache-Control, Vary, Set-Cookie) is only for the first client.
+    """
     if head.status not in FAILURES or not why.is_silent:
         return None
     if head.header(b"vary") is not None or head.header(b"set-cookie") is not None:
@@ -74,7 +76,7 @@ def _known(fetch: Judged, request: RequestHead) -> Entry | None:
 
 
 def _matching(entries: list[Entry], fields: Fields) -> Entry | None:
-    """Return the one of the stored responses of a key that ``fields`` select."""
+    """Return the stored response of a key that ``fields`` select."""
     known = matching([one.stored for one in entries], fields)
     for one in entries:
         if one.stored is known:
@@ -83,19 +85,20 @@ def _matching(entries: list[Entry], fields: Fields) -> Entry | None:
 
 
 def supersedes(fetch: Judged, status: int) -> bool:
-    """Return whether a response that is not stored says what the resource is now, or that it is
-    gone.
+    """Return whether a response that is not stored shows a new state of the resource, or that the
+    resource is gone.
     """
     says = status in (404, 410) or (status < 400 and status != 206)
     return says and not fetch.personal and not fetch.outdated
 
 
 def remove_older(fetch: Judged, request: RequestHead, sent: float) -> None:
-    """Remove the stored response that the one of ``fetch`` replaces (RFC 9111 §4.3.3), and its
+    """Remove the stored response that the response of ``fetch`` replaces (RFC 9111 §4.3.3), and its
     parts.
 
-    The store itself replaces one that is selected by the same fields. ``sent``: when the request
-    was sent."""
+    The store itself replaces a response that is selected by the same fields. ``sent``: when the
+    request was sent.
+    """
     cache, stored = fetch.cache, fetch.stored
     entries = cache.store.select(fetch.key)
     if not entries or (stored is not None and is_part(stored)):

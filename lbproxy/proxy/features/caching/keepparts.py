@@ -1,6 +1,7 @@
-"""DATA. New parts of a response beside those that are stored.
+"""DATA. Stores new parts of a response beside existing ones.
 
-Small parts become one body at once. Others stay bodies of their own."""
+Small parts are merged into one body at once. Other parts stay separate bodies.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["keep_part", "keep_part_file"]
 
 SMALL: Final = 256 * 1024
-"""Bytes of the largest body that parts become at once."""
+"""Size in bytes of the largest merged body."""
 
 
 def keep_part(store: ResponseStore, key: Key, stored: Stored, body: bytes) -> Entry | None:
-    """Store a part that has come in.  Return its entry unless it is stored with others, or not."""
+    """Store a received part. Return its entry, unless it is merged with others or not stored."""
     if stored.length != len(body) or _is_late(store, key, stored):
         return None
     known = _make_room(store, key, stored)
@@ -55,8 +56,8 @@ def keep_part_file(
 
 
 def _is_late(store: ResponseStore, key: Key, stored: Stored) -> bool:
-    """Whether the whole response, the same part, or parts of another representation are stored
-    that were asked for later."""
+    """Return whether a later request has stored the whole response, the same part, or a part of
+    another representation."""
     if store.has_later(key, stored) or store.has_later(key, whole(stored)):
         return True
     return is_superseded(stored, store.select(key) or (), store.latest)
@@ -75,7 +76,7 @@ def _make_room(store: ResponseStore, key: Key, stored: Stored) -> list[Entry]:
 def _joined(
     store: ResponseStore, known: list[Entry], stored: Stored, body: bytes
 ) -> tuple[Stored, bytes]:
-    """Join small stored parts to a new one, as long as one of them touches it."""
+    """Merge small stored parts with a new part, as long as one of them adjoins it."""
     left = [one for one in known if combines(one.stored, stored)]
     touched = True
     while touched:

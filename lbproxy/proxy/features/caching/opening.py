@@ -1,4 +1,4 @@
-"""DATA. A client's exchange that waits until stored responses are read from the folder."""
+"""DATA. An exchange that waits until stored responses are read from the folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Opening"]
 class Opening(DeferredStream):
     """The stream of one exchange; ``then`` answers it when :meth:`loaded` is called.
 
-    After ``wait`` of the section it is answered as if nothing were stored."""
+    After ``wait`` of the section the exchange is answered as if nothing were stored."""
 
     def __init__(
         self,

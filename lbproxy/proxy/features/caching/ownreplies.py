@@ -1,4 +1,4 @@
-"""DATA. Answers of the cache's own: to PURGE and ``only-if-cached``, and early hints."""
+"""DATA. Replies of the cache itself: to PURGE and ``only-if-cached``, and early hints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _JSON: Final = (b"Content-Type", b"application/json")
 
 
 def answer_only_cached(cache: Cache[Any], sink: Asking) -> SourceStream:
-    """Answer a request with ``only-if-cached`` for which nothing usable is stored (RFC 9111
+    """Reply to a request with ``only-if-cached`` for which nothing usable is stored (RFC 9111
     §5.2.1.7).
     """
     head = ResponseHead(504, [], b"Gateway Timeout", length=0)
@@ -79,7 +79,7 @@ class _Purging(DeferredStream):
 
 
 def send_hints(cache: Cache[Any], key: Key, sink: Asking) -> None:
-    """Send a 103 with the links of the last response of ``key``, if the client takes it."""
+    """Send a 103 with the links of the last response of ``key``, if the client accepts it."""
     request: RequestHead = sink.traffic.request
     if not takes_hints(request, request.version):
         return

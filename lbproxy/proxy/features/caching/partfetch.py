@@ -1,4 +1,4 @@
-"""DATA. A fetch of a part of a response, as a client has asked for it with ``Range``."""
+"""DATA. A fetch of the part of a response that a client requests with ``Range``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ __all__ = ["PartFetch"]
 
 
 class PartFetch(Fetch):
-    """See the module.  Nobody joins it.  A server that answers with 200 sends the whole response,
-    which is stored as such."""
+    """See the module. No other request joins it. If the server answers 200, the whole response is
+    stored.
+    """
 
     @property
     def ranged(self) -> bool:

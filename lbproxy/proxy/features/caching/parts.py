@@ -1,6 +1,6 @@
 """DATA. Answers from stored parts of a response (:mod:`lbproxy.cache.parts`).
 
-Each part is a body of its own, in memory or in a file. An answer is sent from them in turn.
+Each part is a separate body, in memory or in a file. An answer is sent from the parts in turn.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 __all__ = ["MISSES", "answer_parts", "miss_reason"]
 
 MISSES: Final = frozenset({"uri-miss", "vary-miss", "partial"})
-"""Reasons of requests that nothing stored could answer, for :func:`miss_reason`."""
+"""Reasons for requests that no stored response can answer, for :func:`miss_reason`."""
 
 _Opened = bytes | tuple[bytes, Span] | FileReading
 """Bytes to send, a span of a body in memory, or a span of a file."""
 
 
 def miss_reason(entries: list[Entry]) -> str:
-    """Return the word of Cache-Status for a request that none of ``entries`` answers."""
+    """Return the Cache-Status reason of a request that none of ``entries`` answers."""
     if not entries:
         return "uri-miss"
     return "partial" if all(is_part(one.stored) for one in entries) else "vary-miss"
@@ -45,7 +45,7 @@ def miss_reason(entries: list[Entry]) -> str:
 def answer_parts(
     cache: Cache[Any], entries: list[Entry], asked: Asked, sink: Asking
 ) -> SourceStream | None:
-    """Answer a request from the stored parts of its key; None if they do not have all of it."""
+    """Answer a request from the stored parts of its key; return None if some are missing."""
     request, now = sink.traffic.request, cache.wall()
     parts = parts_of(entries, sent_fields(request, cache.policy))
     if parts is None:
@@ -59,7 +59,7 @@ def answer_parts(
 
 
 class _Answer:
-    """A body of several on its way to one client; compare
+    """A body of several parts on its way to one client; compare
     :class:`~lbproxy.proxy.features.caching.holds.StoredBody`.
     """
 
@@ -72,7 +72,7 @@ class _Answer:
         self._stream: BodyStream | None = None
 
     def start(self) -> SourceStream | None:
-        """Send the response; None, with nothing sent, if a file must be verified first."""
+        """Send the response; return None without sending if a file must be verified first."""
         cache, decision, sink = self._cache, self._decision, self._sink
         facts: dict[str, Any] = {"hit": True, "ttl": decision.ttl, "detail": "combined parts"}
         said = Said(cache.name, decision.age, cache.spec.cache_status, **facts)
@@ -91,7 +91,7 @@ class _Answer:
         return self._stream
 
     def _open(self, plan: list[bytes | Span]) -> list[_Opened] | None:
-        """Open what the body consists of; None if that cannot be done now."""
+        """Open the parts of the body; return None if that is not possible now."""
         found: list[_Opened] = []
         for one in plan:
             if isinstance(one, bytes):
@@ -111,7 +111,7 @@ class _Answer:
         return found
 
     async def _held(self, opened: list[_Opened]) -> AsyncIterator[bytes]:
-        """The pieces of the body.  Its parts count as read until the end, or until it is closed."""
+        """Yield the pieces of the body. Its parts are held until the end, or until it is closed."""
         cache, hold = self._cache, Hold(self._sink.traffic, self._cut)
         readings = [cache.memory.begin_reading(entry) for entry in self._entries]
         cache.holds.add(hold)

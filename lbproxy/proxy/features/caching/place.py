@@ -1,4 +1,4 @@
-"""DATA. Where a cache keeps its responses, in one process and in several."""
+"""DATA. The place where a cache keeps its responses, in one process and in several."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Placement"]
 
 @frozen
 class Placement:
-    """``processes`` that serve the cache together.  ``shared``: a folder in memory that they share.
+    """``processes``: number of processes that serve the cache. ``shared``: their folder in memory.
 
     Several processes keep the responses of a cache without ``disk`` in a folder below ``shared``,
-    which gets half of ``memory``; the processes divide the other half.
+    which gets half of ``memory``. The processes divide the other half.
     """
 
     processes: int = 1
@@ -25,7 +25,7 @@ class Placement:
 
     @property
     def alone(self) -> bool:
-        """True if no other process has a part in the cache."""
+        """True if no other process uses the cache."""
         return self.processes == 1
 
     def memory(self, spec: CacheSpec) -> int:
@@ -34,7 +34,7 @@ class Placement:
         return max(size // self.processes, 64 * 1024)
 
     def folder(self, spec: CacheSpec) -> tuple[Path | None, int]:
-        """Return the folder and its bytes; None for none."""
+        """Return the folder, None without one, and its size limit in bytes."""
         if spec.disk is not None:
             return Path(spec.disk.folder), spec.disk.size
         if self.alone or not self.shared:

@@ -1,7 +1,7 @@
-"""DATA. The body of a POST, held until it is complete, as it is part of the key.
+"""DATA. The body of a POST, held until it is complete, because it is part of the key.
 
-The head has said that it is at most ``post`` bytes long. The timeout of the client's body limits
-how long it is held.
+According to the head it is at most ``post`` bytes long. The timeout of the client's body limits how
+long it is held.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ __all__ = ["PostSink", "begin_held", "body_of"]
 
 
 class PostSink(ForwardingSink):
-    """The sink of an exchange whose request has a ``body``.  ``continued``: the client has got a
-    100 from here, so that of the server is dropped.
+    """The sink of an exchange whose request has a ``body``. ``continued``: the cache has sent a 100
+    to the client, so the server's 100 is dropped.
     """
 
     def __init__(self, sink: Asking, body: bytes, continued: bool) -> None:
@@ -37,14 +37,14 @@ class PostSink(ForwardingSink):
 
 
 def body_of(sink: Asking) -> bytes:
-    """Return the request body that is held for the exchange of ``sink``."""
+    """Return the request body held for the exchange of ``sink``."""
     return sink.body if isinstance(sink, PostSink) else b""
 
 
 def begin_held(
     data: bytes, end: End | None, sink: Asking, then: Callable[[Asking], SourceStream]
 ) -> SourceStream:
-    """Answer a POST by ``then(sink)``, where the sink has the body, once that is complete."""
+    """Answer a POST by ``then(sink)`` once the body is complete; the sink has the body."""
     if end is not None:
         return then(PostSink(sink, data, False))
     head: RequestHead = sink.traffic.request
@@ -55,7 +55,7 @@ def begin_held(
 
 
 class PostBody(DeferredStream):
-    """The stream of an exchange whose body comes in."""
+    """The stream of an exchange whose body is being received."""
 
     def __init__(
         self,

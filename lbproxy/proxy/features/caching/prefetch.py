@@ -1,8 +1,8 @@
-"""DATA. ``prefetch``: requests of the cache's own for what a page that was stored links to.
+"""DATA. ``prefetch``: requests of the cache itself for the links of a stored page.
 
 Each is an exchange of the frontend, as if the client of the page had sent it: access rules, limits,
-routes and the log apply. It has no cookies and no credentials, and its response is dropped. What
-it makes the cache store causes no further ones.
+routes and the log apply. It has no cookies and no credentials, and its response is dropped.
+Responses that are stored because of a prefetch cause no further prefetches.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from lbproxy.proxy.info import ConnectionInfo
 __all__ = ["AT_ONCE", "EVERY", "MOST_QUEUED", "PAUSE", "Prefetcher"]
 
 AT_ONCE: Final = 4
-"""Requests at once."""
+"""Maximum number of concurrent requests."""
 
 EVERY: Final = 0.05
 """Seconds between two requests."""
 
 MOST_QUEUED: Final = 200
-"""Requests that wait; further ones are dropped."""
+"""Maximum number of waiting requests; further ones are dropped."""
 
 PAUSE: Final = 60.0
 """Seconds until the same URL is requested again."""
 
 MOST_KNOWN: Final = 5_000
-"""URLs that are remembered for that."""
+"""Number of URLs remembered for :data:`PAUSE`."""
 
 LONGEST: Final = 60.0
-"""Seconds of one request."""
+"""Maximum duration of one request, in seconds."""
 
 _COPIED: Final = frozenset({b"accept-encoding", b"accept-language", b"user-agent"})
 
@@ -56,7 +56,7 @@ class Learned(Protocol):
 
 @frozen
 class _Wanted:
-    """A request: where it enters, and what it has of the one for the page."""
+    """A prefetch: its frontend, and the data copied from the request for the page."""
 
     frontend: Frontend
     info: ConnectionInfo
@@ -66,8 +66,8 @@ class _Wanted:
 
 
 class Prefetcher:
-    """The prefetches of one cache.  ``clock``: the reactor's.  ``largest()``: bytes of the largest
-    body that is stored.
+    """The prefetches of one cache. ``clock``: the reactor's. ``largest()``: size in bytes of the
+    largest body that is stored.
     """
 
     def __init__(self, counters: CacheCounters, clock: Any, largest: Callable[[], int]) -> None:
@@ -80,7 +80,7 @@ class Prefetcher:
         self._call: Any = None
 
     def learn(self, fetch: Learned, stored: Stored) -> None:
-        """Request what a page links to that has just been stored."""
+        """Request the links of a page that has just been stored."""
         asked, traffic = fetch.asked, fetch.traffic
         if asked.authorized or asked.cookies or traffic.info.own:
             return
@@ -89,7 +89,7 @@ class Prefetcher:
         self._go_on()
 
     def stop(self) -> None:
-        """End all."""
+        """End all prefetches."""
         self._queue.clear()
         if self._call is not None:
             self._call.cancel()
@@ -148,8 +148,8 @@ def _wanted(traffic: HTTPTraffic, target: bytes) -> _Wanted:
 
 
 class _Drain:
-    """The client of one prefetch: drops the response, and leaves after ``most`` bytes, as what is
-    larger is not stored.  ``ended(self)`` is called at the end.
+    """The client of one prefetch. It drops the response, and leaves after ``most`` bytes, because
+    larger bodies are not stored. ``ended(self)`` is called at the end.
     """
 
     def __init__(
@@ -173,14 +173,14 @@ class _Drain:
             self._exchange.start(b"", END)
 
     def leave(self) -> None:
-        """End early, as a client that leaves."""
+        """End early, like a client that disconnects."""
         if self._exchange is not None:
             self._exchange.client_gone(ProxyError(Kind.CLIENT_GONE, "the prefetch ends"))
 
     # -- ClientStream ---------------------------------------------------------------------------
 
     def send_response(self, head: ResponseHead, data: bytes, end: End | None) -> None:
-        """See :class:`~lbproxy.proxy.http.streams.ClientStream`: a body that is stored already is
+        """See :class:`~lbproxy.proxy.http.streams.ClientStream`: a body that is already stored is
         not read.
         """
         exchange = self._exchange
@@ -193,7 +193,7 @@ class _Drain:
             self.send_data(data, None)
 
     def send_data(self, data: bytes, end: End | None) -> None:
-        """See ClientStream: what is larger than the cache stores is not read to its end."""
+        """See ClientStream: a body that is too large to be stored is not read to its end."""
         before, self._left = self._left, self._left - len(data)
         if before >= 0 > self._left:
             self._clock.callLater(0, self.leave)
@@ -208,7 +208,7 @@ class _Drain:
         """See ClientStream."""
 
     def start_tunnel(self) -> tuple[bytes, bool]:
-        """See ClientStream: a prefetch asks for none."""
+        """See ClientStream: a prefetch requests no tunnel."""
         return b"", True
 
     def exchange_done(self, *, reuse: bool) -> None:

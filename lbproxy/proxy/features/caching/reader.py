@@ -1,4 +1,4 @@
-"""DATA. A client's exchange that gets its response from a :class:`Fetch`."""
+"""DATA. An exchange that gets its response from a :class:`Fetch`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _CONDITIONAL: Final = 1 << ASKS_CACHE | 1 << IF_NONE_MATCH
 class Reader(DeferredStream):
     """The stream of one exchange; see :class:`~lbproxy.proxy.http.streams.SourceStream`.
 
-    ``first``: it caused the fetch, so it gets the head as it came.  ``position``: chunks of the
-    fetch that it has taken.
+    ``first``: it caused the fetch, so it gets the head as received. ``position``: number of chunks
+    of the fetch that it has taken.
     """
 
     def __init__(self, serving: Serving, sink: Asking, fetch: Fetch, first: bool) -> None:
@@ -44,7 +44,7 @@ class Reader(DeferredStream):
         self.position = 0
         self._begun = False
         self._turn: Any = None
-        self._timer: Timer | None = None  # until the head of another request's fetch comes
+        self._timer: Timer | None = None  # until the head of another request's fetch arrives
         self._waits = not first and fetch.head is None
         self._since = 0.0
         if not first:
@@ -74,18 +74,19 @@ class Reader(DeferredStream):
 
     @property
     def behind(self) -> int:
-        """Chunks of the fetch that are not taken yet."""
+        """Number of chunks of the fetch that are not taken yet."""
         received = self._fetch.received
         return len(received.chunks) + received.dropped - self.position
 
     def interim(self, head: ResponseHead) -> None:
-        """An interim head, for the client that caused the fetch: the final one may be for no
-        other."""
+        """Send an interim head to the client that caused the fetch; others may not share the final
+        head.
+        """
         if self._first and not self._begun and not self._over:
             self._sink.server_events([head])
 
     def deliver(self) -> None:
-        """Give the client what has come, unless it is paused."""
+        """Send the data received so far to the client, unless it is paused."""
         fetch = self._fetch
         if self._over or self._paused or self._turn is not None or fetch.head is None:
             return
@@ -117,7 +118,7 @@ class Reader(DeferredStream):
             self._soon()
 
     def _begin(self, events: list[Any]) -> bool:
-        """Add the head; False if there is nothing more to give."""
+        """Add the head; return False if nothing remains to be sent."""
         fetch = self._fetch
         assert fetch.head is not None
         cache = self._serving.cache
@@ -153,15 +154,15 @@ class Reader(DeferredStream):
         self._fetch.took()
 
     def _elsewhere(self) -> None:
-        """Ask a server without the cache."""
+        """Send the request to a server, bypassing the cache."""
         self._answer(self._serving.pass_by)
 
     def _answer(self, answer: Callable[[Asking], SourceStream]) -> None:
-        """Let another stream answer."""
+        """Hand the exchange over to another stream."""
         self._hand_over(self._serving, lambda: answer(self._sink))
 
     def revalidated(self, entry: Entry, stored: Stored, status: int) -> None:
-        """The stored response is good: answer with it, if it is for this request."""
+        """Answer with the validated stored response, if it fits this request."""
         if self._over:
             return
         serving = self._serving
@@ -173,7 +174,7 @@ class Reader(DeferredStream):
         self._answer(lambda sink: serving.serve_validated(sink, entry, stored, status))
 
     def stale(self, entry: Entry, why: str) -> None:
-        """The server failed: answer with the stored response, if it is for this request."""
+        """Answer with the stored response after a failure, if it fits this request."""
         if self._over:
             return
         serving = self._serving
@@ -185,20 +186,20 @@ class Reader(DeferredStream):
         self._answer(lambda sink: serving.serve_stale(sink, entry, why))
 
     def again(self) -> None:
-        """The fetch cannot be used: ask a server."""
+        """Send the request to a server, because the fetch cannot be used."""
         if not self._over:
             self._end()
             self._elsewhere()
 
     def failed(self, error: ProxyError) -> None:
-        """The fetch failed, perhaps in the middle."""
+        """Handle a failure of the fetch, possibly in the middle of the response."""
         if not self._over:
             self._end()
             reflect(self._fetch, self._sink.traffic, self._first)
             self._sink.server_failed(error)
 
     def refused(self, error: ProxyError) -> None:
-        """No server got the request."""
+        """Handle a failure before a server received the request."""
         if not self._over:
             self._end()
             reflect(self._fetch, self._sink.traffic, self._first)
@@ -208,7 +209,7 @@ class Reader(DeferredStream):
                 self._sink.fail(error)
 
     def replied(self, reply: Reply) -> None:
-        """A filter of phase ``server_request`` answers."""
+        """Send the reply of a filter of phase ``server_request``."""
         if not self._over:
             self._end()
             copy = Reply(reply.status, reply.body, list(reply.headers), reply.close)

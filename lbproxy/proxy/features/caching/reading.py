@@ -1,5 +1,6 @@
-"""DATA. The body of a response in a file, in pieces: from the kernel's memory if they are there,
-else read in a thread."""
+"""DATA. The body of a response in a file, in pieces: from the page cache if possible, else read
+in a thread.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ __all__ = ["FileReading"]
 
 
 class FileReading:
-    """An open body.  :meth:`pieces` is called at most once; the iterator closes the file."""
+    """An open body. :meth:`pieces` may be called once; the iterator closes the file."""
 
     def __init__(self, body: OpenBody, jobs: Jobs) -> None:
         self.size = body.size
@@ -33,7 +34,7 @@ class FileReading:
         return self
 
     async def __anext__(self) -> bytes:
-        """Return the next piece.  OSError; DamagedError if the file is changed meanwhile."""
+        """Return the next piece. Raises OSError, or DamagedError if the file has changed."""
         if not self._spans:
             raise StopAsyncIteration
         part = self._spans.pop()
@@ -65,7 +66,7 @@ class FileReading:
         return done
 
     async def aclose(self) -> None:
-        """Close the file, after a read that is under way."""
+        """Close the file, after a running read has finished."""
         self.close()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""DATA. The reports of workers about a cache, and their sums in the master."""
+"""DATA. The reports of workers about a cache, and their totals in the master."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["CACHES"]
 
 
 def _find(features: Mapping[str, Any]) -> Mapping[str, Cache[Any]]:
-    """Return the caches of features of class Caching, by name."""
+    """Return the caches of the features of class Caching, by name."""
     return {one.cache.name: one.cache for one in features.values()}
 
 

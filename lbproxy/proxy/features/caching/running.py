@@ -1,4 +1,4 @@
-"""DATA. Fetches under way as their cache knows them."""
+"""DATA. The interface of running fetches for their cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Running", "RunningT"]
 
 
 class Running(Protocol):
-    """A fetch that is under way: :class:`lbproxy.proxy.features.caching.fetch.Fetch`."""
+    """A running fetch: :class:`lbproxy.proxy.features.caching.fetch.Fetch`."""
 
     key: Key
     own_key: Key
@@ -38,7 +38,7 @@ class Running(Protocol):
     def waiters(self) -> int: ...
 
     def abandon(self) -> None:
-        """End if nobody waits for the response."""
+        """End if no client waits for the response."""
 
 
 RunningT = TypeVar("RunningT", bound=Running)

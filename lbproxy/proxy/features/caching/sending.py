@@ -1,11 +1,10 @@
 """DATA. Large stored bodies on their way to clients, for the short path of hits.
 
-:class:`SentBody` is a body in memory. The transport gets all of it at once and sends it from where
-it is. :class:`SentFile` is a body in an open file. It is read into a buffer that all bodies share,
-as much as the client takes at the moment, so a slow client costs no memory. What is read has been
-compared with the stamp of the file when the client gets it. The kernel could send the file itself
-(``sendfile``), but would wait for the disk if it has to, and would send what is written to the file
-meanwhile.
+:class:`SentBody` is a body in memory. The transport gets all of it at once and sends it without a
+copy. :class:`SentFile` is a body in an open file. It is read into a buffer that all bodies share,
+as much as the client accepts at the moment, so a slow client costs no memory. The stamp of the file
+is checked after each read, before the client gets the data. ``sendfile`` is not used: the kernel
+would wait for the disk if necessary, and would send data that is written to the file meanwhile.
 """
 
 from __future__ import annotations
@@ -26,23 +25,25 @@ from lbproxy.proxy.http.sourcing import Sourcing
 __all__ = ["LARGEST_WHOLE", "SentBody", "SentFile"]
 
 LARGEST_WHOLE: Final = 1024 * 1024
-"""Bytes of the largest body that a transport gets at once."""
+"""Size in bytes of the largest body that a transport gets at once."""
 
 _FIRST: Final = 64 * 1024
 """Bytes that are sent together with the head of a body in a file."""
 
 _LEAST: Final = 64 * 1024
 _MOST: Final = LARGEST_READ
-"""Bytes that are read at once: twice what the client took before, within these."""
+"""Maximum number of bytes per read, which is twice the amount that the client took before."""
 
 _TURN: Final = 1024 * 1024
-"""Bytes of one body that are sent in a turn of the reactor; as bytes, a quarter of it."""
+"""Maximum number of bytes of one body sent in a turn of the reactor; a quarter of it as bytes
+objects.
+"""
 
 
 class SentBody:
     """The stream of an exchange whose response is ``entry``, in the memory of ``cache``.
 
-    It counts as read until the client has taken nearly all of it, so that ``memory`` bounds it.
+    The body is held until the client has taken nearly all of it, so that ``memory`` bounds it.
     """
 
     queued = False
@@ -70,7 +71,7 @@ class SentBody:
         """See :class:`SourceStream`: ignored."""
 
     def pause_response(self) -> None:
-        """See :class:`SourceStream`: all is given."""
+        """See :class:`SourceStream`: the whole body is already sent."""
 
     def resume_response(self) -> None:
         """See :class:`SourceStream`."""
@@ -89,7 +90,7 @@ class SentBody:
         hold, self._hold = self._hold, None
         if hold is not None:
             self._cache.holds.remove(hold)
-            hold.cut = _nothing  # no cycle
+            hold.cut = _nothing  # avoid a cycle
 
     def _finish(self) -> None:
         if not self._over:
@@ -103,15 +104,14 @@ class SentBody:
 
 
 def _nothing() -> None:
-    """The hold is over."""
+    """Do nothing, because the hold is over."""
 
 
 class SentFile:
-    """The stream of an exchange whose response has its body in the open file ``body``, which this
-    closes.  ``jobs``: threads, for what the kernel does not have in memory.
+    """The stream of an exchange whose response body is in the open file ``body``, which it closes.
 
-    A body that cannot be read at once, or that was changed, is left to a ``BodyStream``, which
-    waits, or fails and logs.
+    ``jobs``: threads for data that is not in the page cache. A body that cannot be read at once, or
+    that was changed, is left to a ``BodyStream``, which waits, or fails and logs.
     """
 
     queued = False
@@ -122,21 +122,21 @@ class SentFile:
         self._sink = sink
         self._at = 0
         self._piece = 4 * _LEAST
-        self._begun = False  # the exchange has the stream, and closes it
+        self._begun = False  # the exchange has the stream, and will close it
         self._over = False
         self._running = False
         self._turn: Any = None
-        self._inner: Any = None  # once it is left to another stream
+        self._inner: Any = None  # the stream that sends the rest, if any
 
     def first(self) -> bytes | None:
-        """Return what is sent with the head; None if it cannot be had at once."""
+        """Return the data to send with the head; None if it is not available at once."""
         try:
             return self._body.read_cached(0, min(_FIRST, self._body.size))
         except DamagedError:
             return None
 
     def start(self, head: ResponseHead, first: bytes) -> Any:
-        """Send the response as far as the client takes it; return the stream for
+        """Send as much of the response as the client accepts; return the stream for
         :meth:`Source.begin`.
         """
         self._at = len(first)
@@ -151,7 +151,7 @@ class SentFile:
         """See :class:`SourceStream`: ignored."""
 
     def pause_response(self) -> None:
-        """See :class:`SourceStream`: before each piece the exchange is asked."""
+        """See :class:`SourceStream`: the state of the exchange is checked before each piece."""
         if self._inner is not None:
             self._inner.pause_response()
 
@@ -183,15 +183,16 @@ class SentFile:
     # -- the body -------------------------------------------------------------------------------
 
     def _may_send(self) -> bool:
-        """Return whether the client takes more from this; asked anew after each call of the sink.
+        """Return whether the client accepts more data from this stream.
 
-        A filter may have replaced the source meanwhile."""
+        It is called after each call of the sink, because a filter may have replaced the source.
+        """
         if self._over or self._inner is not None or self._sink.response_paused:
             return False
         return self._begun or self._sink.starting
 
     def _go(self) -> None:
-        """Send what the client takes now, up to the end of the turn."""
+        """Send as much as the client accepts now, up to the limit of the turn."""
         if self._running:
             return
         self._running = True
@@ -214,7 +215,7 @@ class SentFile:
                 left -= self._send_piece(min(self._piece, size - self._at))
 
     def _send_piece(self, size: int) -> int:
-        """Send a piece; return what it counts of the turn."""
+        """Send a piece; return the number of bytes that it counts for the turn."""
         try:
             view = self._body.view(self._at, size)
         except DamagedError:
@@ -230,7 +231,7 @@ class SentFile:
         return size
 
     def _give(self, view: memoryview) -> int:
-        """Send a piece as bytes: it may be buffered, so it is small."""
+        """Send a small piece as bytes, because it may be buffered."""
         self._piece = _LEAST
         self._at += len(view)
         self._sink.server_events([bytes(view)])

@@ -1,4 +1,4 @@
-"""DATA. The response of a fetch for each of the requests that wait for it."""
+"""DATA. The response of a fetch, for each request that waits for it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def head_for(cache: Cache[Fetch], fetch: Fetch, sink: Asking, first: bool) -> Re
 def _failure_for(
     cache: Cache[Fetch], fetch: Fetch, failure: ResponseHead, sink: Asking
 ) -> ResponseHead:
-    """Return the head of a server's failure for a request that waited."""
+    """Return the head of a server failure for a request that waited."""
     cache.counters.collapsed += 1
     sink.traffic.cached = CacheNote("collapsed", f"status {failure.status}")
     head = ResponseHead(failure.status, failure.pairs(), failure.reason, length=failure.length)
@@ -59,7 +59,7 @@ def _failure_for(
 
 
 def _note_first(cache: Cache[Fetch], fetch: Fetch, head: ResponseHead, sink: Asking) -> None:
-    """Let the head that came from the server say what the cache makes of it."""
+    """Add the decision of the cache to the head from the server."""
     stored, refusal, detail = fetch.stored, fetch.refusal, ""
     if stored is None and refusal is not None:
         detail = f"not stored: {refusal.reason} ({refusal.rule})"
@@ -81,10 +81,11 @@ def _note_first(cache: Cache[Fetch], fetch: Fetch, head: ResponseHead, sink: Ask
 
 
 def fits(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
-    """Return whether a response that has just come may answer a request that did not cause it.
+    """Return whether a response that has just arrived may answer a request that did not cause it.
 
-    It must be one that the store could answer with (RFC 9111 §4). The time that the server
-    needed does not count: the request has waited for it."""
+    The store must be allowed to serve it (RFC 9111 §4). The response time of the server does not
+    count, because the request has waited for it.
+    """
     request, policy = sink.traffic.request, cache.policy
     if not same_url(cache, stored, sink):
         return False
@@ -104,9 +105,11 @@ def fits_stale(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
 
 
 def same_url(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
-    """Return whether a response is of the URL of a request, or of one that it calls the same.
+    """Return whether a response has the URL of a request, or a URL that it declares equivalent.
 
-    Requests wait together for what the present response calls the same; the next may differ."""
+    Requests wait together for URLs that the present response declares equivalent; the next response
+    may differ.
+    """
     if not cache.searches or cache.policy.key:
         return True
     url = public_url(sink, cache)
@@ -114,7 +117,7 @@ def same_url(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
 
 
 def reflect(fetch: Fetch, traffic: HTTPTraffic, first: bool) -> None:
-    """Let the log of a client's request show the server that answered the fetch."""
+    """Copy the server that answered the fetch to the log of a client's request."""
     other: HTTPTraffic = fetch.traffic
     traffic.server_name = other.server_name
     traffic.t_queue, traffic.t_connect = other.t_queue, other.t_connect

@@ -1,4 +1,4 @@
-"""DATA. A cache for people: its numbers, its contents, and what it would do with a request."""
+"""DATA. A cache for display: its statistics, its contents, and its decision about a request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["entry_facts", "merge_top", "object_facts", "stats_of", "top_of", "wh
 
 
 def stats_of(cache: Cache[Any]) -> dict[str, Any]:
-    """Return numbers for people, as JSON types."""
+    """Return the statistics of a cache, as JSON types."""
     store = cache.store
     folder = None if store.folder is None else store.folder.catalog
     totals = store.totals()
@@ -84,7 +84,7 @@ def _add_top(found: dict[str, list[int]], url: str, hits: int, size: int) -> Non
 
 
 def merge_top(one: dict[str, list[int]], two: dict[str, list[int]]) -> dict[str, list[int]]:
-    """Return the most used URLs of both."""
+    """Return the most used URLs of both results."""
     found = {url: list(values) for url, values in one.items()}
     for url, (hits, size) in two.items():
         _add_top(found, url, hits, size)
@@ -93,7 +93,7 @@ def merge_top(one: dict[str, list[int]], two: dict[str, list[int]]) -> dict[str,
 
 
 def entry_facts(entry: Entry, now: float) -> dict[str, Any]:
-    """Return what ``cache list`` shows of a stored response, as JSON types."""
+    """Return the data that ``cache list`` shows of a stored response, as JSON types."""
     stored = entry.stored
     return {
         "url": stored.url.decode("latin-1"),
@@ -117,7 +117,7 @@ _MAPPED: Final = tuple(one.name for one in attrs.fields(Control) if one.name != 
 
 
 def object_facts(entry: Entry, now: float) -> dict[str, Any]:
-    """Return everything that is known of a stored response but its body, as JSON types."""
+    """Return all data of a stored response except its body, as JSON types."""
     stored = entry.stored
     control = stored.control
     return {
@@ -151,9 +151,10 @@ def _texts(values: Iterable[bytes]) -> list[str]:
 
 
 def why(cache: Cache[Any], head: RequestHead) -> dict[str, Any]:
-    """Return what the store would do with a request, and by which rule, as JSON types.
+    """Return how the store would handle a request, and by which rule, as JSON types.
 
-    Conditions of ``bypass`` and ``refresh`` and the route are not looked at."""
+    The conditions of ``bypass`` and ``refresh`` and the route are ignored.
+    """
     url = url_of(head, cache.policy, head.scheme)
     asked = ask(head, cache.policy)
     refusal = cache.refusal_of(url)

@@ -1,4 +1,4 @@
-"""DATA. The cache as a source: it answers from its store, or by means of the source behind it."""
+"""DATA. The cache as a source: it answers from its store, or through the next source."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = ["CacheSource"]
 
 
 class CacheSource(Source):
-    """The source of the exchanges of a route with ``cache``; ``inner`` is the one behind it."""
+    """The source of the exchanges of a route with ``cache``. ``inner``: the next source."""
 
     def __init__(self, cache: Cache[Fetch], inner: Source) -> None:
         self.cache = cache
@@ -51,7 +51,7 @@ class CacheSource(Source):
 
     @property
     def wait(self) -> float:
-        """Seconds that a request waits for the response of another one's fetch."""
+        """Number of seconds for which a request waits for the fetch of another request."""
         return self.cache.spec.wait
 
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
@@ -75,10 +75,12 @@ class CacheSource(Source):
         return self._begin(asked, sink)
 
     def begin_plain(self, key: Key, cookies: bool, sink: Asking) -> SourceStream:
-        """Answer a request that :func:`~lbproxy.cache.ready.is_plain`, which the short path could
-        not answer. ``cookies``: it has some.
+        """Answer a plain request (:func:`~lbproxy.cache.ready.is_plain`) that the short path could
+        not answer.
 
-        None of the conditions that :meth:`begin` looks for can hold."""
+        ``cookies``: the request has cookies. None of the conditions that :meth:`begin` checks can
+        hold.
+        """
         cache = self.cache
         asked = PLAIN_WITH_COOKIES if cookies else PLAIN
         entries = cache.store.select(key)
@@ -90,10 +92,10 @@ class CacheSource(Source):
         return self._begin_fetch(key, asked, sink, None, "uri-miss", shared)
 
     def _begin(self, asked: Asked, sink: Asking) -> SourceStream:
-        """Answer a request that the cache may have a part in, and whose body is complete."""
+        """Answer a request that the cache may handle, and whose body is complete."""
         cache, key = self.cache, self._key(sink)
         if cache.refreshes(sink.traffic):
-            cache.store.sync()  # a fetch that another process has purged is not joined
+            cache.store.sync()  # do not join a fetch that another process has purged
             return self._fetch(key, asked, sink, None, "uri-miss")
         return self._look_up(key, asked, sink)
 
@@ -106,8 +108,8 @@ class CacheSource(Source):
         return key_of(traffic.request, self.cache.policy, scheme, backend, body_of(sink))
 
     def _look_up(self, key: Key, asked: Asked, sink: Asking, waited: bool = False) -> SourceStream:
-        """Answer from the store, or by a fetch.  ``waited``: for another process, so that the
-        request does not wait once more.
+        """Answer from the store, or by a fetch. ``waited``: the request has already waited for
+        another process, and does not wait again.
         """
         cache = self.cache
         if cache.searches and applies(key, cache.policy):
@@ -121,7 +123,7 @@ class CacheSource(Source):
         return self._look_up_own(key, asked, sink, waited)
 
     def _look_up_own(self, key: Key, asked: Asked, sink: Asking, waited: bool) -> SourceStream:
-        """Look up a request by its own key, with its whole query."""
+        """Look up a request by its own key, which has its whole query."""
         entries = self.cache.store.select(key)
         if entries is None:
             return self._load(
@@ -130,7 +132,7 @@ class CacheSource(Source):
         return self._found(entries, key, asked, sink, waited)
 
     def _answers(self, entries: list[Entry], rule: SearchRule, sink: Asking) -> bool:
-        """Whether the request selects a response that still states ``rule``."""
+        """Return whether the request selects a response that still states ``rule``."""
         entry = selected(entries, sink.traffic.request, self.cache)
         if entry is None or search_rule(entry.stored) != rule:
             return False
@@ -139,7 +141,7 @@ class CacheSource(Source):
     def _searched(
         self, other: Key, rule: SearchRule, key: Key, asked: Asked, waited: bool
     ) -> Callable[[Asking, list[Entry]], SourceStream]:
-        """Return what answers when the responses of ``other`` are read from the folder."""
+        """Return the function that answers once the responses of ``other`` are loaded."""
 
         def then(sink: Asking, found: list[Entry]) -> SourceStream:
             if self._answers(found, rule, sink):
@@ -151,7 +153,7 @@ class CacheSource(Source):
     def _load(
         self, key: Key, sink: Asking, then: Callable[[Asking, list[Entry]], SourceStream]
     ) -> SourceStream:
-        """Answer by ``then`` when the responses of ``key`` are read from the folder."""
+        """Answer by ``then`` once the responses of ``key`` are read from the folder."""
         opening = Opening(self, sink, then)
         self.cache.store.load(key, opening.loaded)
         return opening
@@ -183,7 +185,7 @@ class CacheSource(Source):
         return self._use(entry, decision, key, asked, sink, waited)
 
     def _passes(self, asked: Asked, traffic: HTTPTraffic) -> bool:
-        """Whether the store has no part in a request, so that only a server could answer it."""
+        """Return whether a request bypasses the store, so that only a server can answer it."""
         return asked.obstacle is not None or _identified(traffic) or self.cache.bypasses(traffic)
 
     def _use(
@@ -207,7 +209,7 @@ class CacheSource(Source):
             head = sink.traffic.request
             return self._bypass.begin(head, b"", None, sink, "bypass", decision.reason)
         reason = "request" if decision.ttl > 0 else "stale"
-        validated = use is Use.VALIDATE and asked.method != b"POST"  # which has no conditions
+        validated = use is Use.VALIDATE and asked.method != b"POST"  # a POST has no conditions
         return self._fetch(key, asked, sink, entry if validated else None, reason, waited)
 
     # -- from the store -------------------------------------------------------------------------
@@ -229,7 +231,7 @@ class CacheSource(Source):
     ) -> SourceStream:
         cache = self.cache
         opened = cache.store.open(entry)
-        if opened is None:  # somebody has touched the file: it is verified anew
+        if opened is None:  # the file was touched, so it is verified again
             return self._load(entry.key, sink, lambda sink, found: self._again(sink, found, entry))
         cache.store.use(entry)
         said = self._say(sink, age, facts)
@@ -241,7 +243,7 @@ class CacheSource(Source):
         return StoredBody(cache, entry, head, body, sink).start()
 
     def _again(self, sink: Asking, entries: list[Entry], gone: Entry) -> SourceStream:
-        """Answer when the file of ``gone`` had to be verified anew."""
+        """Answer after the file of ``gone`` had to be verified again."""
         asked = self._ask(sink)
         usable = [one for one in entries if one is not gone]
         return self._found(usable, gone.key, asked, sink)
@@ -252,7 +254,7 @@ class CacheSource(Source):
     def serve_validated(
         self, sink: Asking, entry: Entry, stored: Stored, status: int
     ) -> SourceStream:
-        """Answer with a stored response that the server has just called good."""
+        """Answer with a stored response that the server has just validated."""
         self.cache.counters.revalidated += 1
         age = current_age(stored, self.cache.wall())
         facts = {"fwd": "stale", "status": status, "ttl": stored.lifetime - age, "stored": True}
@@ -279,7 +281,7 @@ class CacheSource(Source):
         reason: str,
         waited: bool = False,
     ) -> SourceStream:
-        """Join the fetch of ``key``, wait for that of another process, or begin one."""
+        """Join the fetch of ``key``, wait for the fetch of another process, or start one."""
         cache, head = self.cache, sink.traffic.request
         if asked.control.only_if_cached:
             return answer_only_cached(self.cache, sink)
@@ -304,7 +306,7 @@ class CacheSource(Source):
     def _claim(
         self, key: Key, asked: Asked, sink: Asking, entry: Entry | None, reason: str
     ) -> SourceStream:
-        """Begin a fetch for all processes, or wait for the one that another process has begun."""
+        """Start a fetch for all processes, or wait for the fetch of another process."""
         cache, claims = self.cache, self.cache.store.claims
         if claims is None:
             return self._begin_fetch(key, asked, sink, entry, reason, shared=True)
@@ -316,7 +318,7 @@ class CacheSource(Source):
                 return self._bypass.begin(head, b"", None, sink, reason, "too many wait")
             place = cache.elsewhere, digest
             return Awaiting(self, sink, place, lambda sink: self._look_up(key, asked, sink, True))
-        if cache.store.has_news(digest):  # the claim of another process has ended just now
+        if cache.store.has_news(digest):  # the claim of another process has just ended
             claim.release()
             return self._look_up(key, asked, sink, waited=True)
         return self._begin_fetch(key, asked, sink, entry, reason, True, claim)
@@ -362,13 +364,13 @@ class CacheSource(Source):
 
     @staticmethod
     def _may_share(asked: Asked, entry: Entry | None) -> bool:
-        """Whether a request may wait for the response to another one, or others for its own."""
+        """Return whether a request may share its response with others, or wait for theirs."""
         if asked.control.no_store:
             return False
         return not asked.personal or (entry is not None and entry.stored.public)
 
     def _refresh(self, key: Key, asked: Asked, sink: Asking, entry: Entry) -> None:
-        """Fetch a stale response anew, in the background, unless somebody does already."""
+        """Refresh a stale response in the background, unless another request already does."""
         cache = self.cache
         running = cache.fetches.get(key)
         if running is not None and running.joinable:
@@ -378,21 +380,21 @@ class CacheSource(Source):
         claims = cache.store.claims
         claim = None if claims is None else claims.claim(key_digest(key))
         if claims is not None and claim is None:
-            return  # another process does
+            return  # another process refreshes it
         fetch = self._new_fetch(key, asked, sink, None if asked.method == b"POST" else entry)
         fetch.claim = claim
         cache.fetching(fetch, True)
         fetch.start(self.inner)
 
     def pass_by(self, sink: Asking) -> SourceStream:
-        """Send the request of ``sink`` to the servers, without the store."""
+        """Send the request of ``sink`` to the servers, bypassing the store."""
         head = sink.traffic.request
         return self._bypass.begin(
             head, b"", None, sink, "uri-miss", "the shared response does not fit"
         )
 
     def alone(self, sink: Asking) -> SourceStream:
-        """Answer a request from the store, or by a fetch that nobody else joins."""
+        """Answer a request from the store, or by a fetch that no other request joins."""
         cache, traffic = self.cache, sink.traffic
         head: RequestHead = traffic.request
         asked, key = self._ask(sink), self._key(sink)
@@ -410,6 +412,6 @@ class CacheSource(Source):
 
 
 def _identified(traffic: HTTPTraffic) -> bool:
-    """Whether the client's connection stands for an identity (NTLM)."""
+    """Return whether the client's connection is bound to an identity (NTLM)."""
     bound = traffic.info.bound
     return bound is not None and bound.identified

@@ -1,4 +1,4 @@
-"""DATA. ``[cache NAME]`` and the key ``cache``: section, key and the policy they stand for."""
+"""DATA. ``[cache NAME]`` and the key ``cache``: the section, the key and the resulting policy."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ EIGHTH = 8
 HUNDRED = 100
 
 MOST_POST = 1024 * 1024
-"""Bytes of the largest body of a POST that is held to be part of the key."""
+"""Size in bytes of the largest POST body that can be part of the key."""
 
 LEAST = 64 * 1024
-"""Bytes of memory that a cache has at least."""
+"""Minimum memory of a cache, in bytes."""
 
 WITHOUT_DISK = 64 * 1024 * 1024
 WITH_DISK = 16 * 1024 * 1024
@@ -181,7 +181,7 @@ class CacheSpec:
 
     @property
     def largest(self) -> int:
-        """Bytes of the largest body that is stored."""
+        """Size in bytes of the largest body that is stored."""
         from lbproxy.cache.memory import OVERHEAD
 
         if self.max_object:
@@ -219,7 +219,7 @@ def policy_of(spec: CacheSpec) -> Policy:
 
 
 def hit_rules_of(spec: CacheSpec, policy: Policy) -> HitRules:
-    """Return what decides whether a request may be answered without a look at the policy."""
+    """Return the rules for requests that can be answered without consulting the policy."""
     cookies = policy.cookies
     return HitRules(
         usable=not (spec.bypass or spec.refresh or policy.key),
@@ -257,7 +257,7 @@ def _check_redis(draft: Draft, judge: Judge) -> None:
 
 
 def _folders(judge: Judge) -> None:
-    """Report two caches in one folder: each has an index of its own there."""
+    """Report two caches in one folder, because each needs its own index there."""
     seen: dict[str, str] = {}
     for draft in judge.drafts.of("cache"):
         disk = draft.get("disk", None)

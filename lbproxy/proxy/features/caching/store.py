@@ -1,8 +1,8 @@
 """DATA. The store of a cache: memory, a folder, or memory over a folder.
 
-With a folder the memory of a process holds copies of what is in it, and the heads of large bodies.
-Processes share the folder: :meth:`ResponseStore.select` first learns what others have stored and
-purged, so nothing is served that another process has purged.
+With a folder, the memory of a process holds copies of its contents, and the heads of large bodies.
+Processes share the folder: :meth:`ResponseStore.select` first applies the changes of other
+processes, so nothing is served that another process has purged.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ from lbproxy.proxy.slices import in_slices
 __all__ = ["Observer", "ResponseStore"]
 
 SKEW: Final = 1.0
-"""Seconds that the clocks of two processes may differ."""
+"""Number of seconds by which the clocks of two processes may differ."""
 
 
 class Observer(Protocol):
-    """The cache, which has fetches under way."""
+    """The cache, which has running fetches."""
 
     def purged(self, purge: Purge) -> None:
-        """A purge is true from now on."""
+        """A purge is in effect from now on."""
 
     def outdated(self) -> None:
-        """Purges may have been missed: no fetch under way may be stored."""
+        """Purges may have been missed, so no running fetch may be stored."""
 
 
 class ResponseStore:
-    """See the module.  ``now``: seconds.
+    """See the module. ``now``: clock, in seconds.
 
-    ``alone``: no other process uses the folder, so that memory can do without it. ``memory_only``:
-    there is no folder, and :meth:`select` is no more than a look-up in memory.
+    ``alone``: no other process uses the folder, so memory works without it. ``memory_only``: the
+    store has no folder, and :meth:`select` only looks up memory.
     """
 
     def __init__(
@@ -88,22 +88,22 @@ class ResponseStore:
 
     @property
     def folder(self) -> Folder | None:
-        """The folder, None while there is none."""
+        """The folder, None while none is in use."""
         return self._slot.folder
 
     @property
     def spools(self) -> bool:
-        """Whether large bodies go to files."""
+        """True if large bodies are written to files."""
         return self.folder is not None
 
     @property
     def claims(self) -> FetchClaims | None:
-        """The claims of fetches, None if no other process has a part in the store."""
+        """The claims of fetches, None if no other process uses the store."""
         return None if self.alone or self.folder is None else self.folder.claims
 
     def has_news(self, key: bytes) -> bool:
-        """Whether another process has changed what is stored of a key (its digest) since the last
-        look-up.
+        """Return whether another process has changed the responses of a key (by digest) since the
+        last look-up.
         """
         folder = self.folder
         if folder is None:
@@ -114,7 +114,7 @@ class ResponseStore:
     # -- the folder -----------------------------------------------------------------------------
 
     def use_folder(self, path: Path | None, limit: int, alone: bool) -> None:
-        """Keep responses in ``path``, of at most ``limit`` bytes, from now on; None for memory."""
+        """Keep up to ``limit`` bytes of responses in ``path`` from now on; None for memory."""
         self.alone = alone
         self.memory_only = path is None
         self._slot.use(path, limit)
@@ -147,7 +147,7 @@ class ResponseStore:
         return None if self._loader.needed(folder, key, found) else found
 
     def sync(self) -> bool:
-        """Learn what other processes have done; False if the folder fails."""
+        """Apply the changes of other processes; return False if the folder fails."""
         return self._slot.sync()
 
     def load(self, key: Key, done: Callable[[list[Entry]], None]) -> None:
@@ -155,7 +155,7 @@ class ResponseStore:
         self._loader.load(key, done)
 
     def open(self, entry: Entry) -> bytes | OpenBody | None:
-        """Return the body of ``entry``, or its open file; None if it must be verified anew."""
+        """Return the body of ``entry``, or its open file; None if it must be verified again."""
         body = entry.body
         if isinstance(body, bytes):
             return body
@@ -175,8 +175,8 @@ class ResponseStore:
             return None
 
     def body_of(self, entry: Entry) -> bytes | OpenBody | None:
-        """Return the body of ``entry`` if it can be had at once, or its open file if it is large
-        (the caller closes it); None for :meth:`open` to judge.
+        """Return the body of ``entry`` if it is available at once, or its open file if it is large
+        (the caller closes it); None if :meth:`open` must decide.
         """
         body, folder = entry.body, self._slot.folder
         if isinstance(body, bytes):
@@ -192,7 +192,7 @@ class ResponseStore:
             return None
 
     def read(self, entry: Entry) -> bytes | None:
-        """Return the body of ``entry`` if it can be had at once, as bytes."""
+        """Return the body of ``entry`` as bytes if it is available at once."""
         large = not isinstance(entry.body, bytes) and entry.size > LARGEST
         found = None if large else self.body_of(entry)
         return found if isinstance(found, bytes) else None
@@ -206,9 +206,9 @@ class ResponseStore:
     # -- storing --------------------------------------------------------------------------------
 
     def has_later(self, key: Key, stored: Stored) -> bool:
-        """Whether the response that ``stored`` would replace was asked for later.
+        """Return whether the response that ``stored`` would replace was requested later.
 
-        One from the future was not: the clock has been set back."""
+        A time in the future does not count, because the clock has been set back."""
         return stored.asked < self._asked(key, stored) <= self.latest
 
     @property
@@ -217,7 +217,7 @@ class ResponseStore:
         return self._now() + SKEW
 
     def _asked(self, key: Key, stored: Stored) -> float:
-        """When the response that ``stored`` would replace was asked for; 0 for none."""
+        """Return when the response that ``stored`` would replace was requested; 0 for none."""
         if self.folder is None and not self.memory.lookup(key):
             return 0.0
         times = [0.0]
@@ -237,7 +237,8 @@ class ResponseStore:
     ) -> Entry | None:
         """Store a response whose body is in memory; return its entry if memory has room for it.
 
-        ``done()`` is called when all processes can know it, or it cannot be stored."""
+        ``done()`` is called when the response is visible to all processes, or cannot be stored.
+        """
         folder = self._slot.folder
         if folder is None:
             done()
@@ -251,7 +252,7 @@ class ResponseStore:
     def add_spooled(
         self, key: Key, stored: Stored, spool: Spool, digest: bytes, done: Callable[[], None]
     ) -> None:
-        """Store a response whose body has its file already, and call ``done`` at the end."""
+        """Store a response whose body is already in its file, and call ``done`` at the end."""
         folder = self._slot.folder
         if folder is None or self.has_later(key, stored):
             self.discard_spooled(spool)
@@ -266,7 +267,7 @@ class ResponseStore:
             self.folder.remove_body(spool.name)
 
     def spool(self, wrote: Callable[[int, int, int], None], failed: Callable[[], None]) -> Spool:
-        """Return what a large body is written to, where the store :attr:`spools`."""
+        """Return the spool for a large body; only if the store :attr:`spools`."""
         folder = self.folder
         assert folder is not None
 
@@ -280,9 +281,10 @@ class ResponseStore:
     def replace(
         self, entry: Entry, stored: Stored, done: Callable[[], None] = nothing
     ) -> Entry | None:
-        """Give the body of ``entry`` a refreshed head.  None if the entry has gone meanwhile.
+        """Replace the head of ``entry`` by a refreshed one; return None if the entry is gone.
 
-        ``done()``: see :meth:`add`."""
+        ``done()``: see :meth:`add`.
+        """
         place: Place | None = entry.place
         folder = self._slot.folder
         if place is None or folder is None:
@@ -319,9 +321,10 @@ class ResponseStore:
     def purge(self, wanted: Purge, soft: bool = False) -> Deferred[int]:
         """Remove what ``wanted`` names, or make it stale, in all processes.
 
-        It is true at once, but while the folder is being read. Return how many responses, when all
-        are removed. The Deferred fails with OSError if other processes, or the next start, cannot
-        be told."""
+        The purge takes effect at once, except while the folder is being read. The Deferred fires
+        with the number of responses when all are removed. It fails with OSError if the purge cannot
+        be recorded for other processes or the next start.
+        """
         slot = self._slot
         if slot.folder is None:
             slot.open()
@@ -362,7 +365,7 @@ class ResponseStore:
         self._last = self._purge_memory(purge, soft)
 
     def reset(self) -> None:
-        """See FolderFollower: what is in memory may be outdated."""
+        """See FolderFollower: the contents of memory may be outdated."""
         free_slowly(self._jobs.reactor, self.memory.begin_clear())
         self._writer.outdate()
         self._observer.outdated()
@@ -374,13 +377,13 @@ class ResponseStore:
         return {name: count + self._remote.get(name, 0) for name, count in own.items()}
 
     def show_totals(self, total: dict[str, int]) -> None:
-        """In a master: the sum of :meth:`totals` of its workers."""
+        """In a master: show the sum of the :meth:`totals` of its workers."""
         self._remote = total
 
     # -- shown ----------------------------------------------------------------------------------
 
     def by_url(self, url: bytes) -> list[Entry]:
-        """Return the responses of a URL, for people; blocks."""
+        """Return the responses of a URL, for display. This call blocks."""
         found = self.memory.of_url(url)
         if self.folder is not None:
             self.folder.sync()
@@ -390,10 +393,10 @@ class ResponseStore:
         return found
 
     def page(self, first: int, limit: int) -> Deferred[tuple[list[Entry], int]]:
-        """Return at most ``limit`` responses from number ``first`` on, and the number of all.
+        """Return at most ``limit`` responses from number ``first`` on, and the total number.
 
-        For people, over several turns of the reactor. The heads of those on disk are read, which
-        blocks, of one page alone.
+        This is for display, and takes several turns of the reactor. It reads the heads on disk of
+        one page only, which blocks.
         """
         folder = self.folder
         if folder is not None:

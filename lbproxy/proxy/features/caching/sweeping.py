@@ -1,4 +1,4 @@
-"""DATA. Purges under way: a :class:`~lbproxy.cache.sweep.Sweep` over turns of the reactor."""
+"""DATA. Running purges: a :class:`~lbproxy.cache.sweep.Sweep` over turns of the reactor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = Logger()
 
 
 class Sweeping:
-    """Runs ``sweep``; the first slice runs at once, which is all of a small one.
+    """Runs ``sweep``. The first slice runs at once, and completes a small sweep.
 
     ``over()`` is called at the end.
     """
@@ -33,9 +33,9 @@ class Sweeping:
         in_slices(clock, sweep.steps()).addBoth(self._ended)
 
     def counted(self) -> Deferred[int]:
-        """Return what ``sweep`` has counted, when all entries are purged.
+        """Return a Deferred with the count of ``sweep``, which fires when all entries are purged.
 
-        To cancel it does not end the purge.
+        Cancelling it does not end the purge.
         """
         found: Deferred[int] = Deferred()
         self._waiting.append(found)
@@ -45,7 +45,7 @@ class Sweeping:
 
     def _ended(self, result: Failure | None) -> None:
         if isinstance(result, Failure):
-            _log.failure("a purge of the cache", result)  # look-ups go on to apply it
+            _log.failure("a purge of the cache", result)  # look-ups continue to apply it
         self._complete = True
         if self._over is not None:
             self._over()
@@ -58,12 +58,12 @@ class Sweeping:
 
 
 def free_slowly(clock: Any, steps: Iterator[None]) -> None:
-    """Take the steps that free what a store has cleared, in slices."""
+    """Run the steps that free the cleared contents of a store, in slices."""
     in_slices(clock, steps).addErrback(lambda failure: _log.failure("a cleared cache", failure))
 
 
 def sum_of(counts: Sequence[Deferred[int]]) -> Deferred[int]:
-    """Return the sum of several counts, when all are known; it fails if one of them does."""
+    """Return a Deferred with the sum of several counts; it fails if one of them fails."""
 
     async def add() -> int:
         return sum([await one for one in counts])

@@ -1,9 +1,9 @@
 """DATA. Claims of fetches in a folder: one process fetches a response, and the others wait for it.
 
-A claim is a lock of the kernel on one byte of the file ``claims``, so it ends with its process. The
-byte follows from the key; two keys with the same byte only wait for each other. Beside the locks
-the file has, for each byte, the last key whose response was not stored, and until when requests for
-it do not wait.
+A claim is a kernel lock on one byte of the file ``claims``, so it ends with its process. The byte
+is derived from the key; two keys with the same byte merely wait for each other. For each byte, the
+file also has the last key whose response was not stored, and the time until which requests for that
+key do not wait.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ __all__ = ["PASS_SECONDS", "Claim", "FetchClaims"]
 NAME: Final = "claims"
 
 PASS_SECONDS: Final = 120.0
-"""How long a key is remembered whose response was not stored: its requests do not wait for each
-other."""
+"""Seconds for which requests of a key do not wait for each other after an unstored response."""
 
 _SKEW: Final = 1.0
-"""Seconds that the clocks of two processes may differ; by more, the clock has been set back."""
+"""Seconds by which the clocks of two processes may differ; a larger difference means that the clock
+has been set back.
+"""
 
 _SLOTS: Final = 65536
 _PASSING: Final = struct.Struct(">16sd")  # digest of the key; Unix time
@@ -41,7 +42,7 @@ class Claim:
         self._key = key
 
     def release(self, passing_until: float = 0.0) -> None:
-        """Let others fetch; harmless the second time.
+        """Let other processes fetch. A second call has no effect.
 
         ``passing_until``: Unix time until which requests for the key do not wait, as its response
         is not stored.
@@ -52,15 +53,15 @@ class Claim:
 
 
 class FetchClaims:
-    """The claims in ``folder``, which exists.  OSError.  Keys are digests of 16 bytes."""
+    """The claims in the existing ``folder``. Keys are digests of 16 bytes. Raises OSError."""
 
     def __init__(self, folder: Path) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._fd = os.open(folder / NAME, flags, 0o600)
-        self._held: dict[int, int] = {}  # by slot: claims of this process
+        self._held: dict[int, int] = {}  # claims of this process, by slot
 
     def close(self) -> None:
-        """Give up all claims; their release is harmless afterwards."""
+        """Give up all claims. Releasing them afterwards has no effect."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -71,7 +72,8 @@ class FetchClaims:
     def claim(self, key: bytes) -> Claim | None:
         """Return a claim to fetch ``key``, None if another process has one.
 
-        After :meth:`close` nobody waits."""
+        After :meth:`close` no request waits.
+        """
         slot = _slot(key)
         if slot not in self._held and not self._lock(slot, fcntl.F_WRLCK):
             return None
@@ -109,9 +111,10 @@ class FetchClaims:
             self._lock(slot, fcntl.F_UNLCK)
 
     def _lock(self, slot: int, kind: int) -> bool:
-        """Lock or unlock a byte; False if another process has it.
+        """Lock or unlock a byte; return False if another process has the lock.
 
-        Where the kernel cannot lock at all, nobody waits. A closed file has lost its locks."""
+        If the kernel does not support locks, no request waits. A closed file has lost its locks.
+        """
         if self._fd < 0:
             return True
         wanted = _LOCK.pack(kind, os.SEEK_SET, slot, 1, 0)

@@ -1,4 +1,4 @@
-"""DATA. When the journal of a folder is compacted: once most of its records are history."""
+"""DATA. Decides when to compact the journal of a folder: once most of its records are obsolete."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lbproxy.proxy.slices import in_slices
 __all__ = ["Compacting"]
 
 _LEAST: Final = 10_000
-"""Records of the journal below which it is not compacted."""
+"""Minimum number of records of a journal that is compacted."""
 
 
 class Compacting:
     """Compacts ``journal`` in slices of a millisecond, one compaction at a time.
 
-    ``records()`` yields the records to keep.  While ``busy()`` is true no compaction begins, and
-    the caller tends the journal again afterwards.  ``failed(what, error)`` logs.  ``least``: number
-    of records from which the journal is compacted next.
+    ``records()`` yields the records to keep. While ``busy()`` is true no compaction starts, and the
+    caller calls :meth:`tend` again afterwards. ``failed(what, error)`` logs a failure. ``least``:
+    number of records at which the journal is next compacted.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Compacting:
         self._running: Deferred[None] | None = None
 
     def tend(self, stored: int) -> None:
-        """Compact in a later turn if more than half of the records are history.
+        """Compact in a later turn if more than half of the records are obsolete.
 
         ``stored``: number of records that a compacted journal would have.
         """
@@ -52,7 +52,7 @@ class Compacting:
             self._reactor.callLater(0, self._compact)
 
     def stop(self) -> None:
-        """Cancel a running compaction; the journal stays as it is."""
+        """Cancel a running compaction. The journal stays unchanged."""
         if self._running is not None:
             self._running.cancel()
 
@@ -60,7 +60,7 @@ class Compacting:
         if self._busy():
             self._due = False
             return
-        self.least = 2 * self._journal.records  # not with each record if it fails
+        self.least = 2 * self._journal.records  # after a failure, do not retry at each record
         self._running = in_slices(self._reactor, self._journal.compaction(self._records))
         self._running.addCallbacks(self._compacted, self._not_compacted)
 

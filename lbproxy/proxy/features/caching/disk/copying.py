@@ -1,4 +1,4 @@
-"""DATA. The file that a compaction writes, until it takes the place of the journal."""
+"""DATA. The file that a compaction writes, until it replaces the journal."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PIECE: Final = 128 * 1024
 
 
 class JournalCopy:
-    """``head``: bytes of the header, which is written last. ``end``: bytes so far.
+    """``head``: size of the header, which is written last. ``end``: size so far, in bytes.
 
-    The process that writes it holds a lock of the kernel on it. OSError if it cannot be made;
-    BlockingIOError if another process writes one.
+    The process that writes the file holds a kernel lock on it. Raises OSError if it cannot be
+    created, and BlockingIOError if another process is writing one.
     """
 
     def __init__(self, path: Path, head: int) -> None:
@@ -32,14 +32,14 @@ class JournalCopy:
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not is_at(self.fd, path):
-                raise BlockingIOError  # it has become the journal a moment ago
+                raise BlockingIOError  # the file has just become the journal
             os.ftruncate(self.fd, 0)
         except BaseException:
             os.close(self.fd)
             raise
 
     def add(self, payload: bytes) -> None:
-        """Write a record, now or later."""
+        """Add a record, which may be buffered."""
         self._pending.append(frame(payload))
         self._held += len(self._pending[-1])
         self.records += 1
@@ -47,18 +47,18 @@ class JournalCopy:
             self.flush()
 
     def flush(self) -> None:
-        """Write what :meth:`add` has left."""
+        """Write the buffered records."""
         pending, self._pending, self._held = self._pending, [], 0
         self.end += write_pieces(self.fd, pending, self.end)
 
     def take_over(self, fd: int, at: int, end: int) -> int:
-        """Copy a piece of the frames from ``at`` to ``end`` in another file; return its end."""
+        """Copy a piece of the frames between ``at`` and ``end`` of another file; return its end."""
         data = os.pread(fd, min(end - at, _PIECE), at)
         self.end += write_pieces(self.fd, [data], self.end)
         return at + len(data)
 
     def finish(self, header: bytes) -> None:
-        """Take the place of the journal; the caller owns ``fd`` from now on."""
+        """Replace the journal. The caller owns ``fd`` from now on."""
         os.pwrite(self.fd, header, 0)
         self._path.rename(self._path.with_suffix(""))
         fcntl.flock(self.fd, fcntl.LOCK_UN)

@@ -1,4 +1,4 @@
-"""DATA. The records of the journal: a response is stored, one is dropped, a purge."""
+"""DATA. The records of the journal: a stored response, a dropped response, or a purge."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ _COUNT: Final = struct.Struct(">I")
 
 
 class Place(Listed[bytes]):
-    """A response in the folder.  ``key``: digest of its key; ``selected``: of its selection.
+    """A response in the folder.
 
-    ``record`` and ``body``: names of its files, ``body`` 0 if the record has it. ``asked``: when
-    its request was sent. ``stamp``: of the body file when this process verified it. ``shown``: the
-    same response in the memory of this process.
+    ``key``: digest of its key. ``selected``: digest of its selection. ``record`` and ``body``:
+    names of its files; ``body`` is 0 if the record contains the body. ``asked``: when its request
+    was sent. ``stamp``: of the body file when this process verified it. ``shown``: the same
+    response in the memory of this process.
     """
 
     __slots__ = ("asked", "body", "purged", "record", "selected", "shown", "stamp")
@@ -53,14 +54,14 @@ class Place(Listed[bytes]):
 
 @frozen
 class Dropped:
-    """The record of this name is not stored any more."""
+    """The record with this name is no longer stored."""
 
     record: int
 
 
 @frozen
 class Purged:
-    """A purge; ``soft``: what it names is stale."""
+    """A purge. ``soft``: responses that it names become stale."""
 
     purge: Purge
     soft: bool
@@ -84,7 +85,7 @@ def dump_entry(entry: Entry) -> bytes:
 
 
 def load_entry(data: bytes) -> Entry:
-    """Return the entry in ``data``, which its checksum has shown to be as it was written."""
+    """Return the entry in ``data``, whose checksum has been verified."""
     kind = data[:1]
     if kind == b"S":
         _, key, selected, record, body, size, asked, purged = _STORED.unpack_from(data)

@@ -1,11 +1,11 @@
-"""DATA. The files of stored responses: written under another name, renamed, and verified.
+"""DATA. The files of stored responses: written under a temporary name, renamed, and verified.
 
-A response is a *record* (:mod:`lbproxy.cache.codec`), which has a small body in itself; a larger
-body is a file of its own, so that a refreshed head does not copy it. Neither is changed after it
-has its name. Names are random numbers in 256 sub-folders: ``ab/ab12...cd.r`` and ``.b``; a file
-that is being written ends in ``.t``, and its writer holds a lock of the kernel on it.
+A response is a *record* (:mod:`lbproxy.cache.codec`), which includes a small body. A larger body is
+a separate file, so that refreshing a head does not copy it. Neither file changes after it has its
+final name. Names are random numbers in 256 sub-folders: ``ab/ab12...cd.r`` and ``.b``. The name of
+a file that is being written ends in ``.t``, and its writer holds a kernel lock on it.
 
-All functions block. They run in threads, except for reads of what the kernel has in memory.
+All functions block. They run in threads, except for reads from the page cache.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from lbproxy.proxy.features.caching.disk.openbody import OpenBody, Stamp, stamp_
 __all__ = ["BLOCK", "FolderFiles", "on_disk"]
 
 BLOCK: Final = 4096
-"""Bytes of a block of the file system: what a file takes is counted in them."""
+"""Size in bytes of a file-system block, the unit in which the size of a file is counted."""
 
 PIECE: Final = 1024 * 1024
-"""Bytes that are read at a time to verify a body."""
+"""Number of bytes that are read at a time to verify a body."""
 
 _READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def on_disk(size: int) -> int:
-    """Return the bytes that a file of ``size`` bytes takes."""
+    """Return the disk space in bytes of a file of ``size`` bytes."""
     return -(-size // BLOCK) * BLOCK
 
 
 class FolderFiles:
-    """The files below ``root``, which exists.
+    """The files below the existing ``root``.
 
     ``flags`` and ``inline``: those of
     :func:`~lbproxy.proxy.features.caching.disk.filesystem.read_rules`.
@@ -52,7 +52,7 @@ class FolderFiles:
         self.flags, self.inline = read_rules(root)
 
     def new_name(self) -> int:
-        """Return a name that no file has."""
+        """Return an unused name."""
         return int.from_bytes(os.urandom(8), "big")
 
     def path(self, name: int, kind: str) -> Path:
@@ -61,7 +61,7 @@ class FolderFiles:
         return self.root / text[:2] / f"{text}.{kind}"
 
     def create(self, name: int) -> int:
-        """Create a file that is being written, and return its descriptor.  OSError."""
+        """Create a file to write, and return its descriptor. Raises OSError."""
         path = self.path(name, "t")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
@@ -71,17 +71,17 @@ class FolderFiles:
             fd = os.open(path, flags, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # a sweep of another process holds it
+        except OSError:  # a sweep of another process has locked it
             os.close(fd)
             raise
         return fd
 
     def publish(self, name: int, kind: str) -> None:
-        """Give a file that is complete its name."""
+        """Rename a complete file to its final name."""
         self.path(name, "t").rename(self.path(name, kind))
 
     def write_record(self, name: int, record: StoredRecord) -> Stamp:
-        """Write a record, and return its stamp.  OSError, with no file left."""
+        """Write a record, and return its stamp. Raises OSError; no file is left then."""
         fd = self.create(name)
         try:
             write_all(fd, dump_record(record))
@@ -94,7 +94,7 @@ class FolderFiles:
             os.close(fd)
 
     def write_apart(self, name: int, body: int, record: StoredRecord) -> None:
-        """Write a record, and its body into the file ``body``.  OSError, with no file left."""
+        """Write a record, and its body to the file ``body``. Raises OSError, with no file left."""
         assert record.body is not None
         fd = self.create(body)
         try:
@@ -112,7 +112,7 @@ class FolderFiles:
             raise
 
     def read_record(self, name: int) -> StoredRecord:
-        """Return a record, verified.  OSError; DamagedError."""
+        """Return a verified record. Raises OSError or DamagedError."""
         fd = os.open(self.path(name, "r"), _READING)
         with open(fd, "rb") as file:  # noqa: PTH123 - a path would follow a link
             if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -120,9 +120,10 @@ class FolderFiles:
             return load_record(file.read())
 
     def open_body(self, name: int, known: Stamp | None, record: StoredRecord | None) -> OpenBody:
-        """Open a body.  OSError; DamagedError.
+        """Open a body. Raises OSError or DamagedError.
 
-        It is verified with the digest of ``record`` unless it has the stamp ``known``."""
+        The body is verified with the digest of ``record`` unless it has the stamp ``known``.
+        """
         fd = os.open(self.path(name, "b"), _READING)
         try:
             stamp = stamp_of(fd)[0]
@@ -143,7 +144,7 @@ class FolderFiles:
             self.path(name, kind).unlink()
 
     def names(self, part: str) -> list[tuple[int, str]]:
-        """Return name and kind of the files in one sub-folder, such as ``ab``."""
+        """Return the name and the kind of each file in one sub-folder, such as ``ab``."""
         found = []
         with suppress(OSError):
             for entry in os.scandir(self.root / part):
@@ -154,10 +155,11 @@ class FolderFiles:
         return found
 
     def abandoned(self, name: int, kind: str, before: float) -> bool:
-        """Return whether a file that no process knows is nobody's any more.
+        """Return whether a file that no process knows is abandoned.
 
-        A file that is being written has a lock. Others are given the time until the journal names
-        them: they are abandoned if they are older than ``before`` (Unix time)."""
+        A file that is being written has a lock. Other files must have time until the journal names
+        them: they are abandoned if they are older than ``before`` (Unix time).
+        """
         try:
             fd = os.open(self.path(name, kind), _READING)
         except OSError:
@@ -172,7 +174,7 @@ class FolderFiles:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write ``data`` at the present position.  OSError."""
+    """Write ``data`` at the current position. Raises OSError."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]

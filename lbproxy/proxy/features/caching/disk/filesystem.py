@@ -1,4 +1,4 @@
-"""DATA. Reads of a folder that never wait for a disk, as far as its file system offers them."""
+"""DATA. Support of a folder's file system for reads that never wait for a disk."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from typing import Final
 __all__ = ["INLINE", "read_rules"]
 
 INLINE: Final = 32 * 1024
-"""Bytes of the largest body that is part of its record. Memory may keep the head of a larger one
-alone: to read its file at each hit costs less than to read and verify a record again."""
+"""Size in bytes of the largest body that is part of its record. For a larger body, memory may keep
+only the head, because reading its file at each hit costs less than reading and verifying a record.
+"""
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 
 
 def read_rules(folder: Path) -> tuple[int, int]:
-    """Return the flags of ``preadv`` for reads that must not wait, and the bytes of the largest
-    body that is part of its record.
+    """Return the flags of ``preadv`` for reads that must not wait, and the size in bytes of the
+    largest body that is part of its record.
 
-    Linux knows RWF_NOWAIT by file system, and tmpfs may lack it. Its files are in memory anyway, so
-    no flag is needed. Elsewhere each read would need a thread: then bodies stay in their records,
-    which come into memory as a whole.
+    On Linux, support of RWF_NOWAIT depends on the file system. tmpfs may lack it, and does not need
+    it because its files are in memory. Elsewhere each read would need a thread, so bodies stay in
+    their records, which are loaded into memory as a whole.
     """
     if _has_nowait(folder):
         return os.RWF_NOWAIT, INLINE

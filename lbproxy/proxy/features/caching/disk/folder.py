@@ -1,8 +1,8 @@
-"""DATA. The folder store: what is in the files of a folder, the same in all processes.
+"""DATA. The folder store: the responses in the files of a folder, the same in all processes.
 
 Each process has the places of all responses in memory, and follows the journal. The process that
-stores a response evicts what must make room for it; the process that removes one from the journal
-removes its files. Files that a killed process has left are removed now and then.
+stores a response evicts others to make room for it. The process that removes a response from the
+journal removes its files. Files that a killed process has left are removed periodically.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ class FolderFollower(Protocol):
     """An object that keeps part of the folder's contents in memory."""
 
     def gone(self, place: Place) -> None:
-        """``place`` is not stored any more."""
+        """``place`` is no longer stored."""
 
     def purged(self, purge: Purge, soft: bool) -> None:
-        """A purge is true from now on; places that it names are still listed."""
+        """A purge is in effect from now on; places that it names are still listed."""
 
     def reset(self) -> None:
-        """Nothing is stored any more, and purges may have been missed."""
+        """The contents are lost, and purges may have been missed."""
 
 
 class Folder:
-    """See the module.  OSError if ``path`` cannot be made, read or written, or may be forged."""
+    """See the module. Raises OSError if ``path`` cannot be created, read, written or trusted."""
 
     def __init__(
         self, path: Path, limit: int, variants: int, jobs: Jobs, follower: FolderFollower
@@ -74,7 +74,7 @@ class Folder:
         self.catalog: Catalog[bytes, Place] = Catalog(limit, variants)
         self._follower = follower
         self._names: dict[int, Place] = {}
-        self._bodies: dict[int, int] = {}  # by name: how many records have it
+        self._bodies: dict[int, int] = {}  # number of records that refer to each body, by name
         self._own = False  # a purge of this process is being recorded
         self._sweeping: Sweeping | None = None  # the last purge that was applied
         self._trash = Trash(self.files, jobs)
@@ -97,7 +97,7 @@ class Folder:
         self.claims.close()
 
     def sync(self) -> None:
-        """Learn what other processes have done."""
+        """Apply the changes of other processes."""
         self.journal.sync()
 
     def lookup(self, key: bytes) -> list[Place]:
@@ -105,10 +105,10 @@ class Folder:
         return self.catalog.lookup(key)
 
     def add(self, place: Place, still: Callable[[], bool]) -> bool:
-        """Make a response that is in its files known to all.
+        """Publish a response whose files are written to all processes.
 
-        ``still()``: whether it may be, once everything before is known. Return False, with its
-        files removed, if not. OSError if the journal cannot be written.
+        ``still()``: whether it may be published, called after all earlier records are applied. If
+        not, remove its files and return False. Raises OSError if the journal cannot be written.
         """
         removed: list[Place] = []
 
@@ -132,7 +132,7 @@ class Folder:
         return known
 
     def drop(self, places: Iterable[Place]) -> None:
-        """Let nobody use ``places`` any more."""
+        """Remove ``places`` for all processes."""
         found = [one for one in places if self._names.get(one.record) is one]
         try:
             if found:
@@ -144,18 +144,21 @@ class Folder:
         self._unlink(found)
 
     def load(self) -> Iterator[None]:
-        """Learn what the folder holds, in steps of a millisecond; before any other use.
+        """Read the contents of the folder in steps of a millisecond, before any other use.
 
-        OSError."""
+        Raises OSError.
+        """
         for _ in self.journal.load():
             if self._closed:
                 return
             yield
 
     def purge(self, purge: Purge, soft: bool) -> Sweeping | None:
-        """Remove what ``purge`` names, or make it stale; true everywhere when it returns.
+        """Remove what ``purge`` names, or make it stale; in effect everywhere when it returns.
 
-        None if all contents had to be given up. OSError if it cannot be recorded."""
+        Return None if all contents had to be discarded. Raises OSError if the purge cannot be
+        recorded.
+        """
         self.sync()
         self._own, self._sweeping = True, None
         try:
@@ -167,14 +170,14 @@ class Folder:
         return sweeping
 
     def _flush(self) -> None:
-        """Have the journal written to the disk, once for all purges that come meanwhile."""
+        """Write the journal to the disk, once for all purges that arrive meanwhile."""
         self._flushes += 1
         if self._flushes == 1:
             self.jobs.run(self.journal.flush, self._flushed)
 
     def _flushed(self, _: object) -> None:
         came, self._flushes = self._flushes > 1, 0
-        if came:  # during the flush
+        if came:  # purges arrived during the flush
             self._flush()
 
     def resize(self, limit: int, variants: int) -> None:
@@ -185,7 +188,7 @@ class Folder:
             self.drop(self._evicted(0, []))
 
     def relieve(self, size: int) -> None:
-        """Evict ``size`` bytes: the disk is full before the limit is reached."""
+        """Evict ``size`` bytes, because the disk is full before the limit is reached."""
         self.drop(self._evicted(self.catalog.limit - self.catalog.bytes + size, []))
 
     def failed(self, what: str, error: BaseException | None) -> None:
@@ -195,7 +198,7 @@ class Folder:
     # -- room -----------------------------------------------------------------------------------
 
     def _displaced(self, place: Place) -> list[Place]:
-        """Return what must go for ``place``: the same selection, too many variants, the oldest."""
+        """Return the places that ``place`` displaces: same selection, excess variants, oldest."""
         others = self.catalog.lookup(place.key)
         gone = [one for one in others if one.selected == place.selected]
         if len(others) - len(gone) >= self.catalog.variants:
@@ -203,7 +206,7 @@ class Folder:
         return self._evicted(place.bytes, gone)
 
     def _evicted(self, size: int, gone: list[Place]) -> list[Place]:
-        """Return ``gone`` and what must go besides for ``size`` more bytes."""
+        """Return ``gone`` and the further places to evict for ``size`` more bytes."""
         catalog = self.catalog
         found: list[Place] = list(gone)
         for one in gone:
@@ -215,7 +218,7 @@ class Folder:
             catalog.discard(victim)
             found.append(victim)
         for one in found:
-            catalog.insert(one)  # until the journal says so, it is stored
+            catalog.insert(one)  # it is stored until the journal drops it
         catalog.counts.evicted += len(found) - len(gone)
         return found
 
@@ -292,12 +295,14 @@ class Folder:
         self.compacting.tend(len(self._names))
 
     def _busy(self) -> bool:
-        """Return whether no compaction may begin: the last sweep tends the journal again."""
+        """Return whether no compaction may start; the end of the last sweep checks again."""
         return self._closed or bool(self.catalog.sweeps)
 
     def _records(self) -> Iterator[bytes]:
-        """Yield the records of what is stored. A purge that this process has just learnt of may be
-        behind the position that they stand for, and its sweep be under way.
+        """Yield the records of the stored responses.
+
+        A purge that has just been applied may be later than the position of these records, and its
+        sweep may still be running.
         """
         for place in list(self._names.values()):
             self.catalog.settle(place)
@@ -310,18 +315,18 @@ class Folder:
         self.remove_files([one for one in places if one.record not in self._names])
 
     def remove_files(self, places: list[Place]) -> None:
-        """Remove the files of places that are not stored, in a thread."""
+        """Remove the files of places that are no longer stored, in a thread."""
         names = [(one.record, "r") for one in places]
         names += [(one.body, "b") for one in places if one.body and one.body not in self._bodies]
         self._trash.add(names)
 
     def remove_body(self, name: int) -> None:
-        """Remove the file of a body unless a record has it."""
+        """Remove the file of a body unless a record refers to it."""
         if name not in self._bodies:
             self._trash.add([(name, "b")])
 
     def tidy(self) -> None:
-        """Remove files that no process knows, if that was not done for a while."""
+        """Remove files that no process knows, if the last sweep was long ago."""
         if time.time() >= self._sweep_at:
             self._sweep_at = time.time() + _SWEEP
             self._trash.sweep(self._unknown)

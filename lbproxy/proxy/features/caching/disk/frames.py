@@ -14,11 +14,11 @@ __all__ = ["FRAME", "LARGEST", "frame", "frames", "is_at", "open_file", "write_p
 FRAME: Final = struct.Struct(">III")
 
 LARGEST: Final = 1024 * 1024
-"""Bytes of the largest payload."""
+"""Maximum size of a payload, in bytes."""
 
 
 def is_at(fd: int, path: Path) -> bool:
-    """Return whether an open file has this name."""
+    """Return whether ``path`` is the name of an open file."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(fd))
     except FileNotFoundError:
@@ -26,7 +26,7 @@ def is_at(fd: int, path: Path) -> bool:
 
 
 def open_file(path: Path, flags: int = 0) -> int:
-    """Open a file of this user's for reading and writing, and make it if there is none."""
+    """Open a file of this user for reading and writing; create it if it does not exist."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
 
 
@@ -46,7 +46,7 @@ def frames(data: bytes) -> Iterator[bytes | None]:
             return
         start = at + FRAME.size
         if start + length > len(data):
-            return  # it is cut at the end of ``data``, or not complete yet
+            return  # the frame is cut at the end of ``data``, or still incomplete
         payload = data[start : start + length]
         if zlib.crc32(payload) != crc:
             yield None
@@ -56,7 +56,7 @@ def frames(data: bytes) -> Iterator[bytes | None]:
 
 
 def write_pieces(fd: int, pieces: list[bytes], position: int) -> int:
-    """Write at ``position``; return the number of bytes.  OSError if they do not fit."""
+    """Write at ``position``; return the number of bytes. Raises OSError if they do not fit."""
     data = b"".join(pieces)
     if os.pwrite(fd, data, position) != len(data):
         raise OSError("the disk is full")

@@ -1,19 +1,21 @@
-"""DATA. The journal of a folder: what is stored, dropped and purged, in one order for all
+"""DATA. The journal of a folder: stored and dropped responses and purges, in one order for all
 processes.
 
-A process appends under a lock of the kernel (``flock``), which ends with the process, and reads
-without one. The size of the file is the version of the folder's contents: a process that has read
-to the end knows everything that any call has completed, so one ``lseek`` is all that a lookup pays
-for a purge of another process to be true at once.
+A process appends under a kernel lock (``flock``), which ends with the process, and reads without a
+lock. The size of the file is the version of the folder's contents: a process that has read to the
+end knows the result of every completed call. A look-up therefore needs only one ``lseek`` to see
+the purges of other processes at once.
 
-- A frame is length, its complement, CRC-32 and payload. The next writer removes an incomplete
-  frame at the end, which a killed process has left. Other damage empties the journal: the contents
-  of the folder are lost, and no purge is.
-- A journal that is emptied loses its name, too, and the next record begins a new file: were it to
-  grow again, a process that has read part of it would take the new records for its continuation.
-- A journal that cannot grow is emptied for the same reason when a purge has to be recorded.
-- :meth:`Journal.compaction` writes a new file in place of the old one. Its header names the file
-  and the position it stands for, so a process that has read so far continues behind the copy.
+- A frame consists of length, its complement, CRC-32 and payload. The next writer removes an
+  incomplete frame at the end, which a killed process has left. Other damage empties the journal:
+  the contents of the folder are lost, but no purge is.
+- An emptied journal also loses its name, and the next record starts a new file. If the old file
+  grew again, a process that has read part of it would mistake the new records for its continuation.
+- A journal that cannot grow when a purge must be recorded is emptied, so that the purge takes
+  effect.
+- :meth:`Journal.compaction` writes a new file in place of the old one. Its header has the identity
+  of the old file and a position in it, so a process that has read that far continues after the
+  copy.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ NAME: Final = "index"
 
 _LOCK: Final = "lock"
 _MAGIC: Final = b"LBIDX\x00\x01\n"
-_HEADER: Final = struct.Struct(">8sQQQ")  # magic; inode and position it stands for; its copy's end
+_HEADER: Final = struct.Struct(">8sQQQ")  # magic; old file's inode and position; end of copy
 _READ: Final = 4 * 1024 * 1024
 _STEP_BYTES: Final = 16 * 1024
 _STEP_RECORDS: Final = 100
@@ -46,12 +48,11 @@ _MOVED: Final = b"M"
 
 
 class Journal:
-    """The journal in ``folder``, which exists.
+    """The journal in the existing ``folder``.
 
-    :meth:`load` or :meth:`sync` reads what it has.
-
-    ``apply(payload)`` is called for each record, own ones included; it raises DamagedError for one
-    that it cannot read. ``reset()`` is called when the contents are lost, or start again.
+    :meth:`load` or :meth:`sync` reads its records. ``apply(payload)`` is called for each record,
+    including those of this process; it raises DamagedError for an invalid record. ``reset()`` is
+    called when the contents are lost, or start again.
     """
 
     def __init__(
@@ -64,9 +65,9 @@ class Journal:
         self._position = 0
         self._moved = False  # the file may have been replaced
         self._held = False
-        self._started = 0  # how often another file was taken, or this one emptied
+        self._started = 0  # number of times that the file was replaced or emptied
         self.records = 0
-        """Records in the file that have been applied."""
+        """Number of records in the file that have been applied."""
         self._lock = open_file(folder / _LOCK)
         try:
             with self._locked():
@@ -83,22 +84,22 @@ class Journal:
         self._fd = self._lock = -1
 
     def __del__(self) -> None:
-        self.close()  # a reload has forgotten the cache
+        self.close()  # a reload has dropped the cache
 
     @property
     def size(self) -> int:
-        """Bytes that have been read."""
+        """Number of bytes that have been read."""
         return self._position
 
     def sync(self) -> None:
-        """Apply what has been appended since; one system call if nothing has."""
+        """Apply new records; this takes one system call if there are none."""
         if os.lseek(self._fd, 0, os.SEEK_END) != self._position or self._moved:
             self._read()
 
     def append(self, payloads: Callable[[], Iterable[bytes]]) -> None:
-        """Append the records that ``payloads()`` returns once everything before is applied.
+        """Append the records of ``payloads()``, called once all earlier records are applied.
 
-        OSError if they cannot be written; then none is.
+        Raises OSError if they cannot be written; then none is.
         """
         with self._locked():
             self._catch_up()
@@ -106,7 +107,7 @@ class Journal:
         self._read()
 
     def append_surely(self, payload: bytes) -> None:
-        """Append a record, and empty the journal if that is the only way to do so."""
+        """Append a record; empty the journal if that is the only way."""
         try:
             self.append(lambda: [payload])
         except OSError:
@@ -114,12 +115,12 @@ class Journal:
             self._read()
 
     def flush(self) -> None:
-        """Write to the disk what has been appended; blocks, and is called in a thread."""
+        """Write appended records to the disk. This blocks, and is called in a thread."""
         with suppress(OSError):
             os.fdatasync(self._fd)
 
     def load(self) -> Iterator[None]:
-        """Apply what the file has, in steps of a millisecond; OSError."""
+        """Apply the records of the file, in steps of a millisecond. Raises OSError."""
         more = True
         while more:
             if self._moved:
@@ -129,11 +130,11 @@ class Journal:
                 yield
 
     def compaction(self, payloads: Callable[[], Iterable[bytes]]) -> Iterator[None]:
-        """Replace the file by one with ``payloads()``, the present contents, and what is appended
-        meanwhile; in steps of a millisecond.
+        """Replace the file, in steps of a millisecond, by one with the current contents
+        (``payloads()``) and the records appended meanwhile.
 
-        Nothing changes if another process does the same. OSError. A process that appends during the
-        last step waits for its end.
+        Nothing changes if another process is doing the same. A process that appends during the last
+        step waits for its end. Raises OSError.
         """
         with suppress(BlockingIOError):
             copy = JournalCopy(self._path.with_name(NAME + ".new"), _HEADER.size)
@@ -148,11 +149,11 @@ class Journal:
     def _copied(
         self, copy: JournalCopy, payloads: Callable[[], Iterable[bytes]]
     ) -> Generator[None, None, bool]:
-        """Write ``copy`` and take it over; False if the file has been replaced or emptied."""
+        """Write ``copy`` and switch to it; return False if the file was replaced or emptied."""
         self.sync()
         started, at, records = self._started, self._position, self.records
         if not at:
-            return False  # it has no contents
+            return False  # the file has no contents
         for number, payload in enumerate(payloads(), 1):
             copy.add(payload)
             if not number % _STEP_RECORDS:
@@ -186,10 +187,10 @@ class Journal:
             more = self._read_some()
 
     def _read_some(self, most: int = _READ) -> bool:
-        """Apply a piece of the file, of ``most`` bytes; whether there may be more."""
+        """Apply up to ``most`` bytes of the file; return whether more may follow."""
         size = os.lseek(self._fd, 0, os.SEEK_END)
         if size < self._position:
-            self._moved = True  # it was emptied, and has lost its name
+            self._moved = True  # the file was emptied, and has lost its name
             self._start(size)
             return True
         if self._position == 0 and size >= _HEADER.size:
@@ -211,7 +212,7 @@ class Journal:
         return read > 0 and self._position < size
 
     def _applied(self, payload: bytes) -> bool:
-        """Apply a record; False if it is none."""
+        """Apply a record; return False if it is invalid."""
         if payload == _MOVED:
             return True
         try:
@@ -222,7 +223,7 @@ class Journal:
         return True
 
     def _start(self, size: int) -> None:
-        """Begin at the beginning of the file."""
+        """Start at the beginning of the file."""
         self._started += 1
         self._reset()
         self.records = 0
@@ -235,9 +236,10 @@ class Journal:
             self._position = _HEADER.size
 
     def _damaged(self) -> None:
-        """The file does not say any more what the folder holds: nothing of it is used.
+        """Discard the contents, because the file is damaged.
 
-        Without the lock this may be what a writer is about to remove, so it is read again first.
+        Without the lock, the damage may be an incomplete frame that a writer is about to remove, so
+        the file is read again first.
         """
         if not self._held:
             with self._locked():
@@ -251,7 +253,7 @@ class Journal:
         self._reset()
 
     def _empty(self) -> None:
-        """Give up the contents, in all processes.  OSError."""
+        """Discard the contents in all processes. Raises OSError."""
         with self._locked():
             if is_at(self._fd, self._path):
                 with suppress(OSError):
@@ -259,14 +261,17 @@ class Journal:
             os.ftruncate(self._fd, 0)
 
     def _follow(self) -> None:
-        """Go over to the file that has replaced ours, if it is there yet."""
+        """Switch to the file that has replaced ours, if it exists already."""
         if not is_at(self._fd, self._path) and self._path.exists():
             self._switch()
 
     def _switch(self) -> None:
-        """Take the file that now has the name; continue where ours ended, if it says so.
+        """Switch to the file that now has the name, and continue after our records if its header
+        matches.
 
-        If not, ours was removed by somebody else: it is emptied, so that others notice, too."""
+        Otherwise another program has removed our file. It is emptied, so that other processes
+        notice, too.
+        """
         was = (os.fstat(self._fd).st_ino, self._position) if self._fd >= 0 else (0, 0)
         if self._fd >= 0 and not self._path.exists():
             self._give_up()
@@ -310,7 +315,7 @@ class Journal:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def _acquire(self) -> None:
-        """Lock the file that others lock: somebody may have removed the one that is open."""
+        """Lock the file that other processes lock; the open file may have been removed."""
         path = self._path.with_name(_LOCK)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
@@ -324,18 +329,18 @@ class Journal:
             raise
 
     def _catch_up(self) -> None:
-        """Under the lock: apply everything, up to the end of the file that has the name."""
-        self._read()  # a file that was replaced leads to the next
+        """Under the lock, apply everything up to the end of the file that has the name."""
+        self._read()  # a replaced file leads to the next one
         self._find()
         self._read()
 
     def _find(self) -> None:
-        """Have the file of that name open, also when somebody has replaced or removed it."""
+        """Open the file of that name, even if it has been replaced or removed."""
         if self._fd < 0 or not is_at(self._fd, self._path):
             self._switch()
 
     def _write(self, payloads: Iterable[bytes]) -> None:
-        """Append under the lock; what a killed process has left at the end is removed."""
+        """Append under the lock, after removing an incomplete frame of a killed process."""
         if os.lseek(self._fd, 0, os.SEEK_END) != self._position:
             os.ftruncate(self._fd, self._position)
         start = self._position

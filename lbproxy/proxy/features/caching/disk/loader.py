@@ -1,4 +1,4 @@
-"""DATA. Responses on their way from the folder of a store into memory, verified."""
+"""DATA. Loads responses from the folder of a store into memory, and verifies them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from lbproxy.proxy.features.caching.jobs import Jobs
 __all__ = ["MOST_JOBS", "DiskBody", "FolderLoader", "described"]
 
 MOST_JOBS: Final = 1000
-"""Jobs that wait for the disk; beyond, nothing is loaded: it hangs, and requests do without."""
+"""Maximum number of jobs that wait for the disk. Beyond it the disk hangs, so nothing is loaded."""
 
 _SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
-"""Failures that say nothing about the file."""
+"""Errors that do not indicate a problem with the file."""
 
 _Read = tuple[Place, StoredRecord | None, Any]
-"""A place, what its files hold, and the stamp of its body, or why they hold nothing usable."""
+"""A place, the contents of its files, and the stamp of its body or the reason of a failure."""
 
 
 @frozen
 class DiskBody:
-    """A body in the file ``name``, which was verified when it had ``stamp``."""
+    """A body in the file ``name``, which had ``stamp`` when it was verified."""
 
     name: int
     size: int
@@ -40,7 +40,7 @@ class DiskBody:
 
 
 class FolderLoader:
-    """Reads and verifies the responses of a key in threads, once for all requests that wait."""
+    """Reads and verifies the responses of a key in threads, once for all waiting requests."""
 
     def __init__(self, slot: FolderSlot, writer: FolderWriter, memory: Memory, jobs: Jobs) -> None:
         self._slot = slot
@@ -50,19 +50,19 @@ class FolderLoader:
         self._loading: dict[Key, list[Callable[[list[Entry]], None]]] = {}
 
     def needed(self, folder: Folder, key: Key, found: list[Entry]) -> bool:
-        """Return whether responses of ``key`` are in the folder that are not in memory, and the
-        disk is not too busy to read them.  ``found``: those in memory.
+        """Return whether the folder has responses of ``key`` that are not in memory, and the disk
+        is not too busy to read them. ``found``: those in memory.
         """
         if len(self._jobs) > MOST_JOBS:
             return False
-        place: Place | None = found[0].place if found else None  # it has the digest of the key
+        place: Place | None = found[0].place if found else None  # a place has the digest of the key
         for one in folder.lookup(key_digest(key) if place is None else place.key):
             if one.shown is None and not self._writer.replaces(one):
                 return True
         return False
 
     def load(self, key: Key, done: Callable[[list[Entry]], None]) -> None:
-        """Call ``done`` with the stored responses of ``key``, verified, now or later."""
+        """Call ``done`` with the verified stored responses of ``key``, now or later."""
         folder = self._slot.folder
         if folder is None:
             done(self._memory.lookup(key))
@@ -115,7 +115,7 @@ class FolderLoader:
         ]
 
     def _show(self, place: Place, record: StoredRecord, stamp: Any) -> Entry:
-        """Have a response of the folder in memory."""
+        """Copy a response of the folder to memory."""
         place.stamp = stamp
         made = _entry(place, record, stamp)
         entry = self._memory.add(record.key, made.stored, made.body)
@@ -126,7 +126,7 @@ class FolderLoader:
 
 
 def described(folder: Folder, places: list[Place]) -> Iterator[Entry]:
-    """Yield the responses of ``places``, for people.  Blocks; bodies are not verified."""
+    """Yield the responses of ``places``, for display. This blocks; bodies are not verified."""
     for place in places:
         if place.shown is not None:
             yield place.shown
@@ -139,7 +139,7 @@ def described(folder: Folder, places: list[Place]) -> Iterator[Entry]:
 
 
 def _entry(place: Place, record: StoredRecord, stamp: Any) -> Entry:
-    """Return the response of ``place``, which is in no store yet."""
+    """Return the response of ``place``, without adding it to a store."""
     stored = record.stored.softly_purged() if place.purged else record.stored
     body: Body = record.body if record.body is not None else b""
     if place.body:

@@ -1,7 +1,7 @@
-"""DATA. Bodies in files that are kept open, for hits that need not wait for the disk.
+"""DATA. Bodies in files that are kept open, for hits that do not wait for the disk.
 
-The file was verified when it had the stamp of the entry. Its stamp is compared after each read, so
-a file that was changed, replaced or removed gives nothing, and is verified again or given up.
+The file had the stamp of the entry when it was verified. Its stamp is compared after each read, so
+a file that was changed, replaced or removed is not used, but verified again or discarded.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ from lbproxy.proxy.features.caching.disk.openbody import OpenBody
 __all__ = ["LARGEST", "MOST", "OpenBodies"]
 
 LARGEST: Final = 64 * 1024
-"""Bytes of the largest body that is read at once."""
+"""Size in bytes of the largest body that is read at once."""
 
 MOST = 4096
-"""Files that are kept open for one cache."""
+"""Maximum number of open files of one cache."""
 
 _SHARE: Final = 16 * LARGEST
-"""Bytes of the folder for each of them: files that another process has removed keep their room
-while they are open."""
+"""Bytes of the folder per open file: files that another process has removed occupy disk space
+while they are open.
+"""
 
 _FEW: Final = 64
 
 
 class OpenCount:
-    """The open files of all caches: no more than a 16th of the descriptors of the process."""
+    """Counts the open files of all caches: at most a 16th of the descriptors of the process."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def most(self) -> int:
-        """Return the bound."""
+        """Return the limit."""
         descriptors = getrlimit(RLIMIT_NOFILE)[0]
         return 1 << 30 if descriptors == RLIM_INFINITY else descriptors // 16
 
@@ -68,7 +69,7 @@ class OpenBodies:
     def share(self, name: int, stamp: Any) -> OpenBody:
         """Return the open body in the file ``name``, which the caller closes.
 
-        OSError if the file cannot be opened; DamagedError if it has another stamp than ``stamp``.
+        Raises OSError if the file cannot be opened, and DamagedError if its stamp is not ``stamp``.
         """
         body = self._get(name, stamp)
         if not body.is_unchanged():
@@ -91,9 +92,10 @@ class OpenBodies:
         return opened
 
     def read(self, name: int, stamp: Any) -> bytes | None:
-        """Return the body in the file ``name``; None if the kernel does not have all of it.
+        """Return the body in the file ``name``; None if not all of it is in the page cache.
 
-        OSError and DamagedError: see :meth:`share`."""
+        Raises OSError or DamagedError like :meth:`share`.
+        """
         body = self._get(name, stamp)
         try:
             return body.whole()
@@ -102,7 +104,7 @@ class OpenBodies:
             raise
 
     def close(self, name: int) -> None:
-        """Close a file, or let its readers do it; harmless if it is not open."""
+        """Close a file, or let its readers do it. Has no effect if it is not open."""
         body = self._open.pop(name, None)
         if body is not None:
             _opened.count -= 1

@@ -1,4 +1,4 @@
-"""DATA. A body in an open file, and the check that the file is the one that was verified."""
+"""DATA. A body in an open file, and the check that the file has not changed since verification."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from lbproxy.cache.codec import DamagedError
 __all__ = ["LARGEST_READ", "OpenBody", "Stamp", "stamp_of"]
 
 LARGEST_READ: Final = 1024 * 1024
-"""Bytes that :meth:`OpenBody.view` reads at most."""
+"""Maximum number of bytes that :meth:`OpenBody.view` reads."""
 
 Stamp = tuple[int, int, int, int]
 """Inode, size, mtime and ctime (ns) of a file when its contents were verified."""
 
 _buffer: Final = memoryview(bytearray(LARGEST_READ))
-"""What was read last, by any body: used in the thread of the reactor alone."""
+"""The last data read by any body; only the reactor thread uses it."""
 
 
 def stamp_of(fd: int) -> tuple[Stamp, int]:
-    """Return the stamp of an open file and the number of its names."""
+    """Return the stamp of an open file and its link count."""
     found = os.fstat(fd)
     return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), found.st_nlink
 
@@ -28,8 +28,8 @@ def stamp_of(fd: int) -> tuple[Stamp, int]:
 class OpenBody:
     """A verified body that is open for reading.
 
-    ``flags``: of reads that must not wait for a disk. The file is closed when each of its users
-    has called :meth:`close`; the first user is the one that opened it.
+    ``flags``: for reads that must not wait for a disk. The file is closed when each of its users
+    has called :meth:`close`; the first user is the caller that opened it.
     """
 
     __slots__ = ("_users", "fd", "flags", "size", "stamp")
@@ -42,30 +42,32 @@ class OpenBody:
         self._users = 1
 
     def share(self) -> OpenBody:
-        """Return this for one more user."""
+        """Add a user, and return this object."""
         self._users += 1
         return self
 
     def close(self) -> None:
-        """Let go of the file.  Each user calls it once."""
+        """Release the file. Each user calls it once."""
         self._users -= 1
         if not self._users:
             fd, self.fd = self.fd, -1
             os.close(fd)
 
     def read(self, at: int, size: int) -> bytes:
-        """Return bytes of the body; blocks.
+        """Return bytes of the body. This call blocks.
 
-        DamagedError if the file was changed since it was verified. A file that has lost its name
-        has another ctime, and is still good."""
+        Raises DamagedError if the file was changed since it was verified. A file that has lost its
+        name has another ctime, and is still valid.
+        """
         data = os.pread(self.fd, size, at)
         self._check(len(data) == size)
         return data
 
     def view(self, at: int, size: int) -> memoryview | None:
-        """The same if the kernel has all of it in memory, else None; valid until the next call.
+        """Return bytes of the body if all of them are in the page cache, else None.
 
-        ``size``: at most :data:`LARGEST_READ`."""
+        The result is valid until the next call. ``size``: at most :data:`LARGEST_READ`.
+        """
         view = _buffer[:size]
         try:
             count = os.preadv(self.fd, (view,), at, self.flags)
@@ -77,14 +79,15 @@ class OpenBody:
         return view
 
     def read_cached(self, at: int, size: int) -> bytes | None:
-        """The same as bytes."""
+        """Return the same data as :meth:`view`, as bytes."""
         view = self.view(at, size)
         return None if view is None else bytes(view)
 
     def whole(self) -> bytes | None:
         """Return the body, of at most :data:`LARGEST_READ` bytes, or None as :meth:`view` does.
 
-        DamagedError if the file was changed since it was verified, or has lost its name."""
+        Raises DamagedError if the file was changed since it was verified, or has lost its name.
+        """
         size = self.size
         view = _buffer[:size]
         try:
@@ -97,7 +100,7 @@ class OpenBody:
         return bytes(view) if count == size else None
 
     def is_unchanged(self) -> bool:
-        """Return whether the file is the one that was verified, and has its name."""
+        """Return whether the file is unchanged since verification, and still has its name."""
         stamp, links = stamp_of(self.fd)
         return links > 0 and bool(stamp == self.stamp)
 

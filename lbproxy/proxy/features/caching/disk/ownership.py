@@ -1,4 +1,4 @@
-"""DATA. Whether a folder can be believed to be ours, where others may make folders, too."""
+"""DATA. Checks that a folder belongs to this user, where other users may create folders, too."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["require_own"]
 
 
 def require_own(path: Path) -> None:
-    """Raise PermissionError if another user may have put ``path`` there, or may write into it.
+    """Raise PermissionError if another user may have created ``path``, or may write to it.
 
-    In a folder that everybody may write, such as ``/tmp``, each name on the way must belong to this
-    user or to root; what was made before lbproxy came could hold forged responses, or be a link.
+    In a world-writable folder such as ``/tmp``, each component of the path must belong to this user
+    or to root. A folder created earlier by another user could hold forged responses, or be a link.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - links must not be resolved
     for one in (path, *path.parents):

@@ -1,6 +1,7 @@
-"""DATA. The folder of a store: opened, given up for a while after a failure, and opened again.
+"""DATA. The folder of a store: opened, closed for a while after a failure, and opened again.
 
-A folder with a large journal is read over several turns of the reactor. It is not used before.
+A folder with a large journal is read over several turns of the reactor, and is not used before the
+end.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from lbproxy.proxy.slices import in_slices
 __all__ = ["RETRY", "FolderSlot"]
 
 RETRY: Final = 10.0
-"""Seconds until a folder that failed is tried again."""
+"""Seconds until a failed folder is opened again."""
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -32,9 +33,9 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 class FolderSlot:
     """``folder`` is None while it cannot be used, and if ``path`` is None.
 
-    ``missed``: a purge came while the folder could not be used, so that its contents may not be
-    used any more. ``counts`` belong to the folder, whichever it is. ``now``: seconds. The
-    follower's ``reset`` is called whenever what it knows of the folder may be outdated.
+    ``missed``: a purge arrived while the folder was unusable, so its contents must not be used.
+    ``counts``: counters of the folder, kept when it is reopened. ``now``: clock, in seconds. The
+    follower's ``reset`` is called whenever its view of the folder may be outdated.
     """
 
     def __init__(
@@ -59,13 +60,13 @@ class FolderSlot:
         return self._loading is not None
 
     def loaded(self) -> Deferred[None]:
-        """Return when the folder has been read, or cannot be."""
+        """Return a Deferred that fires when the folder has been read, or cannot be read."""
         found: Deferred[None] = Deferred()
         self._waiting.append(found)
         return found
 
     def use(self, path: Path | None, limit: int) -> None:
-        """Keep responses in ``path``, of at most ``limit`` bytes, from now on; None for memory."""
+        """Keep up to ``limit`` bytes of responses in ``path`` from now on; None for memory."""
         if path == self.path:
             self._limit = limit
             if self.folder is not None:
@@ -103,7 +104,7 @@ class FolderSlot:
 
     def _read(self, _: None, folder: Folder) -> None:
         if self._loading is not folder:
-            return  # it was closed
+            return  # the slot was closed
         self._follower.reset()
         if self.missed:
             folder.purge(Purge("all"), soft=False)
@@ -132,7 +133,7 @@ class FolderSlot:
             one.callback(None)
 
     def sync(self) -> bool:
-        """Learn what other processes have done; False if the folder fails."""
+        """Apply the changes of other processes; return False if the folder fails."""
         try:
             if self.folder is not None:
                 self.folder.sync()
@@ -142,7 +143,7 @@ class FolderSlot:
         return True
 
     def fail(self, error: OSError) -> None:
-        """Do without the folder for a while."""
+        """Stop using the folder for a while."""
         assert self.folder is not None
         self.folder.failed("cannot be used", error)
         self.folder.close()
@@ -151,10 +152,10 @@ class FolderSlot:
         self._follower.reset()
 
     def refused(self, folder: Folder, error: BaseException, size: int) -> None:
-        """A file of ``size`` bytes could not be written.
+        """Handle a file of ``size`` bytes that could not be written.
 
-        A folder that is full makes room for the next one; a folder that somebody has removed is
-        made again by :meth:`open`."""
+        A full folder makes room for the next file. :meth:`open` creates a removed folder again.
+        """
         folder.failed("cannot be written", error)
         if self.folder is not folder:
             return

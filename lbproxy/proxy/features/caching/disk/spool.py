@@ -1,4 +1,4 @@
-"""DATA. A large body that goes to its file while it comes in, so that it never is in memory."""
+"""DATA. Writes a large body to its file while it is received, so that it is never in memory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lbproxy.proxy.features.caching.jobs import Jobs
 __all__ = ["AHEAD", "Spool"]
 
 AHEAD: Final = 2 * 1024 * 1024
-"""Bytes that wait for the disk before the server is paused."""
+"""Number of bytes that may wait for the disk before the server is paused."""
 
 
 class Spool:
     """Writes pieces in threads, in order.
 
-    ``wrote(offset, size, check)`` is called for each piece that is in the file, with what
-    :meth:`read` needs to return it; ``failed()`` once, when the disk fails or is full, for the
-    reason ``error``. ``waiting``: bytes that are not in the file yet.
+    ``wrote(offset, size, check)`` is called for each piece that is in the file, with the arguments
+    of :meth:`read` for it. ``failed()`` is called once if the disk fails or is full; ``error`` is
+    the reason. ``waiting``: number of bytes that are not in the file yet.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class Spool:
         self._go_on()
 
     def finish(self, done: Callable[[bytes], None]) -> None:
-        """Call ``done(digest)`` when everything is written; the file then has its name."""
+        """Call ``done(digest)`` when everything is written and the file has its final name."""
         self._finish = done
         self._go_on()
 
     def read(self, offset: int, size: int, check: int) -> bytes:
-        """Return a piece that has been written: the kernel still has it in memory, or soon.
+        """Return a piece that has been written, usually from the page cache.
 
-        OSError; DamagedError if the file was changed.
+        Raises OSError, or DamagedError if the file was changed.
         """
         data = os.pread(self._fd, size, offset)
         if len(data) != size or crc32(data) != check:
@@ -70,7 +70,7 @@ class Spool:
         return data
 
     def close(self) -> None:
-        """No reader is left; what is not finished is removed."""
+        """Close the file after the last reader; an unfinished file is removed."""
         if self._over and self._fd < 0:
             return
         self._over = True
@@ -96,7 +96,7 @@ class Spool:
             self._jobs.run(self._publish, self._published)
 
     def _write(self, pieces: list[bytes]) -> list[int]:
-        """Write pieces, and return their checks."""
+        """Write pieces, and return their checksums."""
         if self._fd < 0:
             self._fd = self._files.create(self.name)
         for piece in pieces:

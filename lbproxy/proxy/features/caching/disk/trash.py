@@ -1,4 +1,4 @@
-"""DATA. Removal of the files of a folder that nobody uses any more, in threads."""
+"""DATA. Removes unused files of a folder, in threads."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Names = list[tuple[int, str]]
 """Names and kinds of files."""
 
 _AGE: Final = 600.0
-"""Seconds after which a file that the journal does not name is nobody's."""
+"""Age in seconds at which a file that the journal does not name is abandoned."""
 
 _AT_ONCE: Final = 1000
-"""Files that one job removes."""
+"""Maximum number of files that one job removes."""
 
 _FOLDERS: Final = 256
 
 
 class Trash:
-    """Removes the files that are given to it, one job at a time."""
+    """Removes files, one job at a time."""
 
     def __init__(self, files: FolderFiles, jobs: Jobs) -> None:
         self._files = files
@@ -55,9 +55,9 @@ class Trash:
         self._jobs.run(remove, removed)
 
     def sweep(self, unknown: Callable[[Names], Names | None], part: int = 0) -> None:
-        """Remove abandoned files, one sub-folder after the other.
+        """Remove abandoned files, one sub-folder after another.
 
-        ``unknown(names)`` leaves out those that are in use; None ends the work.
+        ``unknown(names)`` returns the names without those in use; None ends the sweep.
         """
         text = f"{part:02x}"
         before = time.time() - _AGE

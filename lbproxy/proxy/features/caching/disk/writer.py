@@ -1,4 +1,4 @@
-"""DATA. Responses on their way into the folder of a store."""
+"""DATA. Writes responses to the folder of a store."""
 
 from __future__ import annotations
 
@@ -21,25 +21,27 @@ from lbproxy.proxy.features.caching.jobs import Jobs
 __all__ = ["FolderWriter", "Writing", "indexed", "link", "nothing"]
 
 MOST_WRITING: Final = 16 * 1024 * 1024
-"""Bytes of bodies that wait to be written; beyond, responses are kept in memory alone."""
+"""Maximum bytes of bodies that wait to be written; beyond it, responses stay in memory only."""
 
 PER_WRITING: Final = 4096
-"""Bytes that a response that waits to be written counts besides its body."""
+"""Bytes that a waiting response counts in addition to its body."""
 
 PLACE: Final = 1360
-"""Bytes that the place of a response takes in the index besides its URL, tags and groups; the tests
-measure them."""
+"""Bytes that the place of a response takes in the index in addition to its URL, tags and groups;
+the tests measure them.
+"""
 
 
 def nothing() -> None:
-    """Do nothing when a response is stored that no request waits for."""
+    """Do nothing, for a response that no request waits for."""
 
 
 @define(eq=False)
 class Writing:
-    """A response that is being written.  ``outdated``: it must not be stored any more.
+    """A response that is being written. ``outdated``: it must no longer be stored.
 
-    ``done()`` is called when all processes can know it, or it cannot be stored."""
+    ``done()`` is called when the response is visible to all processes, or cannot be stored.
+    """
 
     key: Key
     stored: Stored
@@ -49,7 +51,7 @@ class Writing:
 
 
 class FolderWriter:
-    """Writes responses in threads, and makes them known to all processes."""
+    """Writes responses in threads, and publishes them to all processes."""
 
     def __init__(self, slot: FolderSlot, memory: Memory, jobs: Jobs) -> None:
         self._slot = slot
@@ -59,22 +61,22 @@ class FolderWriter:
         self._waiting = 0
 
     def replaces(self, place: Place) -> bool:
-        """Return whether a response that takes the part of ``place`` is being written."""
+        """Return whether a response that replaces ``place`` is being written."""
         return (place.key, place.selected) in self._writing
 
     def outdate(self, entry: Entry | None = None) -> None:
-        """Do not store ``entry`` any more if it is being written; None for all."""
+        """Do not store ``entry`` if it is being written; None for all entries."""
         for writing in self._writing.values():
             if entry is None or writing.entry is entry:
                 writing.outdated = True
 
     def purge(self, wanted: Purge) -> None:
-        """Do not store what a purge names."""
+        """Do not store responses that a purge names."""
         for writing in self._writing.values():
             writing.outdated = writing.outdated or wanted.names(writing.stored)
 
     def write(self, folder: Folder, writing: Writing, record: StoredRecord, body: int) -> None:
-        """Write a response.  ``body``: the name of its body's file, 0 if ``record`` has it."""
+        """Write a response. ``body``: the name of its body file, 0 if ``record`` has the body."""
         size = PER_WRITING + (record.size if record.body is not None else 0)
         apart = record.body is not None and not body and record.size > folder.files.inline
         name = folder.files.new_name()
@@ -110,7 +112,7 @@ class FolderWriter:
             self._jobs.run(lambda: folder.files.write_record(name, record), written)
 
     def _not_written(self, folder: Folder, writing: Writing, body: int) -> None:
-        """Drop what the response should have replaced: it is older than what is in memory."""
+        """Drop the response that should have been replaced; it is older than the one in memory."""
         if self._slot.folder is not folder:
             return
         chosen = selection_digest(writing.stored)
@@ -122,7 +124,7 @@ class FolderWriter:
     def _written(
         self, folder: Folder, writing: Writing, record: StoredRecord, name: int, body: int
     ) -> None:
-        """The files are there: make them known."""
+        """Publish a response whose files are written."""
         stored = writing.stored
         size = on_disk(len(dump_record(evolve(record, body=b""))) + len(record.body or b""))
         size += on_disk(record.size) if body else 0
@@ -144,11 +146,11 @@ class FolderWriter:
 
 
 def link(entry: Entry, place: Place) -> None:
-    """Let an entry in memory and its place in the folder know each other."""
+    """Link an entry in memory and its place in the folder."""
     entry.place = place
     place.shown = entry
 
 
 def indexed(stored: Stored) -> int:
-    """Return the bytes that a response counts besides the blocks of its files, for its place."""
+    """Return the bytes that a response counts for its place, besides the blocks of its files."""
     return PLACE + len(stored.url) + members_cost(stored)

@@ -1,5 +1,5 @@
 """DATA. The store of a cache that several nodes share: memory over Redis.
 
-The memory of each process holds copies of what is in Redis. :mod:`.tier` speaks with Redis,
-:mod:`.store` puts it under the memory of a cache.
+The memory of each process holds copies of responses in Redis. :mod:`.tier` communicates with Redis,
+and :mod:`.store` places it under the memory of a cache.
 """

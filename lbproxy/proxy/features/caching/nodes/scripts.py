@@ -1,14 +1,20 @@
 """DATA. The Lua scripts of the cache that run in Redis.
 
-The first line of each names it; :class:`lbproxy.testing.redis.FakeRedis` knows the scripts by it.
-Keys of all: the state, the names that were purged, the prefixes, and the log of purges.
+The first line of each script is its name, by which :class:`lbproxy.testing.redis.FakeRedis`
+identifies it. Keys of all scripts: the state, the purged names, the purged prefixes, and the log of
+purges.
 
-``state`` has the ``epoch``, a random word that is new whenever purges may have been lost; ``seq``,
-the number of the last purge; ``floor``: what was stored before that purge is purged; ``trimmed``,
-the last purge that is no longer in the log; and ``count``, the members of the three sorted sets,
-by which an eviction of one of them is noticed. The four keys end together, :data:`KEPT` seconds
-after the last node of this Redis process. Members of ``names`` and ``prefixes`` begin with
-``1`` for a soft purge, ``0`` for others; their score is the number of the purge.
+``state`` has these fields:
+
+- ``epoch``: a random word, which changes whenever purges may have been lost.
+- ``seq``: the number of the last purge.
+- ``floor``: responses stored before the purge with this number are purged.
+- ``trimmed``: the last purge that is no longer in the log.
+- ``count``: the number of members of the three sorted sets, to detect an eviction of one of them.
+
+The four keys expire together, :data:`KEPT` seconds after the last node of this Redis process.
+Members of ``names`` and ``prefixes`` begin with ``1`` for a soft purge and ``0`` for others. Their
+score is the number of the purge.
 """
 
 from __future__ import annotations
@@ -20,17 +26,17 @@ from lbproxy.net.redis import RedisScript
 __all__ = ["GET", "KEPT", "LOGGED", "NAMES", "PREFIXES", "PURGE", "PUT", "SYNC"]
 
 NAMES: Final = 100_000
-"""Names of purges that are kept; what was stored before an older one is purged."""
+"""Number of purged names that are kept; responses stored before an older purge are purged."""
 
 PREFIXES: Final = 1_000
-"""Prefixes of purges that are kept; what was stored before an older one is purged."""
+"""Number of purged prefixes that are kept; responses stored before an older purge are purged."""
 
 LOGGED: Final = 1_000
-"""Purges that a process may be behind; beyond, it purges all that it has in memory."""
+"""Number of purges that a process may be behind; beyond it, the process purges its whole memory."""
 
 KEPT: Final = 7 * 24 * 3600
-"""Seconds for which purges are kept after the last question for them.  Nobody asks for those of a
-Redis process that has ended, as its keys contain its name.
+"""Seconds for which purges are kept after the last query. Those of a Redis process that has ended
+are not queried, because its keys contain its name.
 """
 
 _STATE: Final = """
@@ -73,8 +79,9 @@ local found = redis.call('ZRANGEBYSCORE', KEYS[4], '(' .. ARGV[2], '+inf')
 return {{epoch, seq, 0, unpack(found)}}
 """
 )
-"""ARGV: epoch and number of the last purge that the node knows, and a random word.  Gives epoch and
-number, 1 if the node cannot know what it has missed, and the purges since.
+"""ARGV: epoch and number of the last purge that the node knows, and a random word.
+
+Returns epoch and number, 1 if the node may have missed unknown purges, and the purges since.
 """
 
 PURGE = RedisScript(
@@ -111,8 +118,8 @@ keep()
 return seq
 """
 )
-"""ARGV: a random word, the purge, 1 if it is a hard one of everything, its prefix or nothing, and
-its names.  Gives its number.
+"""ARGV: a random word, the purge, 1 if it is a hard purge of everything, its prefix or nothing, and
+its names. Returns its number.
 """
 
 GET = RedisScript(
@@ -161,8 +168,8 @@ end
 return out
 """
 )
-"""KEYS, too: the responses of a key.  Gives selection, 1 if it was purged softly, and record, of
-each that is not purged.
+"""Additional KEYS: the responses of a key. Returns the selection, 1 after a soft purge, and the
+record of each response that is not purged.
 """
 
 PUT = RedisScript(
@@ -185,7 +192,9 @@ end
 return 1
 """
 )
-"""KEYS, too: the responses of a key.  ARGV: epoch, selection, value, when it was asked for, the
-latest time that is not in the future, milliseconds to keep it, and the most responses of a key.
-Gives 1 if it is stored, 0 if a later one is, or the epoch has ended.
+"""Additional KEYS: the responses of a key. ARGV: epoch, selection, value, time of the request, the
+latest time that is not in the future, milliseconds to keep it, and the maximum number of responses
+of a key.
+
+Returns 1 if it is stored, 0 if a later response is stored or the epoch has ended.
 """

@@ -1,4 +1,4 @@
-"""DATA. The source of routes whose cache has ``redis``: before a fetch it asks the other nodes."""
+"""DATA. The source of routes whose cache has ``redis``: it queries Redis before a fetch."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class NodesCacheSource(CacheSource):
         reason: str,
         waited: bool = False,
     ) -> SourceStream:
-        """Answer with what another node has stored, or as :class:`CacheSource` does."""
+        """Answer with a response stored by another node, or as :class:`CacheSource` does."""
         cache, store = self.cache, self.cache.nodes
         running = cache.fetches.get(key)
         if running is not None and store is not None and not store.covers(running):
-            del cache.fetches[key]  # it may be of before a purge that has returned
+            del cache.fetches[key]  # it may precede a purge that has returned
             running = None
         joins = running is not None and running.joinable
         if store is None or joins or not store.tier.answers or asked.demands(cache.policy):
@@ -63,7 +63,7 @@ class NodesCacheSource(CacheSource):
         if other is not None and is_reduced(key) and not same_url(cache, other.stored, sink):
             other = None
         if other is None and found:
-            known = [*found, *(cache.store.select(key) or ())]  # none if purges may be unknown
+            known = [*found, *(cache.store.select(key) or ())]  # empty if purges may be unknown
             parts = answer_parts(cache, known, asked, sink)
             if parts is not None:
                 return parts

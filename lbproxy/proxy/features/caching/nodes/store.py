@@ -1,4 +1,4 @@
-"""DATA. The store of a cache with ``redis``: memory over what all nodes share."""
+"""DATA. The store of a cache with ``redis``: memory over a tier that all nodes share."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from lbproxy.proxy.features.caching.store import Observer, ResponseStore
 __all__ = ["NodesStore"]
 
 LONGEST: Final = 30 * 24 * 3600.0
-"""Seconds that a response is kept in Redis at most."""
+"""Maximum number of seconds for which a response is kept in Redis."""
 
 VALIDATING: Final = 60.0
-"""Seconds that one with a validator is kept there at least."""
+"""Minimum number of seconds for which a response with a validator is kept there."""
 
 
 class NodesStore(ResponseStore):
-    """See :class:`ResponseStore`.  ``sizes``: bytes of memory, and variants of a key.
+    """See :class:`ResponseStore`. ``sizes``: bytes of memory, and number of variants of a key.
 
-    What is in memory is used only while ``tier`` vouches for it."""
+    The contents of memory are used only while ``tier`` has a valid lease.
+    """
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class NodesStore(ResponseStore):
         self._policy = Policy()
 
     def follow(self, policy: Policy, timeout: float) -> None:
-        """Follow the section from now on.  ``timeout``: seconds that a request waits for Redis."""
+        """Apply the section from now on. ``timeout``: seconds that a request waits for Redis."""
         self._policy = policy
         self.tier.timeout = timeout
 
@@ -58,15 +59,15 @@ class NodesStore(ResponseStore):
         super().close()
 
     def select(self, key: Key) -> list[Entry] | None:
-        """See ResponseStore: nothing while purges may be unknown."""
+        """See ResponseStore: returns nothing while purges may be unknown."""
         return super().select(key) if self.tier.valid else []
 
     def by_url(self, url: bytes) -> list[Entry]:
-        """See ResponseStore: those in the memory of this process."""
+        """See ResponseStore: returns the responses in the memory of this process."""
         return super().by_url(url) if self.tier.valid else []
 
     def ask_nodes(self, key: Key, done: Callable[[list[Entry]], None]) -> None:
-        """Call ``done`` with the responses of ``key`` in Redis, which are in memory from now on."""
+        """Call ``done`` with the responses of ``key`` in Redis, after copying them to memory."""
 
         def loaded(found: list[Entry]) -> None:
             done([self._shown(entry) for entry in found])
@@ -74,14 +75,15 @@ class NodesStore(ResponseStore):
         self.tier.load(key, loaded)
 
     def covers(self, fetch: Running) -> bool:
-        """Whether nothing that ``fetch`` may answer with was named by a purge that has returned.
+        """Return whether no purge that has returned named a response of ``fetch``.
 
-        A stored response is among that if it validates one."""
+        This includes the stored response that the fetch validates.
+        """
         tier = self.tier
         return tier.valid or (fetch.entry is None and tier.covers(fetch.began))
 
     def _shown(self, entry: Entry) -> Entry:
-        """Have a response in memory, unless a later one is."""
+        """Copy a response to memory, unless a later one is there."""
         chosen = entry.stored.selected
         for known in self.memory.lookup(entry.key):
             if known.stored.selected == chosen and known.stored.asked >= entry.stored.asked:
@@ -126,7 +128,7 @@ class NodesStore(ResponseStore):
     # -- purges ---------------------------------------------------------------------------------
 
     def purge(self, wanted: Purge, soft: bool = False) -> Deferred[int]:
-        """See ResponseStore: the number is that of the memory of this process."""
+        """See ResponseStore: counts the responses in the memory of this process."""
         both: list[Any] = [super().purge(wanted, soft), self.tier.purge(wanted, soft)]
         return ensureDeferred(_counted(both))
 
@@ -146,7 +148,7 @@ class NodesStore(ResponseStore):
 
 
 async def _counted(both: list[Any]) -> int:
-    """Return the first result when both have come; raise the first failure."""
+    """Return the first result when both are available; raise the first failure."""
     results: Any = await DeferredList(both, consumeErrors=True)
     for good, result in results:
         if not good:

@@ -1,10 +1,9 @@
-"""DATA. The part of Redis in a cache: responses that any node has stored, and purges of all nodes.
+"""DATA. The Redis tier of a cache: responses that any node has stored, and purges of all nodes.
 
-Each process asks Redis every :data:`POLL` seconds for the purges that it does not know, and does
-not use what it has in memory for longer than :data:`LEASE` seconds after it last asked. A purge is
-recorded in Redis, and returns :data:`LEASE` seconds later. Until then each process has either
-learned of it or stopped to use its memory, so the purge is true at all nodes when it returns,
-whatever has become of them.
+Each process polls Redis every :data:`POLL` seconds for new purges, and stops using its memory
+:data:`LEASE` seconds after the last poll. A purge is recorded in Redis, and returns :data:`LEASE`
+seconds later. By then each process has either applied it or stopped using its memory. The purge is
+therefore in effect at all nodes when it returns, even if nodes have failed.
 
 Keys contain the identity of the Redis process. After a restart or a failover, which may lose
 purges, the cache is empty.
@@ -38,28 +37,28 @@ from lbproxy.proxy.ratelog import Quiet
 __all__ = ["LARGEST", "LEASE", "MOST_VARIANTS", "POLL", "NodesTier", "RedisWay", "TierOwner"]
 
 POLL: Final = 0.1
-"""Seconds between two questions for purges."""
+"""Seconds between polls for purges."""
 
 LEASE: Final = 1.0
-"""Seconds that a process uses its memory after it asked."""
+"""Number of seconds for which a process uses its memory after a poll."""
 
 MARGIN: Final = 0.05
-"""Seconds that a purge waits longer than the leases: clocks do not run equally fast."""
+"""Additional seconds that a purge waits after the leases, because clock rates differ."""
 
 LARGEST: Final = 256 * 1024
-"""Bytes of the largest body in Redis: a larger one would delay the commands behind it."""
+"""Size in bytes of the largest body in Redis; a larger one would delay subsequent commands."""
 
 MOST_VARIANTS: Final = 8
-"""Responses of one key in Redis, selected by Vary."""
+"""Maximum number of responses of one key in Redis, selected by Vary."""
 
 MOST_WRITING: Final = 8 * 1024 * 1024
-"""Bytes that may be on their way to Redis; beyond, responses are kept in memory alone."""
+"""Maximum number of bytes in transit to Redis; beyond it, responses are kept only in memory."""
 
 MOST_PENDING: Final = 1_000
-"""Purges that wait until Redis can be reached; beyond, everything is purged then."""
+"""Maximum number of purges that wait for Redis; beyond it, everything is purged on reconnection."""
 
 REST: Final = 1.0
-"""Seconds without look-ups after one that failed, so that not each request waits in vain."""
+"""Seconds without look-ups after a failed one, so that requests do not wait in vain."""
 
 _SKEW: Final = 1.0
 _quiet = Quiet(Logger(__name__))
@@ -69,16 +68,16 @@ class TierOwner(Protocol):
     """The store above: :class:`lbproxy.proxy.features.caching.nodes.store.NodesStore`."""
 
     def purge_here(self, wanted: Purge, soft: bool) -> None:
-        """A node has purged; it may be this one."""
+        """Apply a purge of any node, including this one."""
 
     def forget(self) -> None:
-        """Purges may have been missed: nothing in memory may be used any more."""
+        """Discard the contents of memory, because purges may have been missed."""
 
 
 @frozen
 class RedisWay:
-    """The way to Redis.  ``base``: first part of all keys of a cache.  ``client``: a connection of
-    the cache's own.
+    """The way to Redis. ``base``: prefix of all keys of a cache. ``client``: a connection used only
+    by the cache.
     """
 
     client: RedisClient
@@ -86,9 +85,11 @@ class RedisWay:
 
 
 class NodesTier:
-    """See the module.  ``reach``: how it reaches Redis.  ``timeout``: seconds that a request waits
-    for a look-up.  ``wall``: seconds since the epoch.  ``secret``: key of the MACs, empty for none.
-    ``failures`` of this process, which counts them among those of all.
+    """See the module.
+
+    ``reach``: the way to Redis. ``timeout``: seconds that a request waits for a look-up. ``wall``:
+    seconds since the epoch. ``secret``: key of the MACs, empty for none. ``failures``: those of
+    this process, which are part of the total.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class NodesTier:
         self._reactor = reactor
         self._wall = wall
         self._base = reach.base
-        self._run = ""  # the Redis process
+        self._run = ""  # identity of the Redis process
         self._epoch = b""
         self._seen = 0
         self._until = -1.0  # end of the lease
@@ -121,7 +122,7 @@ class NodesTier:
     # -- life -----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Connect, and follow purges; harmless the second time."""
+        """Connect and follow purges. A second call has no effect."""
         if self._task is None:
             self._client.watchers.append(self._turned)
             self._client.start()
@@ -139,18 +140,19 @@ class NodesTier:
             self._run = ""
 
     def _turned(self, up: bool) -> None:
-        self._run = ""  # it may be another Redis
+        self._run = ""  # the next connection may reach another Redis
         what = "is reached" if up else f"cannot be reached: {self._client.error}"
         _quiet.warn("turn", "the shared store of a cache {what}", what=what)
 
     @property
     def valid(self) -> bool:
-        """Whether no purge can have returned that this process does not know."""
+        """True if this process knows all purges that have returned."""
         return bool(self._reactor.seconds() < self._until)
 
     def covers(self, began: float) -> bool:
-        """Whether a fetch that began then came behind each purge that has returned until now: these
-        were recorded more than :data:`LEASE` seconds ago.
+        """Return whether a fetch begun at ``began`` is later than each purge that has returned.
+
+        Those purges were recorded more than :data:`LEASE` seconds ago.
         """
         return bool(0 <= self._reactor.seconds() - began <= LEASE)
 
@@ -168,16 +170,16 @@ class NodesTier:
                 self._failed("purges", error)
             except CancelledError:
                 raise
-            except Exception:  # whatever is in Redis: it may be right the next time
+            except Exception:  # invalid data in Redis may be correct the next time
                 self._failed("purges", RedisRefused("a strange reply"), Failure())
             await deferLater(self._reactor, POLL)
 
     async def _sync(self) -> None:
-        """Learn what was purged since, and renew the lease."""
+        """Apply the purges since the last poll, and renew the lease."""
         if not self._run:
             self._run = _run_of(await self._client.call("INFO", "server"))
         while self._pending:
-            first = self._pending.pop(0)  # later ones count beside it, whatever it names
+            first = self._pending.pop(0)  # later ones still apply, whatever this one names
             try:
                 await self._record(*first)
             except BaseException:
@@ -190,7 +192,7 @@ class NodesTier:
         if lost:
             self._owner.forget()
         for one in purges:
-            # those of this process, too: a look-up may have been under way when it purged
+            # purges of this process, too: a look-up may have been running during the purge
             purged = _purged(one)
             if purged is None:
                 self._failed("purges", DamagedError("one of another version"))
@@ -218,13 +220,14 @@ class NodesTier:
 
     @property
     def answers(self) -> bool:
-        """Whether a look-up is worth its wait."""
+        """True if a look-up is likely to succeed."""
         return bool(self._run) and bool(self._reactor.seconds() >= self._rest_until)
 
     def load(self, key: Key, done: Callable[[list[Entry]], None]) -> None:
         """Call ``done`` with the responses of ``key`` that other processes have stored.
 
-        Requests for one key ask once. After ``timeout`` there are none."""
+        Concurrent requests for a key share one look-up. After ``timeout`` the result is empty.
+        """
         waiting = self._loading.get(key)
         if waiting is not None:
             waiting.append(done)
@@ -261,7 +264,7 @@ class NodesTier:
             done(entries)
 
     def store(self, key: Key, stored: Stored, body: bytes, seconds: float) -> None:
-        """Have a response at all nodes, for ``seconds``."""
+        """Store a response for all nodes, for ``seconds``."""
         size = len(body)
         if not (self.valid and self._run) or size > LARGEST or self._writing + size > MOST_WRITING:
             return
@@ -295,10 +298,11 @@ class NodesTier:
     # -- purges ---------------------------------------------------------------------------------
 
     def purge(self, wanted: Purge, soft: bool) -> Deferred[None]:
-        """Purge at all nodes; fires when that is true.
+        """Purge at all nodes; fires when the purge is in effect.
 
-        Fails with OSError if Redis does not say that it is recorded. It is recorded when Redis can
-        be reached again."""
+        Fails with OSError if Redis does not confirm that the purge is recorded. The purge is then
+        recorded when Redis can be reached again.
+        """
         return ensureDeferred(self._purge(wanted, soft))
 
     async def _purge(self, wanted: Purge, soft: bool) -> None:
@@ -337,7 +341,7 @@ def _entry(record: StoredRecord, soft: bool) -> Entry:
 
 
 def _purged(data: bytes) -> Purged | None:
-    """Return a purge of the log, None if it is not one that this version knows."""
+    """Return a purge from the log, None if this version does not know its format."""
     try:
         found = load_entry(data)
     except Exception:
