@@ -56,7 +56,7 @@ class MessageReader:
 
     @property
     def head(self) -> Message | None:
-        """Return the received part of a message whose head is complete and whose body is not."""
+        """The received part of a message whose head is complete and whose body is not."""
         return self._head
 
     def receive(self, data: bytes) -> list[Message]:

@@ -62,7 +62,7 @@ class GeoTable:
 
     @property
     def changed(self) -> bool:
-        """Return whether a file has been replaced. Raises OSError."""
+        """True if a file has been replaced. Raises OSError."""
         return stamps_of(self.files) != self._opened.stamps
 
     def find(self, ip: str) -> Location:

@@ -39,7 +39,7 @@ class RuleSource:
 
     @property
     def key(self) -> str:
-        """Return a text that is equal for sections whose processes load the same rules."""
+        """Text that is equal for sections whose processes load the same rules."""
         one = self.spec
         files, levels = (one.rules, one.setup, one.engine), (one.paranoia, one.threshold)
         bounds = (one.body_limit, one.processes, one.queue, one.deadline)
