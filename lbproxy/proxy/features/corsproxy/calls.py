@@ -1,8 +1,8 @@
 """DATA. The stream of one call of a CORS proxy, in front of the fetch or of the cache.
 
-It counts the bytes of the call against its quotas, and makes the head for the client out of that
-of the target.  All that depends on the caller is decided here, so that responses behind it can be
-shared.
+It counts the bytes of the call against its quotas, and derives the head for the client from the
+target's. All decisions that depend on the caller are made here, so that the responses behind it can
+be shared.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _OF_THE_BODY: Final = (
     *(b"content-digest", b"content-md5", b"digest", b"repr-digest"),
 )
 _MISSES: Final = ("request", "stale", "uri-miss", "vary-miss")
-"""Reasons of a cache that had a part in a call and has stored nothing of it."""
+"""Cache-Status reasons of a call that the cache handled without a stored response."""
 
 _REVOKED: Final = "the key is revoked or has expired"
 
 
 class CallStream(ForwardingSink):
-    """See the module.  ``source``: the :class:`CorsSource` that it is a stream of.
+    """See the module. ``source``: the :class:`CorsSource` that created the stream.
 
-    ``cache``: how the cache takes part: "" without one, ``bypass``, or ``used``.
+    ``cache``: how the cache is involved: "" without one, ``bypass``, or ``used``.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class CallStream(ForwardingSink):
         self._answered = False
         self._tunnel = False
         self._ended = False
-        self._whole: _Whole | None = None  # a body that is to be converted
+        self._whole: _Whole | None = None  # a body to convert
         self._job: Deferred[bytes] | None = None
         self._timer: Timer | None = None
 
     def start(self, inner: Source, head: RequestHead, data: bytes, end: End | None) -> SourceStream:
-        """Ask ``inner``."""
+        """Send the request to ``inner``."""
         if self._head.expect_continue and end is None:
             self.sink.server_events([ResponseHead(100, [])])
         if data and not self._count(len(data), 0):
@@ -139,7 +139,7 @@ class CallStream(ForwardingSink):
         return wanted and head.status == 200
 
     def _collect(self, whole: _Whole, events: list[Any]) -> None:
-        """Keep the body until it is complete, and convert it."""
+        """Keep the body until it is complete, then convert it."""
         for event in events:
             if type(event) is bytes:
                 whole.parts.append(event)
@@ -176,8 +176,8 @@ class CallStream(ForwardingSink):
         self._fail(ProxyError(Kind.RESPONSE_TIMEOUT, "the conversion takes too long"))
 
     def _may_see(self, head: ResponseHead) -> bool:
-        """Return whether the caller may have a response that the cache got by a redirect for
-        another.
+        """Return whether the caller may get a response that the cache obtained by a redirect for
+        another caller.
         """
         final, asked = final_url(head), self._asked
         if final == asked.target.url or not final:
@@ -226,7 +226,7 @@ class CallStream(ForwardingSink):
     # -- quotas and keys ------------------------------------------------------------------------
 
     def revoked(self) -> None:
-        """End: the key is no longer valid."""
+        """End the call, because its key is no longer valid."""
         self._fail(ProxyError(Kind.DENIED, _REVOKED, 403))
 
     def _count(self, bytes_in: int, bytes_out: int) -> bool:
@@ -243,19 +243,19 @@ class CallStream(ForwardingSink):
             self.sink.server_failed(error)
 
     def _release(self) -> SourceStream:
-        """Let go of the stream, which may have to be closed."""
+        """Release the stream and return it; the caller may have to close it."""
         self._ended = True
         if self._timer is not None:
             self._timer.close()
         if self._job is not None:
-            self._job.cancel()  # nobody waits for it any more; harmless when done
+            self._job.cancel()  # no one waits for the result; has no effect when done
         self._source.tunnels.pop(self, None)
         stream, self._stream = self._stream, STARTING
         return stream
 
 
 def _describe_json(head: ResponseHead) -> None:
-    """Replace the fields that describe the body of the target by those of a conversion."""
+    """Replace the fields that describe the target's body by those of a conversion."""
     head.set_header(b"Content-Type", b"application/json; charset=utf-8")
     for name in _OF_THE_BODY:
         head.remove_header(name)
@@ -263,7 +263,7 @@ def _describe_json(head: ResponseHead) -> None:
 
 @define(eq=False)
 class _Whole:
-    """A body that is collected, and the head for the client."""
+    """A body being collected, and the head for the client."""
 
     head: ResponseHead
     parts: list[bytes] = Factory(list)

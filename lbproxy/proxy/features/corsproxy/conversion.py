@@ -1,4 +1,4 @@
-"""DATA. Conversions of bodies, in threads, a few at a time."""
+"""DATA. Converts bodies in threads, a few at a time."""
 
 # mypy: disable-error-code=no-untyped-call
 
@@ -16,21 +16,22 @@ from lbproxy.proxy.features.corsproxy.extraction import extract_apart
 __all__ = ["CONVERSIONS_MAX", "Conversions"]
 
 CONVERSIONS_MAX: Final = 2
-"""Conversions of one CORS proxy at a time: they compete with traffic for the interpreter."""
+"""Maximum number of concurrent conversions of one CORS proxy, because they compete with traffic for
+the interpreter.
+"""
 
 
 class Conversions:
-    """Converts in the threads of ``reactor``; further bodies wait for their turn."""
+    """Converts bodies in the threads of ``reactor``. Further bodies wait for their turn."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._turns = DeferredSemaphore(CONVERSIONS_MAX)
 
     def run(self, call: Call, body: bytes, content_type: str) -> Deferred[bytes]:
-        """Return the JSON that ``call`` wants of ``body``, or fail with ConvertError.
+        """Return the JSON that ``call`` requests from ``body``, or fail with ConvertError.
 
-        Cancelled, a conversion that waits is forgotten, and one that runs keeps its turn to the
-        end.
+        Cancelling removes a waiting conversion. A running one occupies its turn until it ends.
         """
         turn: Deferred[Any] = self._turns.acquire()
         done: Deferred[bytes] = Deferred(lambda _: turn.cancel())

@@ -30,7 +30,7 @@ _INTERFACE: Final = re.compile(r"[^\s/]{1,15}")
 
 
 def _secret(doc: str) -> Any:
-    """Return a key whose value is never shown."""
+    """Return a configuration key whose value is never shown."""
     made = option("string", "", secret=True, doc=doc)
     made.repr = False
     return made
@@ -80,15 +80,15 @@ class EgressSpec:
 
     @property
     def way(self) -> str:
-        """The key that says how connections leave."""
+        """The key that selects how connections leave."""
         return next(key for key in _WAYS if getattr(self, key))
 
 
 class ExitNames:
-    """The names that ``colo=`` may have.  ``default``: the exit of calls without it.
+    """The allowed names of ``colo=``. ``default``: the exit of calls without it.
 
-    ``rows``: name, further names and way of each.  ValueError for a name twice, or an unknown
-    ``default``.
+    ``rows``: name, further names and way of each exit. Raises ValueError for a duplicate name, or
+    an unknown ``default``.
     """
 
     def __init__(self, specs: Iterable[EgressSpec], default: str = "") -> None:
@@ -105,9 +105,9 @@ class ExitNames:
         self._default = self._names[default.lower()] if default else ""
 
     def find(self, name: str) -> str | None:
-        """Return the name of the exit of a call, "" for the direct way; None for an unknown one.
+        """Return the name of the exit of a call, "" for the direct way, None if it is unknown.
 
-        Without any section every name means the direct way.
+        Without any section, every name means the direct way.
         """
         if not name or not self._names:
             return self._default
@@ -115,7 +115,7 @@ class ExitNames:
 
 
 def exit_url(text: str) -> tuple[str, str, int]:
-    """Return scheme, host and port of ``proxy`` or ``lbproxy``.  ValueError."""
+    """Return scheme, host and port of ``proxy`` or ``lbproxy``. Raises ValueError."""
     parts = urlsplit(text)
     port = parts.port or _PORTS.get(parts.scheme, 0)
     if not parts.hostname or not port or parts.username or parts.path.strip("/") or parts.query:

@@ -1,4 +1,4 @@
-"""DATA. Connections by an exit: from a source address or an interface, or by way of a proxy."""
+"""DATA. Connections through an exit: a source address, an interface, or a proxy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NEGOTIATIONS: Final[dict[str, Callable[[str, int, str, str], Negotiation]]] = {
 
 
 def exit_dialler(dialler: Dialler, spec: EgressSpec, reactor: Any) -> Any:
-    """Return what dials by the exit ``spec``, with the interface of :class:`Dialler`."""
+    """Return a dialler for the exit ``spec``, with the interface of :class:`Dialler`."""
     if spec.proxy:
         return ProxyDialler(dialler, spec, reactor)
     if spec.source:
@@ -44,7 +44,7 @@ def exit_dialler(dialler: Dialler, spec: EgressSpec, reactor: Any) -> Any:
 
 
 class ProxyDialler(Dialler):
-    """Dials by way of the proxy of ``spec``, whose address is configuration and is not judged."""
+    """Dials through the proxy of ``spec``, whose address is configuration and is not judged."""
 
     def __init__(self, inner: Dialler, spec: EgressSpec, reactor: Any) -> None:
         super().__init__(inner.loop)
@@ -74,7 +74,7 @@ class ProxyDialler(Dialler):
 
 
 class ProxyDial(Dial):
-    """One connection by way of a proxy: look-up, connection, request, TLS; one outcome."""
+    """One connection through a proxy: look-up, connection, request and TLS, with one outcome."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class ProxyDial(Dial):
         self._protocol = protocol
         self._failed: Callable[[ProxyError], None] | None = failed
         self._tls = tls
-        self._hosts: list[str] = []  # addresses of the proxy that are left
+        self._hosts: list[str] = []  # remaining addresses of the proxy
         self._step: Any = None  # a dial or a handshake
         self._transport: Any = None
         self._deadline = way.wheel.now() + timeout
@@ -140,12 +140,12 @@ class ProxyDial(Dial):
         self._fail(error.kind, f"the proxy: {error.detail}")
 
     def talks(self, transport: Any) -> None:
-        """The proxy is connected."""
+        """Start the conversation, because the proxy is connected."""
         self._step = None
         self._transport = transport
 
     def agreed(self) -> None:
-        """The connection leads to the target."""
+        """Continue, because the connection now leads to the target."""
         transport, self._transport = self._transport, None
         if self._tls is None:
             self._decided()
@@ -166,7 +166,7 @@ class ProxyDial(Dial):
         self._fail(Kind.SERVER_TLS, error.detail)
 
     def refused(self, words: str) -> None:
-        """The proxy makes no connection."""
+        """Fail, because the proxy refuses the connection."""
         self._fail(Kind.CONNECT_FAILED, words)
 
     def _expired(self) -> None:

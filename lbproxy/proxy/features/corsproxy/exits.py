@@ -1,4 +1,4 @@
-"""DATA. The exits of one CORS proxy, by the names that ``colo=`` may have."""
+"""DATA. The exits of one CORS proxy, by the allowed names of ``colo=``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Exit", "Exits"]
 
 @frozen
 class Exit:
-    """``name``: "" for the direct way.  ``targets``: the connections that use it.
+    """An exit. ``name``: "" for the direct way. ``targets``: the connections that use it.
 
-    ``hop``: the other lbproxy that fetches the targets, whose address is configuration, with
-    its ``spec``; None if the exit leads to targets.
+    ``hop``: the other lbproxy that fetches the targets, whose address is configuration, with its
+    ``spec``; None if the exit leads to the targets themselves.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Exit:
 
 
 class Exits:
-    """All exits.  ``by_name``: "" is the direct way.  ValueError as of :class:`ExitNames`."""
+    """All exits. ``by_name``: "" is the direct way. Raises ValueError like :class:`ExitNames`."""
 
     def __init__(
         self,

@@ -1,9 +1,8 @@
-"""DATA. Elements of HTML, taken out by a process of its own that ends when it has answered.
+"""DATA. Extracts elements from HTML in a separate process, which ends after its answer.
 
-The parser of HTML is a C library.  While it works, nothing else runs in its process, and some
-documents of a few hundred kilobytes become gigabytes in memory: each paragraph repeats the
-formatting elements that were left open.  The process has limits of memory and of time, and what it
-breaks is itself.
+The HTML parser is a C library. While it runs, it blocks its process. Some documents of a few
+hundred kilobytes become gigabytes in memory, because each paragraph repeats the formatting elements
+that were left open. The process has limits of memory and time, so a failure affects only itself.
 
 ``python -m lbproxy.proxy.features.corsproxy.extraction`` reads a line with a JSON list of the
 selector and the content type, and then the document.
@@ -25,17 +24,20 @@ from lbproxy.cors.convert import ConvertError, extract
 __all__ = ["extract_apart", "main"]
 
 SECONDS: Final = 5
-"""Time of one extraction."""
+"""Maximum duration of one extraction."""
 
 _MEMORY: Final = 256 << 20  # bytes, of which Python itself takes some 50 MB
-_GROWTH: Final = 128  # a document of usual HTML takes 50 times its size
-_NICENESS: Final = 5  # the event loop, which serves all traffic, comes first
-_REFUSED: Final = 3  # exit status: the reason is in the standard error output
+_GROWTH: Final = 128  # factor of the document's size; usual HTML takes 50 times its size
+_NICENESS: Final = 5  # the event loop, which serves all traffic, has precedence
+_REFUSED: Final = 3  # exit status; the reason is on standard error
 _WORDS_MAX: Final = 300
 
 
 def extract_apart(selector: str, body: bytes, content_type: str = "") -> bytes:
-    """Return what :func:`~lbproxy.cors.convert.extract` returns, or raise ConvertError.  Blocks."""
+    """Return the result of :func:`~lbproxy.cors.convert.extract`, or raise ConvertError.
+
+    This call blocks.
+    """
     order = json.dumps([selector, content_type]).encode("ascii") + b"\n"
     try:
         done = subprocess.run(
@@ -58,7 +60,7 @@ def extract_apart(selector: str, body: bytes, content_type: str = "") -> bytes:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of the process: that of lbproxy may hold secrets."""
+    """Return the environment of the process, without lbproxy's, which may hold secrets."""
     ours = str(Path(lbproxy.__file__).resolve().parents[1])
     path = os.environ.get("PYTHONPATH")
     known = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
@@ -70,7 +72,7 @@ def _environment() -> dict[str, str]:
 
 
 def _limit(size: int) -> None:
-    """Bound this process for a document of ``size`` bytes; limits that are lower stay."""
+    """Limit this process for a document of ``size`` bytes. Lower limits stay in effect."""
     memory = _MEMORY + _GROWTH * size
     for what, most in (
         (resource.RLIMIT_AS, memory),
@@ -83,7 +85,7 @@ def _limit(size: int) -> None:
 
 
 def main() -> None:
-    """Extract, write the JSON, and end."""
+    """Extract the elements, write the JSON, and exit."""
     os.nice(_NICENESS)
     selector, content_type = json.loads(sys.stdin.buffer.readline())
     body = sys.stdin.buffer.read()

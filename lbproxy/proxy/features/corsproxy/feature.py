@@ -50,9 +50,9 @@ __all__ = ["CorsProxy"]
 class CorsProxy(CorsDeclaration, Feature[Frontend]):
     """The gate and the source of one frontend.
 
-    ``terms``: all that it depends on; a reload that changes none of it keeps the object.
-    ``file``: the keys, None if calls need none; ``quotas``: what counts calls; ``origins``: those
-    that are listed.
+    ``terms``: everything that the object depends on; a reload that changes none of it keeps the
+    object. ``file``: the keys, None if calls need none. ``quotas``: counts calls. ``origins``: the
+    listed origins.
     """
 
     name = "corsproxy"
@@ -106,7 +106,7 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
 
     @classmethod
     def prepare(cls, spec: Any, old: Self | None, given: Given) -> Self | None:
-        """See :class:`Feature`.  ValueError for keys that do not fit."""
+        """See :class:`Feature`. Raises ValueError for keys that contradict each other."""
         if spec.mode != "corsproxy":
             if wrong := written_keys(spec):
                 raise ValueError(f"{wrong[0]} is for mode = corsproxy")
@@ -123,7 +123,7 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
             network = given.network
 
             def listening() -> Iterable[Address]:
-                return network.listening()  # which is set when lbproxy binds
+                return network.listening()  # set when lbproxy binds its listeners
 
             judge = configured_judge(given.config, interfaces, listening)
             guard = Guard(judge, ports=spec.guard_ports)
@@ -134,7 +134,7 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
         return cls(spec, given, guard, terms)
 
     def around(self, phases: Phases) -> Phases:
-        """See :class:`Feature`.  The gate is the first: filters see no key."""
+        """See :class:`Feature`. The gate runs first, so that filters see no key."""
         gate = self._gate
         return phases.before(early=gate.early).after(
             response=gate.response, failed=gate.failed, finish=gate.finish
@@ -166,11 +166,11 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
         return self._wheel.wall()
 
     def usage_of_key(self, record: KeyRecord) -> dict[str, Any]:
-        """Return what a key has used, in all processes."""
+        """Return the usage of a key, in all processes."""
         return self._usage(record.name, record.sha256, record.quota)
 
     def usage_of_origin(self, origin: str) -> dict[str, Any]:
-        """Return what an origin has used, in all processes."""
+        """Return the usage of an origin, in all processes."""
         return self._usage(origin, origin_subject(origin), origin_quota(self._spec))
 
     def _usage(self, name: str, subject: str, quota: Quota) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
         return asdict(self.counters)
 
     def gauges(self) -> dict[str, Any]:
-        """See :class:`Feature`: the calls that run now, by subject."""
+        """See :class:`Feature`: the running calls, by subject."""
         return self.quotas.running()
 
     def show_gauges(self, total: dict[str, Any]) -> None:
@@ -193,7 +193,7 @@ class CorsProxy(CorsDeclaration, Feature[Frontend]):
 
 
 class WatchedKeys:
-    """A file of keys, and the open WebSockets of its keys, which end with them."""
+    """A file of keys, and the open WebSockets of its keys, which are closed with the keys."""
 
     def __init__(self, path: str, wheel: Any) -> None:
         self.tunnels: Tunnels = {}
@@ -208,7 +208,7 @@ class WatchedKeys:
 
 
 class _Shared:
-    """The counts that all CORS proxies of a process share."""
+    """The counts shared by all CORS proxies of a process."""
 
     def __init__(self, given: Given) -> None:
         self.at_once = AtOnce(given.shared, "corsproxy", 0)
@@ -219,7 +219,7 @@ class _Shared:
 
 
 def _usage(spec: Any, given: Given) -> tuple[str, Any]:
-    """The name of the counts, and what makes them."""
+    """Return the name of the counts, and the function that creates them."""
     path = usage_path(spec)
     if not path and given.shared.folder:
         path = str(Path(given.shared.folder) / f"cors-{spec.name}")

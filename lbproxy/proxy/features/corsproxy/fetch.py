@@ -1,15 +1,15 @@
-"""DATA. One call of a CORS proxy on its way: connect, send, follow redirects.
+"""DATA. The fetch of one call of a CORS proxy: connect, send, follow redirects.
 
 Its states are in :mod:`lbproxy.proxy.features.corsproxy.fetchstate`.
 
 1. A target is judged when it is named, also by a redirect, and when it is reached (:mod:`.reach`).
 2. Body bytes are kept, up to ``redirect_buffer``, until the response is final, so that a redirect
-   can send them again.  Before a connection is there, the client is paused.  A body that a redirect
-   drops is read and forgotten.
+   can send them again. The client is paused until a connection exists. A body that a redirect drops
+   is read and discarded.
 3. One deadline, ``timeout_total``, covers everything except an open WebSocket.
 4. Everything is released before the sink gets the End or a failure.
-5. A connection that carries credentials of its own (:mod:`lbproxy.http.identity`) is used once,
-   because targets are shared by all callers.
+5. A connection with its own credentials (:mod:`lbproxy.http.identity`) is used only once, because
+   all callers share the targets.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = ["TargetFetch"]
 _OVER_SIZE: Final = "the response is larger than max_response"
 
 
-_REACHING: Final = TargetFetchState.REACHING  # each looked up once
+_REACHING: Final = TargetFetchState.REACHING  # looked up once
 _SENT: Final = TargetFetchState.SENT
 _ANSWERED: Final = TargetFetchState.ANSWERED
 _TUNNEL: Final = TargetFetchState.TUNNEL
@@ -57,12 +57,14 @@ _OVER: Final = TargetFetchState.OVER
 
 
 class TargetFetch(ResponseSink):
-    """See the module.  It is the stream that the exchange gets, waits for connections, and takes
-    the responses of targets.  ``shared``: the sink is a cache.
+    """See the module.
 
-    Independent of the state: whether the client takes no more of the response (``_paused``),
-    whether all redirects stayed at one origin (``_same_origin``), and whether a pooled connection
-    may not be taken any more (``_fresh``).
+    This object is the stream of the exchange, waits for connections, and receives the responses of
+    targets. ``shared``: the sink is a cache.
+
+    Three flags are independent of the state: the client accepts no more of the response
+    (``_paused``), all redirects stayed at one origin (``_same_origin``), and pooled connections
+    must no longer be used (``_fresh``).
     """
 
     is_first = False
@@ -84,8 +86,8 @@ class TargetFetch(ResponseSink):
         self._redirects = 0
         self._reach = Reach(source.lookups, source.guard, asked.exit)
         self._stream: ServerStream | None = None
-        self._fresh = False  # does not take a pooled connection any more
-        self._paused = False  # the client takes no more of the response
+        self._fresh = False  # pooled connections must no longer be used
+        self._paused = False  # the client accepts no more of the response
         self._upload = UploadPause(sink)
         self._size = 0
         self._state = _REACHING
@@ -104,9 +106,9 @@ class TargetFetch(ResponseSink):
     # -- towards the target ---------------------------------------------------------------------
 
     def begin(self, data: bytes, end: End | None) -> None:
-        """Start, with what is known of the request body."""
+        """Start, with the part of the request body received so far."""
         self._timer.set(self._rules.timeout_total)
-        end = None if end is None else END  # trailers are fields that nobody has looked at
+        end = None if end is None else END  # trailers are dropped: their fields are unchecked
         self._body.add(data, end)
         self._upload.wait(end is None)
         self._reach.begin(self, self._target, fresh=False)
@@ -170,7 +172,7 @@ class TargetFetch(ResponseSink):
             self._upload.wait(True)
 
     def _reach_again(self) -> None:
-        """Get another connection instead of one that is gone."""
+        """Get another connection in place of a lost one."""
         self._state = _REACHING
         self._upload.renew(not self._body.dropped and self._body.end is None)
         if self._is(_REACHING):  # the client continues, and may have ended the call by that
@@ -223,7 +225,7 @@ class TargetFetch(ResponseSink):
         self._sink.server_events(events)
 
     def _head_came(self, events: list[Any]) -> bool:
-        """Follow a redirect, or put the final head in place; False if there is none."""
+        """Follow a redirect, or replace the final head; return False without a final head."""
         head: ResponseHead = events[0]
         if head.status in (401, 407) and challenges_connection(head) and self._stream is not None:
             self._stream.bind(None, pins=False)
@@ -256,7 +258,7 @@ class TargetFetch(ResponseSink):
         return True
 
     def _reached(self, head: ResponseHead) -> str:
-        """The URL of a response: the other lbproxy of an exit may have followed redirects."""
+        """Return the URL of a response; an exit's other lbproxy may have followed redirects."""
         if self._asked.exit.hop is None:
             return self._target.url
         return final_url(head) or self._target.url

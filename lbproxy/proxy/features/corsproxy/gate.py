@@ -1,4 +1,4 @@
-"""DATA. Decides about each request of a CORS proxy before anything is fetched."""
+"""DATA. Decides about each request of a CORS proxy before a target is fetched."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from lbproxy.proxy.features.corsproxy.quotas import Quotas
 __all__ = ["ASKED", "FETCHED", "POLICY", "CorsCounters", "Gate"]
 
 ASKED: Final = "corsproxy"
-"""Where ``traffic.vars`` has the :class:`AllowedCall`."""
+"""Key in ``traffic.vars`` for the :class:`AllowedCall`."""
 
 FETCHED: Final = "corsproxy.fetched"
-"""Where ``traffic.vars`` notes that a target was asked."""
+"""Key in ``traffic.vars`` that notes that a target was contacted."""
 
 POLICY: Final = "corsproxy.policy"
-"""Where ``traffic.vars`` has the ``Access-Control`` fields of the response."""
+"""Key in ``traffic.vars`` for the ``Access-Control`` fields of the response."""
 
 _WORDS: Final = {
     400: "the request is invalid",
@@ -50,9 +50,9 @@ _UNITS: Final = {"requests": "requests", "bytes": "bytes", "concurrent": "calls 
 
 @define(eq=False)
 class CorsCounters:
-    """Calls of a frontend by outcome.  Preflights and the help page are no calls.
+    """Calls of a frontend by outcome. Preflights and the help page do not count as calls.
 
-    ``cached`` (answered by the cache) and ``failed`` (answered by an error page) are parts of
+    ``cached`` (answered by the cache) and ``failed`` (answered by an error page) are included in
     ``allowed``.
     """
 
@@ -68,8 +68,8 @@ class CorsCounters:
 class Gate:
     """The gate of one frontend, ``spec``.
 
-    ``judge``: the rules of calls.  ``keys``: whether calls need a key.  ``counters``: set by the
-    feature when it serves.
+    ``judge``: the rules of calls. ``keys``: whether calls need a key. ``counters``: set by the
+    feature when it starts serving.
     """
 
     always = True  # its hook of responses also sees replies and error pages
@@ -90,7 +90,7 @@ class Gate:
         self._credentials: bool = spec.credentials
 
     def early(self, traffic: Any) -> Reply | None:
-        """Answer the request, or note what it asks for in ``traffic.vars`` and return None."""
+        """Answer the request, or store the call in ``traffic.vars`` and return None."""
         request: RequestHead = traffic.request
         target = request.target
         referrer = request.header(b"referer")
@@ -112,9 +112,9 @@ class Gate:
         return answer
 
     def response(self, traffic: Any) -> None:
-        """Let the policy win over targets and filters: exactly its ``Access-Control`` fields.
+        """Set exactly the ``Access-Control`` fields of the policy, overriding targets and filters.
 
-        Replies of filters and limits get them here, so that pages can read these, too.
+        Replies of filters and limits also get them here, so that pages can read them.
         """
         notes = traffic.vars
         policy = notes.get(POLICY) if notes else None
@@ -130,12 +130,12 @@ class Gate:
             head.add_header(name, value)
 
     def _allowing(self, request: RequestHead) -> list[tuple[bytes, bytes]]:
-        """The fields that let a page of an allowed origin read any response."""
+        """Return the fields that let a page of an allowed origin read any response."""
         fields = allow_fields(self._allowed_origin(request), credentials=self._credentials)
         return [pair for pair in fields if is_policy_field(pair[0])]
 
     def finish(self, traffic: Any) -> None:
-        """Count the outcome of a call, and give back what it held."""
+        """Count the outcome of a call, and release its quotas."""
         asked: AllowedCall | None = traffic.vars.get(ASKED) if traffic.vars else None
         if asked is None:
             return
@@ -152,7 +152,7 @@ class Gate:
 
     def failed(self, traffic: Any, error: ProxyError) -> Reply:
         """Return the JSON page for a failure, without internal details."""
-        if traffic.vars is None or ASKED not in traffic.vars:  # else the gate has done it
+        if traffic.vars is None or ASKED not in traffic.vars:  # else the gate has already done it
             self._mask(traffic.request)
             self._hide_key(traffic.request)
         status = error.status or 500
@@ -161,7 +161,7 @@ class Gate:
     def _judged(
         self, traffic: Any, request: RequestHead, target: bytes, referrer: bytes | None
     ) -> Reply | None:
-        """Return an answer of the proxy's own, or None for a call that continues."""
+        """Return a reply of the proxy itself, or None for a call that continues."""
         page = self._judge.page(request, target)
         if page:
             _note(traffic, [])
@@ -187,7 +187,7 @@ class Gate:
             traffic.vars = {}
         traffic.vars[ASKED] = asked
         if asked.record is not None:
-            # limits count by the name of the key, wherever the key was; nobody else sees the key
+            # limits count by the name of the key, wherever the key was sent; the key stays hidden
             request.set_header(self._key_header, asked.record.name.encode("ascii"))
         return None
 
@@ -202,7 +202,7 @@ class Gate:
         return reply
 
     def _mask(self, request: RequestHead) -> None:
-        """Take keys out of what logs show: the target and Referer."""
+        """Remove keys from the values that logs show: the target and Referer."""
         request.target = masked_target(request.target)
         key = request.header(self._key_header)
         for referer in request.header_values(b"referer"):
@@ -211,7 +211,7 @@ class Gate:
                 return
 
     def _hide_key(self, request: RequestHead) -> None:
-        """Take the key out of a request that is not passed on; logs may show this header."""
+        """Remove the key from a request that is not passed on: logs may show this header."""
         if self._keys:
             request.remove_header(self._key_header)
 
@@ -220,7 +220,7 @@ class Gate:
         return origin if origin is not None and self._judge.allows(origin) else None
 
     def _refused(self, traffic: Any, status: int, words: str) -> Reply:
-        """An error that a page of an allowed origin can read."""
+        """Return an error that a page of an allowed origin can read."""
         fields = [
             (b"Content-Type", b"application/json"),
             (b"Cache-Control", b"no-store"),
@@ -233,7 +233,7 @@ class Gate:
 
 
 def _note(traffic: Any, fields: list[tuple[bytes, bytes]]) -> None:
-    """Note the policy of a reply."""
+    """Store the policy of a reply."""
     if traffic.vars is None:
         traffic.vars = {}
     traffic.vars[POLICY] = [pair for pair in fields if is_policy_field(pair[0])]

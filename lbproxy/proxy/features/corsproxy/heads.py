@@ -1,4 +1,4 @@
-"""DATA. Heads of a CORS proxy: of the request for a target, and of the response for the client."""
+"""DATA. Heads of a CORS proxy: of the request to a target, and of the response to the client."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _HOP: Final = frozenset(
 
 @frozen
 class FetchRules:
-    """Keys of the frontend that fetches depend on; see the reference."""
+    """Configuration keys of the frontend that affect fetches; see the reference."""
 
     follow: bool
     own: frozenset[bytes]
@@ -52,7 +52,7 @@ class FetchRules:
     @classmethod
     def of(cls, spec: Any) -> FetchRules:
         """Return the rules of a frontend."""
-        # without keys, a header of that name is one of the target's API
+        # without keys, a header of that name belongs to the target's API
         own = (spec.target_header, spec.key_header) if spec.keys else (spec.target_header,)
         return cls(
             follow=spec.redirects == "follow",
@@ -78,10 +78,10 @@ def target_request(
     same_origin: bool,
     via: bytes = b"",
 ) -> RequestHead:
-    """Return the head that ``target`` gets for the client's ``head``.
+    """Return the head to send to ``target`` for the client's ``head``.
 
-    ``body``: whether the body is sent; ``same_origin``: no redirect has left the first origin.
-    ``via``: the way of the request, so that calls of the proxy to itself end.
+    ``body``: whether the body is sent. ``same_origin``: no redirect has left the first origin.
+    ``via``: the path of the request, to end loops of the proxy to itself.
     """
     fields = request_fields(
         head.pairs(),
@@ -95,7 +95,7 @@ def target_request(
         cookies=asked.credentials,
     )
     if asked.call.convert or asked.call.extract:
-        # the whole body is needed, as it is
+        # the whole body is needed, without coding
         fields = [pair for pair in fields if pair[0].lower() not in (b"accept-encoding", b"range")]
         fields.append((b"Accept-Encoding", b"identity"))
     if via:
@@ -113,9 +113,7 @@ def target_request(
 def hop_request(
     request: RequestHead, target: AllowedTarget, hop: AllowedTarget, spec: EgressSpec
 ) -> RequestHead:
-    """Return the call of the CORS proxy at ``hop``, the exit ``spec``, that fetches ``request`` for
-    us.
-    """
+    """Return the call to the CORS proxy at ``hop`` (exit ``spec``) that fetches ``request``."""
     own = (spec.key_header.lower(), spec.target_header.lower(), "host")
     names = {name.encode("ascii") for name in own}
     fields = [pair for pair in request.pairs() if pair[0].lower() not in names]
@@ -142,7 +140,8 @@ def target_response(
 ) -> ResponseHead:
     """Return the final ``head`` of a target, with its ``url``.
 
-    ``moved``: target of a redirect that is passed on, else None.  ``shared``: the cache gets it.
+    ``moved``: target of a redirect that is passed on, else None. ``shared``: the cache gets the
+    response.
     """
     gone = {*_HOP, *head.nominated}
     pairs = [pair for pair in head.pairs() if pair[0].lower() not in gone]
@@ -157,15 +156,15 @@ def target_response(
 
 
 def final_url(head: ResponseHead) -> str:
-    """Return the URL that :func:`target_response` has noted, "" if there is none."""
+    """Return the URL that :func:`target_response` has stored in the head, "" if there is none."""
     return (head.header(b"x-final-url") or b"").decode("ascii", "replace")
 
 
 def client_response(
     head: ResponseHead, asked: AllowedCall, rules: FetchRules, *, method: bytes, cache: str = ""
 ) -> tuple[ResponseHead, list[tuple[bytes, bytes]]]:
-    """Return the head that the client gets for ``head`` of :func:`target_response`, and the fields
-    of the policy, which the gate adds behind all filters.
+    """Return the client's head for ``head`` of :func:`target_response`, and the fields of the
+    policy, which the gate adds after all filters.
 
     ``cache``: for X-Cache-Status, "" without a cache.
     """
@@ -190,8 +189,8 @@ def client_response(
 
 
 def sharing_name(frontend: str, asked: AllowedCall, rules: FetchRules) -> str:
-    """Return what responses to a call may be shared by, as the name of a backend, which is part of
-    the key of a cache.
+    """Return the sharing scope of responses to a call, in the form of a backend name, which is part
+    of the key of a cache.
     """
     shared_by = ["corsproxy", frontend]
     if asked.exit_name:

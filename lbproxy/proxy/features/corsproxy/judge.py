@@ -1,8 +1,8 @@
 """PURE. Decisions about a call of a CORS proxy: origin, key, parameters, exit and target.
 
-Traffic and ``lbproxy explain`` take the same steps.  Quotas are counted by
-:mod:`~lbproxy.proxy.features.corsproxy.quotas`, and the addresses of a name are judged when it is
-resolved.
+Traffic and ``lbproxy explain`` take the same steps.
+:mod:`~lbproxy.proxy.features.corsproxy.quotas` counts quotas. The addresses of a name are judged
+when it is resolved.
 """
 
 from __future__ import annotations
@@ -33,17 +33,19 @@ __all__ = ["AllowedCall", "CallJudge", "CallRefused", "KeyInURL"]
 
 
 SECRET_MIN: Final = 8
-"""Shortest key, in characters, that no URL of a target may contain; random ones have 22 or more."""
+"""Minimum length in characters of keys that are searched for in target URLs; random keys have 22 or
+more.
+"""
 
 
 @define(eq=False)
 class AllowedCall:
     """A call that may continue: its target, the allowed origin of the request, and its key.
 
-    ``exit_name``: of the exit, "" for the direct way.  ``credentials``: cookies pass.  ``ttl``:
-    that of the call, bounded.  Traffic adds the rest: ``exit``, by which the target is reached;
-    ``admitted``: what counts the call, if a key or a quota does; ``cache``: how the cache took
-    part: ``hit``, ``miss``, ``bypass``, or "".
+    ``exit_name``: name of the exit, "" for the direct way. ``credentials``: cookies pass. ``ttl``:
+    that of the call, bounded. Traffic sets the rest: ``exit``: the way to the target. ``admitted``:
+    the counted call, if a key or a quota counts it. ``cache``: ``hit``, ``miss``, ``bypass``, or
+    "".
     """
 
     call: Call
@@ -59,7 +61,7 @@ class AllowedCall:
 
 
 class CallRefused(Exception):
-    """A call that is not allowed.  ``kind``: its counter, or ""."""
+    """A call that is not allowed. ``kind``: its counter, or ""."""
 
     def __init__(self, status: int, words: str, kind: str = "") -> None:
         super().__init__(words)
@@ -68,13 +70,13 @@ class CallRefused(Exception):
 
 
 class KeyInURL(CallError):
-    """A target whose URL holds the key of its call, and which is no text for a log."""
+    """A target whose URL contains the key of its call, and must not be logged."""
 
 
 class CallJudge:
     """The rules of one frontend, ``spec``.
 
-    ``ring()``: the keys of this moment; None if calls need none.  All methods that decide raise
+    ``ring()``: the current keys; None if calls need none. All methods that decide raise
     :class:`CallRefused`, ``CallError`` (400) or ``TargetRefused`` (403).
     """
 
@@ -96,9 +98,9 @@ class CallJudge:
     def judge(
         self, request: RequestHead, target: bytes, referrer: bytes | None, now: float
     ) -> AllowedCall:
-        """Return the call that ``request`` is, which has passed :meth:`check_request`.
+        """Return the call of ``request``, which must have passed :meth:`check_request`.
 
-        ``target`` and ``referrer``: as the client sent them; ``now``: seconds since the epoch.
+        ``target`` and ``referrer``: as sent by the client. ``now``: seconds since the epoch.
         """
         origin = request.header(b"origin")
         call = self.call(request, target)
@@ -115,7 +117,7 @@ class CallJudge:
         return AllowedCall(call, found, exit_name, origin, record, cookies, ttl)
 
     def page(self, request: RequestHead, target: bytes) -> str:
-        """Return the path of the page for people that a request asks for, "" for other requests."""
+        """Return the path of the requested human-readable page, "" for other requests."""
         if request.method not in (b"GET", b"HEAD") or target not in (b"/", b"/status"):
             return ""
         if target == b"/" and request.header(self._target_header.encode("ascii")) is not None:
@@ -123,7 +125,7 @@ class CallJudge:
         return target.decode("ascii")
 
     def check_request(self, request: RequestHead) -> None:
-        """Decide about method, mode and origin, which preflights have, too."""
+        """Check method, mode and origin, which preflights also have."""
         if request.method in (b"CONNECT", b"TRACE"):
             raise CallRefused(405, "the method is not allowed")
         mode = request.header(b"sec-fetch-mode")
@@ -141,14 +143,14 @@ class CallJudge:
         return self._access.allows_origin(_text(origin))
 
     def preflight(self, request: RequestHead) -> Preflight | None:
-        """Return the preflight that a request is, None for any other request."""
+        """Return the preflight in a request, None for any other request."""
         try:
             return preflight_of(request.method, request.header)
         except ValueError as error:
             raise CallError(str(error)) from None
 
     def call(self, request: RequestHead, target: bytes) -> Call:
-        """Return the URL that a request names, and its parameters."""
+        """Return the URL and the parameters that a request names."""
         call = parse_call(
             target,
             request.header,
@@ -163,7 +165,7 @@ class CallJudge:
     def record(
         self, call: Call, request: RequestHead, referrer: bytes | None, now: float
     ) -> KeyRecord | None:
-        """Return the key of a call, whose rules allow the request; None if calls need none."""
+        """Return the key of a call if its rules allow the request; None if calls need no key."""
         if self._ring is None:
             return None
         record = self._ring().find(call.key, now)

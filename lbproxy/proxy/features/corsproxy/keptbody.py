@@ -1,4 +1,4 @@
-"""DATA. The body of a request that may have to be sent again after a redirect."""
+"""DATA. The body of a request, which may have to be sent again after a redirect."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["KeptBody"]
 
 
 class KeptBody:
-    """The body so far.
+    """The body received so far.
 
-    ``most``: bytes that are kept after they were sent.  ``whole``: all of it so far is kept.
-    ``end``: None while more may come.  ``dropped``: a redirect goes on without it.  Bytes that were
-    never sent are always kept: the client is paused while there is no connection.
+    ``most``: maximum number of bytes that are kept after sending. ``whole``: everything received so
+    far is kept. ``end``: None while more may follow. ``dropped``: a redirect continues without the
+    body. Unsent bytes are always kept; the client is paused while there is no connection.
     """
 
     def __init__(self, most: int) -> None:
@@ -25,7 +25,7 @@ class KeptBody:
         self.end: End | None = None
 
     def add(self, data: bytes, end: End | None) -> None:
-        """The client has sent more."""
+        """Add data from the client."""
         if end is not None:
             self.end = end
         if data and self._kept:
@@ -33,13 +33,13 @@ class KeptBody:
             self._size += len(data)
 
     def sent(self) -> bytes:
-        """Return all of the body so far, which is sent now."""
+        """Return the body so far, to be sent now."""
         data = b"".join(self._parts)
         self._limit()
         return data
 
     def passed(self, data: bytes) -> None:
-        """``data``, which was added, has been sent."""
+        """Note that ``data``, which was added, has been sent."""
         if data:
             self._limit()
 
@@ -49,11 +49,11 @@ class KeptBody:
             self.forget()
 
     def drop(self) -> None:
-        """Go on without a body."""
+        """Continue without a body."""
         self.dropped = True
         self.forget()
 
     def forget(self) -> None:
-        """Keep nothing any more."""
+        """Stop keeping data."""
         self._kept = False
         self._parts = []

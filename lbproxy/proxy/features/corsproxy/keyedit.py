@@ -1,6 +1,6 @@
 """CONTROL. Changes of a file of API keys, by commands and by the admin API.
 
-Blocking, and without Twisted: the API calls it in a thread.
+The functions block and do not use Twisted. The API calls them in a thread.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def made_record(
 ) -> KeyRecord:
     """Return the record of a new key.
 
-    ``requests`` and ``bytes``: such as ``5/1h`` and ``1g/1d``; ``expires``: a duration from ``now``
-    on; "" for none.  ValueError says what is wrong.
+    ``requests`` and ``bytes``: such as ``5/1h`` and ``1g/1d``. ``expires``: a duration from
+    ``now``. "" means none. Raises ValueError with the reason.
     """
     until = now + float(units.parse("duration", expires, {"min": 1.0})) if expires else None
     quota = Quota(_rate(requests), _rate(bytes), concurrent)
@@ -76,7 +76,7 @@ def _rate(text: str) -> Rate | None:
 
 
 def key_words(record: KeyRecord, now: float) -> list[str]:
-    """Return the rules of a key as words for people: ``origin=...``, ``requests=5/1h``."""
+    """Return the rules of a key as words for display: ``origin=...``, ``requests=5/1h``."""
     words = [f"origin={text}" for text in record.origins]
     words += [f"target={text}" for text in record.targets]
     words += [f"method={text}" for text in record.methods]
@@ -90,7 +90,7 @@ def key_words(record: KeyRecord, now: float) -> list[str]:
 
 
 def quota_words(quota: Quota) -> list[str]:
-    """Return the limits of a quota as words for people: ``requests=5/1h``."""
+    """Return the limits of a quota as words for display: ``requests=5/1h``."""
     words = []
     if quota.requests is not None:
         words.append(f"requests={_rate_words(quota.requests, 'int')}")
@@ -106,15 +106,15 @@ def _rate_words(rate: Rate, kind: str) -> str:
 
 
 def read_keys(path: Path) -> KeyRing:
-    """Return the keys of a file.  OSError, or ValueError with what is wrong with it."""
+    """Return the keys of a file. Raises OSError, or ValueError with the reason."""
     return KeyRing.read(path.read_text(encoding="utf-8"))
 
 
 def edit_keys(path: Path, change: Callable[[KeyRing], KeyRing]) -> None:
-    """Replace the keys of a file by what ``change`` makes of them; a missing file has none.
+    """Replace the keys of a file by the result of ``change``; a missing file has no keys.
 
-    Changes at the same time wait for each other.  OSError, or what ``change`` raises: then nothing
-    has changed.
+    Concurrent changes wait for each other. Raises OSError or the exception of ``change``; the file
+    is unchanged then.
     """
     path = path.resolve()  # a link stays a link
     lock = os.open(path.parent, os.O_RDONLY)
@@ -130,10 +130,10 @@ def edit_keys(path: Path, change: Callable[[KeyRing], KeyRing]) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file at once, so that nobody reads half of it.
+    """Replace the file atomically, so that readers never see a part of it.
 
-    Its permissions and its owner stay: a process that runs as another user must still read it.  A
-    new file belongs to the owner of its folder.
+    Its permissions and its owner stay, because a process of another user may have to read it. A new
+    file belongs to the owner of its folder.
     """
     known = path.stat() if path.exists() else None
     mode = 0o640 if known is None else known.st_mode & 0o777
@@ -154,7 +154,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _give(file: int, owner: os.stat_result) -> None:
-    """Give a new file to ``owner``, as far as this user may."""
+    """Change the owner of a new file to ``owner``, if this user is allowed to."""
     made = os.fstat(file)
     if (made.st_uid, made.st_gid) == (owner.st_uid, owner.st_gid):
         return

@@ -16,17 +16,17 @@ __all__ = ["KeyFile"]
 _log = Logger()
 
 EVERY_S: Final = 1.0
-"""Seconds between two looks at the file; ``lbproxy keys`` promises effect within 2."""
+"""Seconds between checks of the file; ``lbproxy keys`` promises an effect within 2 seconds."""
 
 _Stamp = tuple[int, int, int]
 
 
 class KeyFile:
-    """``ring``: the keys as the file has them.  A file that cannot be read or is wrong changes
-    nothing, and is logged once.
+    """A file of keys. ``ring``: its keys. An unreadable or invalid file changes nothing, and is
+    logged once.
 
-    ``users``: the features that need it.  ``looked()`` is called at each look at the file, with the
-    keys of that moment.  Raises ValueError for a file that is wrong at the start.
+    ``users``: the features that need it. ``looked()`` is called at each check of the file, with the
+    current keys. Raises ValueError for a file that is invalid at the start.
     """
 
     def __init__(self, path: str, looked: Callable[[KeyRing], None] = lambda ring: None) -> None:
@@ -43,11 +43,11 @@ class KeyFile:
             raise ValueError(_reason(path, error)) from None
 
     def current(self) -> KeyRing:
-        """Return the keys of this moment."""
+        """Return the current keys."""
         return self.ring
 
     def start(self, user: object, wheel: TimerWheel) -> None:
-        """Look at the file from now on; harmless when started."""
+        """Check the file periodically from now on. Has no effect if already started."""
         self.users.add(user)
         if self._timer is None:
             self._timer = wheel.timer(self._tick)
@@ -55,7 +55,7 @@ class KeyFile:
             self._read()
 
     def close(self, user: object) -> None:
-        """Look at the file no more if nobody else needs it."""
+        """Stop checking the file if it has no other users."""
         self.users.discard(user)
         if self._timer is not None and not self.users:
             self._timer.close()
@@ -71,7 +71,7 @@ class KeyFile:
         self.look()
 
     def look(self) -> None:
-        """Look at the file now."""
+        """Check the file now."""
         self._read()
         self._looked(self.ring)
 
@@ -92,7 +92,7 @@ class KeyFile:
             _log.info("{path}: {count} keys", path=str(self._path), count=len(self.ring.records))
 
     def _complain(self, stamp: _Stamp | None, error: Exception) -> None:
-        """Log that the keys stay as they are, once for each state of the file."""
+        """Log that the keys stay unchanged, once for each state of the file."""
         if stamp != self._stamp:
             self._stamp = stamp
             text = _reason(str(self._path), error)

@@ -23,9 +23,9 @@ def usage_of(records: Iterable[KeyRecord], path: str, now: float) -> list[dict[s
 def usage_of_subjects(
     subjects: Sequence[tuple[str, str, Quota]], path: str, now: float
 ) -> list[dict[str, Any]]:
-    """Return the usage of subjects from the file at ``path``; without one, nothing is used.
+    """Return the usage of subjects from the file at ``path``; without a file the usage is zero.
 
-    ``subjects``: name, subject and quota of each.  ValueError for a file that is something else.
+    ``subjects``: name, subject and quota of each. Raises ValueError for a file of another format.
     """
     try:
         lock, cells = open_usage(path)
@@ -43,7 +43,7 @@ def subject_usage(
 ) -> dict[str, Any]:
     """Return the usage of one key or origin.
 
-    ``quotas`` has, for each quota of a rate, what is used of it and how much that is at most.
+    ``quotas`` has, for each rate quota, the used amount and the limit.
     """
     used = Allowance(table.cells, subject, quota, "").used(now)
     return _facts(name, table.read(subject), used, quota)

@@ -1,4 +1,4 @@
-"""DATA. Look-ups of names that callers choose, a few at a time."""
+"""DATA. Looks up names that callers choose, a few at a time."""
 
 # mypy: disable-error-code=no-untyped-call
 
@@ -13,13 +13,13 @@ from lbproxy.net.lookup import look_up
 __all__ = ["LOOKUPS_MAX", "NameLookups"]
 
 LOOKUPS_MAX: Final = 6
-"""Look-ups of one CORS proxy at a time.  Each holds one of the ten threads of the reactor until the
-system gives up, and a caller chooses how long the servers of its name take to answer.
+"""Maximum number of concurrent look-ups of one CORS proxy. Each occupies one of the ten threads of
+the reactor until the system gives up, and a caller can choose a name whose servers answer slowly.
 """
 
 
 class NameLookups:
-    """Asks the resolver of ``reactor``; further look-ups wait for their turn."""
+    """Queries the resolver of ``reactor``. Further look-ups wait for their turn."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -28,7 +28,7 @@ class NameLookups:
     def ask(self, host: str) -> Deferred[list[str]]:
         """See :func:`lbproxy.net.lookup.look_up`.
 
-        Cancelled, a look-up that waits is forgotten, and one that runs keeps its turn to the end.
+        Cancelling removes a waiting look-up. A running one occupies its turn until it ends.
         """
         turn: Deferred[Any] = self._turns.acquire()
         done: Deferred[list[str]] = Deferred(lambda _: turn.cancel())

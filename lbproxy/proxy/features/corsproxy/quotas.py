@@ -1,7 +1,7 @@
-"""DATA. The quotas of one CORS proxy: calls are admitted, and their bytes counted as they pass.
+"""DATA. The quotas of one CORS proxy: calls are admitted, and their bytes are counted as they pass.
 
-All quotas of a call are asked before any is charged.  All processes share the counts: the rates in
-the file of usage, the calls at once in :class:`~lbproxy.sharing.contracts.Shared`.
+All quotas of a call are checked before any is charged. All processes share the counts: rates in the
+usage file, and concurrent calls in :class:`~lbproxy.sharing.contracts.Shared`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from lbproxy.proxy.features.corsproxy.usagefile import UsageFile
 
 __all__ = ["Admitted", "Quotas", "origin_subject"]
 
-_KNOWN: Final = 4096  # subjects whose windows are remembered
+_KNOWN: Final = 4096  # number of subjects whose windows are kept
 
 
 @define(eq=False)
 class Admitted:
     """A call that counts against quotas.
 
-    ``subjects``: of its key and its origin, whose usage is counted; ``limited``: the quotas that
-    there are.
+    ``subjects``: those of its key and its origin, whose usage is counted. ``limited``: the quotas
+    that apply.
     """
 
     subjects: tuple[str, ...]
@@ -37,9 +37,11 @@ class Admitted:
 
 
 class Quotas:
-    """``at_once``: counts running calls, of all frontends of this process; ``origin``: the quota of
-    each origin; ``wall``: seconds since the epoch.  ``listed``: origins whose usage is counted.  A
-    program invents any number of others, whose counts would take the place of those of its quota.
+    """The quotas of one CORS proxy.
+
+    ``at_once``: counts running calls of all frontends of this process. ``origin``: the quota of
+    each origin. ``wall``: seconds since the epoch. ``listed``: origins whose usage is counted. A
+    program can invent any number of other origins, whose counts would displace those of its quota.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class Quotas:
         return Admitted(tuple(subjects), tuple(limited)) if refusal is None else refusal
 
     def _refusal(self, limited: list[Allowance], now: float) -> QuotaExceeded | None:
-        """Ask all quotas, and take the places of those of calls at once if none refuses."""
+        """Check all quotas; occupy places in those of concurrent calls if none refuses."""
         for one in limited:
             refusal = one.refusal(now)
             if refusal is not None:
@@ -114,7 +116,7 @@ class Quotas:
         return not call.over
 
     def ended(self, call: Admitted, outcome: str) -> None:
-        """Give back the places of a call.
+        """Release the places of a call.
 
         ``outcome``: ``cached`` or ``failed``, "" for any other.
         """
@@ -136,7 +138,7 @@ class Quotas:
         return found
 
     def running(self) -> dict[str, int]:
-        """Return the calls of each subject that has a quota of calls at once, in this process."""
+        """Return the running calls in this process by subject with a quota of concurrent calls."""
         return dict(self._at_once.held)
 
 

@@ -1,8 +1,8 @@
-"""DATA. The way to a target: a pooled connection, or look-up, judgement and dial.
+"""DATA. The way to a target: a pooled connection, or look-up, check and dial.
 
-1. A target is judged, by every address that its name has, before each connection, which goes to an
-   address that was judged.  An idle connection in the pool was judged when it was made.
-2. The other lbproxy of an exit is configuration and is not judged.  It judges the target itself.
+1. Before each connection, every address of the target's name is judged, and only judged addresses
+   are dialled. An idle connection in the pool was judged when it was made.
+2. The other lbproxy of an exit is configuration and is not judged. It judges the target itself.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["Reach"]
 
 
 class Reach:
-    """Connects a fetch, its ``owner``, by the exit ``way``, to one target at a time.
+    """Connects a fetch, its ``owner``, through the exit ``way`` to one target at a time.
 
-    It calls ``connected`` or ``connect_failed`` of the owner, which calls :meth:`forget` then.
-    ``reused``: the last connection was a pooled one.
+    It calls ``connected`` or ``connect_failed`` of the owner, which then calls :meth:`forget`.
+    ``reused``: the last connection came from the pool.
     """
 
     def __init__(self, lookups: NameLookups, guard: Guard, way: Exit) -> None:
@@ -37,7 +37,7 @@ class Reach:
         self._connector: Connector | None = None
 
     def begin(self, owner: Connecting, target: AllowedTarget, *, fresh: bool) -> None:
-        """Get a connection to ``target``; ``fresh``: not a pooled one."""
+        """Get a connection to ``target``. ``fresh``: do not use the pool."""
         hop = self.way.hop or target
         known = None if fresh else self.way.targets.known(hop)
         connection = None if known is None else known.take(owner)
@@ -52,11 +52,11 @@ class Reach:
             self._lookup.addCallbacks(self._resolved, self._unresolved, given, {}, given, {})
 
     def forget(self) -> None:
-        """The dial has ended."""
+        """Note that the dial has ended."""
         self._connector = None
 
     def cancel(self, owner: Connecting) -> None:
-        """End the look-up or the dial; harmless if there is none."""
+        """Cancel the look-up or the dial. Has no effect if none is running."""
         lookup, self._lookup = self._lookup, None
         if lookup is not None:
             lookup.addErrback(lambda failure: None)

@@ -1,4 +1,4 @@
-"""DATA. The source of a CORS proxy: a target is fetched for each call, or the cache asked."""
+"""DATA. The source of a CORS proxy: it fetches the target of each call, or queries the cache."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CorsParts:
 
 
 class TargetSource(Source):
-    """Fetches targets.  ``shared``: for a cache."""
+    """Fetches targets. ``shared``: on behalf of a cache."""
 
     name = "target"
 
@@ -61,7 +61,7 @@ class TargetSource(Source):
 
 
 class CorsSource(Source):
-    """Answers calls that have passed the gate.  ``cached``: fetches targets behind a cache."""
+    """Answers calls that have passed the gate. ``cached``: fetches targets behind a cache."""
 
     name = "target"
 
@@ -71,9 +71,7 @@ class CorsSource(Source):
         self._targets = TargetSource(parts)
 
     def cached_by(self, wrap: Callable[[Source], Source]) -> Source:
-        """See :class:`Source`.  The decisions that depend on the caller are made in front of the
-        cache.
-        """
+        """See :class:`Source`. Decisions about the caller are made in front of the cache."""
         return CorsSource(self._parts, wrap(TargetSource(self._parts, shared=True)))
 
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
@@ -93,10 +91,10 @@ _STORED: Final = (b"GET", b"HEAD", b"POST")
 
 
 def _may_share(head: RequestHead, asked: AllowedCall) -> bool:
-    """Return whether the cache has a part in a call: not with credentials, and not for WebSockets.
+    """Return whether the cache handles a call: not with credentials, and not for WebSockets.
 
-    Other methods than GET pass the cache, too, because they outdate what is stored.  A POST is
-    answered from it if the cache has ``post``.
+    Methods other than GET also pass the cache, because they invalidate stored responses. The cache
+    answers a POST if it has ``post``.
     """
     if head.upgrade is not None or head.header(b"authorization") is not None:
         return False

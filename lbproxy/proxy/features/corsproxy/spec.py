@@ -173,7 +173,7 @@ def written_keys(spec: Any) -> list[str]:
 
 
 def usage_path(spec: Any) -> str:
-    """Return the path of the file of usage, "" if the counts end with lbproxy."""
+    """Return the path of the usage file, "" if the counts end with lbproxy."""
     if spec.usage or not spec.keys:
         return str(spec.usage)
     return f"{spec.keys}.usage"
@@ -193,7 +193,7 @@ def origin_quota(spec: Any) -> Quota:
 
 
 def check_keys(spec: Any) -> None:
-    """Raise ValueError for values that do not fit each other in a frontend of this mode."""
+    """Raise ValueError for values that contradict each other in a frontend of this mode."""
     if spec.routes or spec.backend:
         raise ValueError("mode = corsproxy has no routes and no backend; calls name their target")
     if spec.cache_by_key and (spec.cache in ("", "none") or not spec.keys):

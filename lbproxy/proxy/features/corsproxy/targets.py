@@ -21,9 +21,9 @@ from lbproxy.tls.parameters import TLSParameters
 __all__ = ["Targets"]
 
 ORIGINS_MAX: Final = 256
-"""Origins whose connections are kept; the one that was used least recently is closed."""
+"""Maximum number of origins with kept connections; the least recently used one is closed."""
 
-_POOL_SIZE: Final = 8  # idle connections of one origin
+_POOL_SIZE: Final = 8  # maximum number of idle connections of one origin
 _POOL_IDLE_S: Final = 15.0
 _CONNECT_S: Final = 5.0
 
@@ -36,7 +36,7 @@ class _Origin:
 
 
 class Targets:
-    """The connectors of one CORS proxy.  ``ca``: see the key ``target_ca``.
+    """The connectors of one CORS proxy. ``ca``: see the key ``target_ca``.
 
     Raises CertificateError if the authorities cannot be read.
     """
@@ -52,7 +52,7 @@ class Targets:
             timeout_server=timeout,
         )
         self._name = name
-        # no target has this name; each has contexts of its own name
+        # no target has this name; each target has contexts for its own name
         self._contexts = ClientContextFactory("cors.invalid", ca=ca, alpn=("http/1.1",))
         self._terms = Terms(dialler, spec)
         self._connectors: OrderedDict[_Origin, Connector] = OrderedDict()
@@ -69,7 +69,7 @@ class Targets:
     def reach(self, target: AllowedTarget, addresses: Sequence[str]) -> Connector:
         """Return the connector that dials exactly ``addresses``, which have been judged.
 
-        CertificateError for a name that no certificate can have.
+        Raises CertificateError for a name that no certificate can have.
         """
         origin = _origin(target)
         found = self._connectors.get(origin)
@@ -85,7 +85,7 @@ class Targets:
         address = _address(target.host, target.port)
         spec = ServerSpec("target", Target.of(address), tls=target.secure, sni=target.host)
         server = LiveServer.from_spec(self._name, spec)
-        server.listed = True  # its connections may be used again
+        server.listed = True  # its connections may be reused
         if target.secure:
             server.tls = TLSParameters(self._contexts.for_host(target.host), server_side=False)
         return H1Connector(self._terms, server)

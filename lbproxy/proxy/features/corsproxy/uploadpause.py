@@ -10,7 +10,7 @@ __all__ = ["UploadPause"]
 class UploadPause:
     """Pauses the client behind ``sink`` while there is a reason to.
 
-    ``waiting``: there is no connection to send the body on; ``blocked``: the target takes no more.
+    ``waiting``: there is no connection for the body. ``blocked``: the target accepts no more data.
     """
 
     def __init__(self, sink: Asking) -> None:
@@ -19,15 +19,15 @@ class UploadPause:
         self._blocked = False
 
     def wait(self, waiting: bool) -> None:
-        """Note whether the body has to wait for a connection."""
+        """Set whether the body must wait for a connection."""
         self._set(waiting, self._blocked)
 
     def block(self, blocked: bool) -> None:
-        """Note whether the target takes no more."""
+        """Set whether the target accepts no more data."""
         self._set(self._waiting, blocked)
 
     def renew(self, waiting: bool) -> None:
-        """The connection is gone, and another one is to come."""
+        """Reset the state after a lost connection, before the next one."""
         self._set(waiting, False)
 
     def _set(self, waiting: bool, blocked: bool) -> None:

@@ -1,12 +1,13 @@
 """DATA. The cells of a usage file, read and written by rows.
 
 The file is not mapped, because a process that touches a mapped page beyond the end of its file is
-killed (SIGBUS): anybody who truncates the file would end all processes.  Each process keeps a copy
-of the rows that it has used.  A row is read before it is used and written before the lock is
-released, so processes that hold the lock see the counts of all.
+killed (SIGBUS), so truncating the file would kill all processes. Each process keeps a copy of the
+rows that it has used. A row is read before it is used and written before the lock is released, so a
+process that holds the lock sees the counts of all.
 
-The file ends with a :class:`UsageMark`.  A file without it has been truncated.  The process that
-notices writes its own copy, with the next ``epoch``; the others then add what they know better.
+The file ends with a :class:`UsageMark`. A file without it has been truncated. The process that
+detects this writes its own copy, with the next ``epoch``. The others then add counts that are
+higher or newer in their copies.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ MARK_BYTES: Final = _LAYOUT.size
 
 @frozen
 class UsageMark:
-    """The first and the last bytes of the file.  ``secret``: of the cells, 32 bytes.
+    """The first and the last bytes of the file. ``secret``: of the cells, 32 bytes.
 
-    ``epoch``: how often the file was repaired.
+    ``epoch``: number of repairs of the file.
     """
 
     secret: bytes
@@ -49,7 +50,7 @@ class UsageMark:
 
     @classmethod
     def read(cls, data: bytes) -> UsageMark | None:
-        """Return the mark that ``data`` begins with, None if it has none."""
+        """Return the mark at the beginning of ``data``, None if there is none."""
         if len(data) < MARK_BYTES:
             return None
         magic, secret, epoch = _LAYOUT.unpack_from(data)
@@ -60,21 +61,21 @@ class UsageMark:
         return _LAYOUT.pack(_MAGIC, self.secret, self.epoch)
 
     def write(self, file: int, size: int) -> None:
-        """Reserve the space of a table of ``size`` bytes and write both marks.  OSError."""
+        """Reserve space for a table of ``size`` bytes and write both marks. Raises OSError."""
         os.posix_fallocate(file, 0, HEADER + size + MARK_BYTES)
         os.pwrite(file, self.dump(), 0)
         os.pwrite(file, self.dump(), HEADER + size)
 
 
 class FileCells(Cells):
-    """The cells in ``file``, a descriptor that stays open; ``size``: bytes of the table.
+    """The cells in ``file``, a descriptor that stays open. ``size``: size of the table in bytes.
 
-    Use them between :meth:`begin` and :meth:`end`, with the file locked.  Reading alone needs
+    Use them between :meth:`begin` and :meth:`end`, with the file locked. Only reading needs
     neither.
     """
 
     def __init__(self, file: int, size: int, mark: UsageMark) -> None:
-        self._memory = memoryview(mmap(-1, size))  # pages that are not used take no memory
+        self._memory = memoryview(mmap(-1, size))  # unused pages take no memory
         super().__init__(self._memory, SLICES, mark.secret)
         self._file = file
         self._size = size
@@ -83,12 +84,12 @@ class FileCells(Cells):
         self._row_bytes = size // self._count
         self._holding = False
         self._seen: set[int] = set()  # rows with a copy
-        self._current: set[int] = set()  # rows that nobody else can have changed
+        self._current: set[int] = set()  # rows that no other process can have changed
         self._changed: set[int] = set()
 
     def begin(self) -> bool:
-        """Use the cells from now on; return False if the file has to be opened again, because
-        another process has made a new one of it.
+        """Start using the cells; return False if the file must be opened again, because another
+        process has replaced it.
         """
         self._holding = True
         if self._file < 0:
@@ -101,14 +102,14 @@ class FileCells(Cells):
         return found == self._mark_bytes or self._mend(UsageMark.read(found))
 
     def end(self) -> None:
-        """Write what has changed."""
+        """Write the changes."""
         self._holding = False
         changed, self._changed = self._changed, set()
         self._current.clear()
         self._write(changed)
 
     def detach(self) -> None:
-        """Leave the file alone from now on; the cells are those of this process."""
+        """Stop using the file; the cells then belong to this process only."""
         self._file = -1
 
     def find(self, ident: int) -> int:
@@ -133,7 +134,7 @@ class FileCells(Cells):
         return self._memory[start : start + self._row_bytes]
 
     def _load(self, number: int) -> None:
-        """Read a row.  Values that the file does not have stay unchanged."""
+        """Read a row. Values that are missing in the file stay unchanged."""
         if number in self._current:
             return
         self._seen.add(number)
@@ -148,7 +149,7 @@ class FileCells(Cells):
                 return
             found = os.pread(self._file, self._row_bytes, at)
             if os.pread(self._file, MARK_BYTES, HEADER + self._size) == self._mark_bytes:
-                row[: len(found)] = found  # else there may be holes
+                row[: len(found)] = found  # otherwise the row may be a hole
 
     def _write(self, numbers: Iterable[int]) -> None:
         if self._file < 0:
@@ -162,7 +163,7 @@ class FileCells(Cells):
     # -- repairs --------------------------------------------------------------------------------
 
     def _mend(self, found: UsageMark | None) -> bool:
-        """Deal with a mark that is not the expected one."""
+        """Handle an unexpected mark."""
         mine = self._mark
         if found is not None and found.secret == mine.secret:
             self._adopt(found)
@@ -173,7 +174,7 @@ class FileCells(Cells):
             _log.warn("the usage file was truncated; it has the counts of this process again")
             self._adopt(evolve(mine, epoch=mine.epoch + 1))
             try:
-                # the mark first: if the file is truncated again meanwhile, it is missing again
+                # the mark is written first: if the file is truncated again, it is missing again
                 self._mark.write(self._file, self._size)
             except OSError as error:
                 self._lose(error)
@@ -185,7 +186,7 @@ class FileCells(Cells):
         self._mark, self._mark_bytes = mark, mark.dump()
 
     def _merge(self) -> None:
-        """Add what this process knows better to a file that another one has repaired."""
+        """Add newer counts of this process to a file that another process has repaired."""
         for number in tuple(self._seen):
             kept = bytes(self._bytes_of(number))
             self._load(number)
@@ -194,7 +195,7 @@ class FileCells(Cells):
                 self._changed.add(number)
 
     def _merge_row(self, number: int, kept: memoryview) -> None:
-        """Merge ``kept`` into a row: of each key, the counts that reach further in time."""
+        """Merge ``kept`` into a row: for each key, the counts that reach further in time."""
         base = number * self._row
         idents, words = kept.cast("Q"), kept.cast("d")
         for way in range(WAYS):
@@ -215,7 +216,7 @@ class FileCells(Cells):
                 self.words[place] = value if further else max(value, self.words[place])
 
     def _lose(self, error: OSError) -> None:
-        """Continue in memory."""
+        """Continue in memory after an error."""
         self._file = -1
         words = error.strerror
         _log.warn("usage of keys is not kept over a restart any more: {text}", text=words)

@@ -1,8 +1,8 @@
 """DATA. The file that keeps the usage of keys and origins, shared by all processes.
 
 A process writes its counts to the file at once, so they survive the process and ``kill -9``.
-:mod:`~lbproxy.proxy.features.corsproxy.usagecells` has its layout.  Without a writable file the
-counts are in memory, and end with lbproxy.
+:mod:`~lbproxy.proxy.features.corsproxy.usagecells` has its layout. Without a writable file the
+counts are kept in memory, and are lost when lbproxy ends.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ __all__ = ["UsageFile", "open_usage"]
 _log = Logger()
 
 SUBJECTS: Final = 10_000
-"""Keys and origins whose usage the file has room for; beyond them, the least used is forgotten."""
+"""Maximum number of keys and origins in the file; beyond it, the least used one is dropped."""
 
 _SECRET: Final = 32
-_CELLS: Final = 3  # a subject has a cell of totals, and one for each quota of a rate
+_CELLS: Final = 3  # a subject has a cell of totals, and one for each rate quota
 _SPINS: Final = 100
 _NAPS: Final = 100
 _NAP_S: Final = 0.0002
@@ -47,9 +47,9 @@ _OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONB
 
 
 class UsageFile:
-    """``path``: "" keeps the counts in memory.  ``beside``: the file whose owner a new one gets.
+    """The usage file, opened at first use.
 
-    It is opened when it is used first.
+    ``path``: "" keeps the counts in memory. ``beside``: a new file gets the owner of this file.
     """
 
     def __init__(self, path: str, beside: str = "", subjects: int = SUBJECTS) -> None:
@@ -59,7 +59,7 @@ class UsageFile:
         self._table: UsageTable | None = None
         self._cells: FileCells | None = None
         self._lock = -1
-        self._stuck = False  # the lock was not free in time when it was needed last
+        self._stuck = False  # the lock was not free in time at the last attempt
         self.error = ""
 
     @property
@@ -71,10 +71,10 @@ class UsageFile:
 
     @contextmanager
     def locked(self) -> Iterator[UsageTable]:
-        """Hold the counts while they are read and changed.
+        """Lock the counts while they are read and changed.
 
-        A process that holds them holds them for microseconds.  If it is stopped meanwhile, the
-        others continue after some 20 milliseconds.  Then a count may be lost, and nobody waits.
+        A process holds the lock for microseconds. If it is stopped meanwhile, the others continue
+        after about 20 milliseconds without waiting any longer. A count may be lost then.
         """
         table = self.table
         held = self._lock >= 0 and self._acquire()
@@ -96,7 +96,7 @@ class UsageFile:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if attempt >= _SPINS:
-                    sleep(_NAP_S)  # the holder has lost its core for a moment
+                    sleep(_NAP_S)  # the holder was preempted for a moment
                 continue
             except OSError:
                 return False
@@ -106,7 +106,7 @@ class UsageFile:
         return False
 
     def _again(self) -> tuple[UsageTable, FileCells | None]:
-        """Read the file again: another process has made a new one of it."""
+        """Open the file again, because another process has replaced it."""
         assert self._cells is not None
         self._cells.detach()
         try:
@@ -145,15 +145,15 @@ class UsageFile:
 
 
 def open_usage(path: str, size: int = 0, beside: str = "") -> tuple[int, FileCells]:
-    """Return the descriptor of the file and its counts, ``size`` bytes in a new file.
+    """Return the descriptor of the file and its counts. A new file gets ``size`` bytes.
 
-    ``size`` 0: the file must exist.  OSError, or ValueError for a file that is something else.
+    ``size`` 0: the file must exist. Raises OSError, or ValueError for a file of another format.
     """
     file = os.open(path, _OPEN if size else _OPEN & ~os.O_CREAT, 0o600)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise ValueError("not a file")
-        fcntl.flock(file, fcntl.LOCK_EX)  # a new file is complete for those who come later
+        fcntl.flock(file, fcntl.LOCK_EX)  # other processes see a new file only when it is complete
         try:
             if not os.fstat(file).st_size and size:
                 _create(file, size, beside)
@@ -166,7 +166,7 @@ def open_usage(path: str, size: int = 0, beside: str = "") -> tuple[int, FileCel
 
 
 def _create(file: int, size: int, beside: str) -> None:
-    """Reserve the space, so that no write meets a full disk."""
+    """Reserve the space, so that no later write fails on a full disk."""
     try:
         UsageMark(token_bytes(_SECRET)).write(file, size)
     except OSError:
@@ -179,8 +179,8 @@ def _create(file: int, size: int, beside: str) -> None:
 
 
 def _read(file: int, size: int) -> FileCells:
-    """Return the counts of a file.  One that was truncated gets its ``size`` again; 0: ValueError
-    for it.
+    """Return the counts of a file. A truncated file is extended to ``size`` again; with ``size`` 0,
+    it raises ValueError.
     """
     mark = UsageMark.read(os.pread(file, MARK_BYTES, 0))
     if mark is None:
