@@ -39,7 +39,7 @@ _OF_BODY: Final = frozenset(
 
 
 class Said:
-    """The cache's data about a response: ``age`` in seconds, and Cache-Status if ``shown`` is set."""
+    """The cache's data about a response: ``age`` in seconds, and Cache-Status if ``shown``."""
 
     __slots__ = ("age", "value")
 
