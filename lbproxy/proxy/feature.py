@@ -284,7 +284,7 @@ class Feature(Declaration, Generic[OwnerT]):
         return ()
 
     def sample(self) -> dict[str, dict[str, Any]]:
-        """Return the input of alert rules: for fields of :class:`lbproxy.observe.samples.Sample`,
+        """Return the input of alert rules: for fields of ``lbproxy.observe.samples.Sample``,
         values by name. It is called once a second.
         """
         return {}
