@@ -9,6 +9,7 @@ workers finish together.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 from xdist.scheduler import LoadGroupScheduling
@@ -38,6 +39,13 @@ class Groups(LoadGroupScheduling):
         if begin:
             for scope in sorted(self.workqueue, key=scope_order):
                 self.workqueue.move_to_end(scope)
+
+    def _assign_work_unit(self, node: Any) -> None:
+        """Give ``node`` the next unit, also if it has just ended, which is known later: then
+        :meth:`remove_node` returns the unit to the queue.
+        """
+        with suppress(OSError):
+            super()._assign_work_unit(node)
 
     def remove_node(self, node: Any) -> str | None:
         """Return the test in which a worker has ended.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 pytest.importorskip("xdist")
 
 from tests.support.lb_process import ROOT
-from tests.support.schedule import scope_of, scope_order
+from tests.support.schedule import Groups, scope_of, scope_order
 
 GROUPS = """
 import pytest
@@ -76,3 +77,17 @@ def test_a_test_that_ends_its_worker_runs_once_and_the_others_run(
     )  # fmt: skip
     assert f"2 failed, {2 if last else 4} passed" in done.stdout, done.stdout
     assert done.stdout.count("crashed while running") >= 2
+
+
+def test_a_worker_that_has_ended_unseen_is_sent_a_unit() -> None:
+    class Ended:
+        def send_runtest_some(self, indices: list[int]) -> None:
+            raise OSError("cannot send (already closed?)")
+
+    node = Ended()
+    groups = Groups.__new__(Groups)
+    groups.workqueue = OrderedDict(one={"one::test_a": False})
+    groups.assigned_work, groups.registered_collections = {}, {node: ["one::test_a"]}
+    groups._assign_work_unit(node)
+    assert groups.assigned_work == {node: {"one": {"one::test_a": False}}}
+    assert not groups.workqueue
