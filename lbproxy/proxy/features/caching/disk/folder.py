@@ -146,8 +146,7 @@ class Folder:
     def load(self) -> Iterator[None]:
         """Read the contents of the folder in steps of a millisecond, before any other use.
 
-        Raises OSError.
-        """
+        Raises OSError."""
         for _ in self.journal.load():
             if self._closed:
                 return
@@ -157,8 +156,7 @@ class Folder:
         """Remove what ``purge`` names, or make it stale; in effect everywhere when it returns.
 
         Return None if all contents had to be discarded. Raises OSError if the purge cannot be
-        recorded.
-        """
+        recorded."""
         self.sync()
         self._own, self._sweeping = True, None
         try:
@@ -302,8 +300,7 @@ class Folder:
         """Yield the records of the stored responses.
 
         A purge that has just been applied may be later than the position of these records, and its
-        sweep may still be running.
-        """
+        sweep may still be running."""
         for place in list(self._names.values()):
             self.catalog.settle(place)
             if self._names.get(place.record) is place:

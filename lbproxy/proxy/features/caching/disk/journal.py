@@ -11,11 +11,9 @@ the purges of other processes at once.
   the contents of the folder are lost, but no purge is.
 - An emptied journal also loses its name, and the next record starts a new file. If the old file
   grew again, a process that has read part of it would mistake the new records for its continuation.
-- A journal that cannot grow when a purge must be recorded is emptied, so that the purge takes
-  effect.
+- A journal that cannot grow for a purge is emptied, so that the purge takes effect.
 - :meth:`Journal.compaction` writes a new file in place of the old one. Its header has the identity
-  of the old file and a position in it, so a process that has read that far continues after the
-  copy.
+  of the old file and a position in it, so a process that has read that far goes on after the copy.
 """
 
 from __future__ import annotations
@@ -99,8 +97,7 @@ class Journal:
     def append(self, payloads: Callable[[], Iterable[bytes]]) -> None:
         """Append the records of ``payloads()``, called once all earlier records are applied.
 
-        Raises OSError if they cannot be written; then none is.
-        """
+        Raises OSError if they cannot be written; then none is."""
         with self._locked():
             self._catch_up()
             self._write(payloads())
@@ -134,8 +131,7 @@ class Journal:
         (``payloads()``) and the records appended meanwhile.
 
         Nothing changes if another process is doing the same. A process that appends during the last
-        step waits for its end. Raises OSError.
-        """
+        step waits for its end. Raises OSError."""
         with suppress(BlockingIOError):
             copy = JournalCopy(self._path.with_name(NAME + ".new"), _HEADER.size)
             try:
@@ -239,8 +235,7 @@ class Journal:
         """Discard the contents, because the file is damaged.
 
         Without the lock, the damage may be an incomplete frame that a writer is about to remove, so
-        the file is read again first.
-        """
+        the file is read again first."""
         if not self._held:
             with self._locked():
                 self._read()
