@@ -250,8 +250,9 @@ def _explain(name: str, answer: dict[str, Any]) -> None:
     for one in answer["stored"]:
         vary = "".join(f", {key}: {value or 'absent'}" for key, value in one["vary"].items())
         click.echo(
-            f"  stored: {one['status']}, {bytes_(one['bytes'])}, {since(one['age'])} old,"
-            f" fresh for {one['lifetime']:g} s by {one['rule']}{plain(vary)}"
+            f"  stored: status {one['status']}, a body of {bytes_(one['bytes'])} bytes,"
+            f" {since(one['age'])} old, fresh for {one['lifetime']:g} s"
+            f" by {one['rule']}{plain(vary)}"
         )
         click.echo(f"    use: {one['use']}: {plain(one['reason'])} ({one['by']})")
     if not answer["stored"]:
