@@ -194,3 +194,18 @@ class Policy:
         if not self.key or any(one.text in ("{query}", "{uri}") for one in self.key):
             return None
         return frozenset(one.argument for one in self.key if one.name == "query")
+
+    def lines_of(self, path: bytes) -> list[str]:
+        """Return the lines of ``ttl`` that responses of this path may match, up to the first that
+        matches all.
+        """
+        text, found = path.decode("latin-1"), []
+        for one in self.ttl:
+            sample = next(iter(one.statuses), 200)
+            media = one.type.replace("*", "x") if one.type else "text/html"
+            if not one.matches(sample, media, text, stated=False):
+                continue
+            found.append(one.line)
+            if not (one.statuses or one.type or one.default):
+                break
+        return found

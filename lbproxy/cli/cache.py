@@ -247,6 +247,10 @@ def _explain(name: str, answer: dict[str, Any]) -> None:
     click.echo(f"{name}: {plain(answer['url'])}")
     if answer["obstacle"]:
         click.echo(f"  goes to a server: {plain(answer['obstacle'])}")
+    if answer["refresh"]:
+        click.echo(f"  is fetched again, and stored: {plain(answer['refresh'])}")
+    for line in answer["depends"]:
+        click.echo(f"  depends on the client's connection: {plain(line)}")
     for one in answer["stored"]:
         vary = "".join(f", {key}: {value or 'absent'}" for key, value in one["vary"].items())
         click.echo(
@@ -257,5 +261,7 @@ def _explain(name: str, answer: dict[str, Any]) -> None:
         click.echo(f"    use: {one['use']}: {plain(one['reason'])} ({one['by']})")
     if not answer["stored"]:
         click.echo("  nothing is stored")
+    for line in answer["ttl"]:
+        click.echo(f"  a new response may match: ttl {plain(line)}")
     if answer["not_stored"]:
         click.echo(f"  the last response was not stored: {plain(answer['not_stored'])}")

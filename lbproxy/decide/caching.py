@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lbproxy.cache.asked import ask
 from lbproxy.cache.key import key_of
 from lbproxy.cache.policy import Policy
 from lbproxy.cache.search import applies
 from lbproxy.config.model import Config, FrontendSpec
 from lbproxy.decide.path import DryTraffic
-from lbproxy.errors import ProxyError
-from lbproxy.http.conditional import Conditions
 from lbproxy.http.message import RequestHead
 from lbproxy.http.route import Route
+from lbproxy.proxy.features.caching.conditionlines import held_line
 from lbproxy.proxy.features.caching.spec import CacheSpec, policy_of
 
 __all__ = ["cache_lines", "cache_name"]
@@ -44,7 +41,7 @@ def cache_lines(config: Config, name: str, traffic: DryTraffic, backend: str) ->
     names = ("backend",) if policy.key else ("backend", "scheme", "host", "target")
     parts = [f"{word}={_text(part)}" for word, part in zip(names, key, strict=False)]
     lines = [f"{name}: key {' '.join([*parts, *map(_text, key[len(names) :])])}"]
-    if _holds(spec.refresh, traffic):
+    if held_line(spec.refresh, traffic):
         lines.append(f"{name}: refresh: not looked up, but stored")
     asked = ask(head, policy)
     if asked.cookies and not asked.named:
@@ -59,7 +56,7 @@ def cache_lines(config: Config, name: str, traffic: DryTraffic, backend: str) ->
         )
     if spec.prefetch and not asked.cookies and not asked.authorized:
         lines.append(f"{name}: prefetch: links of an HTML page are requested when it is stored")
-    lines += [f"{name}: ttl {line}" for line in _lifetimes(policy, head)]
+    lines += [f"{name}: ttl {line}" for line in policy.lines_of(head.path)]
     return lines
 
 
@@ -70,37 +67,8 @@ def _bypass(spec: CacheSpec, head: RequestHead, policy: Policy, traffic: DryTraf
     obstacle = ask(head, policy).obstacle
     if obstacle is not None:
         return obstacle
-    held = _holds(spec.bypass, traffic)
+    held = held_line(spec.bypass, traffic)
     return f"bypass {held}" if held else ""
-
-
-def _holds(lines: tuple[tuple[Any, ...], ...], traffic: DryTraffic) -> str:
-    """Return the first line of conditions that holds, or ""."""
-    for line in lines:
-        conditions = Conditions(line)
-        try:
-            if conditions.hold(traffic):
-                return " ".join(one.text for one in conditions.conditions)
-        except ProxyError:
-            continue  # an ambiguous path, which the frontend refuses
-    return ""
-
-
-def _lifetimes(policy: Policy, head: RequestHead) -> list[str]:
-    """Return the lines of ``ttl`` that responses of this path may match, up to the first that
-    matches all.
-    """
-    path = head.path.decode("latin-1")
-    found = []
-    for line in policy.ttl:
-        sample = next(iter(line.statuses), 200)
-        media = line.type.replace("*", "x") if line.type else "text/html"
-        if not line.matches(sample, media, path, stated=False):
-            continue
-        found.append(line.line)
-        if not (line.statuses or line.type or line.default):
-            break
-    return found
 
 
 def _text(part: bytes) -> str:

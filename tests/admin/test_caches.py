@@ -187,6 +187,36 @@ def test_why(client: AdminClient) -> None:
     assert (broken.status, broken.message) == (400, "url: Invalid IPv6 URL")
 
 
+def test_why_knows_the_lines_of_the_policy() -> None:
+    lines = """\
+bypass =
+    path /admin/*
+    client 10.9.0.0/16 header X-Debug
+refresh = header X-Refresh
+ttl =
+    404 10s
+    path /a* 1h"""
+    with admin(TEXT.replace("cookies = key lang", lines)) as made:
+        made.lb.origins["a"].handler = Answer(200, b"hello", HEADERS)  # type: ignore[union-attr]
+        made.lb.get("http://h:8080/a")
+
+        def why(path: str, *headers: str) -> dict[str, Any]:
+            body = {"url": f"http://h:8080{path}", "headers": list(headers)}
+            found: dict[str, Any] = made.ask("POST", "caches/main/why", body).data
+            return found
+
+        found = why("/a")
+        assert (found["obstacle"], found["refresh"], found["depends"]) == ("", "", [])
+        assert found["ttl"] == ["404 10s", "path /a* 1h"]
+        assert found["stored"][0]["use"] == "serve"
+        found = why("/admin/x", "X-Debug: 1")
+        assert (found["obstacle"], found["ttl"]) == ("bypass path /admin/*", [])
+        assert why("/a", "X-Debug: 1")["depends"] == ["bypass client 10.9.0.0/16 header X-Debug"]
+        found = why("/a", "X-Refresh: 1")
+        assert found["refresh"] == "refresh header X-Refresh"
+        assert (found["stored"][0]["use"], found["stored"][0]["by"]) == ("replace", "refresh")
+
+
 @pytest.mark.parametrize(("fails", "status"), [(False, 200), (True, 500)])
 def test_a_purge_whose_client_left_is_recorded(
     client: AdminClient, monkeypatch: pytest.MonkeyPatch, fails: bool, status: int

@@ -185,7 +185,7 @@ async def _why(call: APICall) -> Any:
     except ValueError as error:
         raise APIError(400, f"url: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise APIError(400, "url is a whole URL, such as https://www.example.com/a")
+        raise APIError(400, "url must be a complete URL, such as https://www.example.com/a")
     request = {
         "scheme": parts.scheme,
         "host": parts.netloc.lower(),
@@ -246,6 +246,9 @@ PART = Part(
                 {
                     "url": STRING,
                     "obstacle": STRING,
+                    "refresh": STRING,
+                    "depends": array(STRING),
+                    "ttl": array(STRING),
                     "not_stored": STRING,
                     "stored": array(_WHY),
                 }

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import attrs
+from attrs import frozen
 
 from lbproxy.cache.asked import Asked, ask
 from lbproxy.cache.control import Control
@@ -19,6 +20,7 @@ from lbproxy.cache.serving import decide
 from lbproxy.cache.vary import selected_by
 from lbproxy.http.message import RequestHead
 from lbproxy.proxy.features.caching.cache import Cache
+from lbproxy.proxy.features.caching.conditionlines import HeadContext, held_line, open_lines
 
 __all__ = ["entry_facts", "merge_top", "object_facts", "stats_of", "top_of", "why"]
 
@@ -153,25 +155,55 @@ def _texts(values: Iterable[bytes]) -> list[str]:
 def why(cache: Cache[Any], head: RequestHead) -> dict[str, Any]:
     """Return how the store would handle a request, and by which rule, as JSON types.
 
-    The conditions of ``bypass`` and ``refresh`` and the route are ignored.
+    ``depends``: lines of ``bypass`` and ``refresh`` that also depend on the client or its
+    connection, and are ignored like the route. ``ttl``: lines that a new response may match.
     """
+    spec = cache.spec
     url = url_of(head, cache.policy, head.scheme)
     asked = ask(head, cache.policy)
+    context = HeadContext(head, head.scheme.decode("latin-1"))
+    bypass, may_bypass = open_lines(spec.bypass, context)
+    refresh, may_refresh = open_lines(spec.refresh, context)
+    passed, fresh = held_line(bypass, context), held_line(refresh, context)
+    found = Considered(
+        asked, asked.obstacle or (passed and f"bypass {passed}"), fresh and f"refresh {fresh}"
+    )
     refusal = cache.refusal_of(url)
     return {
         "url": url.decode("latin-1"),
-        "obstacle": asked.obstacle or "",
+        "obstacle": found.obstacle,
+        "refresh": found.refresh,
+        "depends": []
+        if found.obstacle
+        else [*(f"bypass {one}" for one in may_bypass), *(f"refresh {one}" for one in may_refresh)],
+        "ttl": [] if found.obstacle else cache.policy.lines_of(head.path),
         "not_stored": "" if refusal is None else f"{refusal.reason} ({refusal.rule})",
-        "stored": [_why(cache, entry, head, asked) for entry in cache.store.by_url(url)],
+        "stored": [_why(cache, entry, head, found) for entry in cache.store.by_url(url)],
     }
 
 
-def _why(cache: Cache[Any], entry: Entry, head: RequestHead, asked: Asked) -> dict[str, Any]:
+@frozen
+class Considered:
+    """A request for display. ``obstacle``: why it bypasses the store, or "". ``refresh``: the line
+    because of which nothing stored is used, or "".
+    """
+
+    asked: Asked
+    obstacle: str
+    refresh: str
+
+
+def _why(
+    cache: Cache[Any], entry: Entry, head: RequestHead, considered: Considered
+) -> dict[str, Any]:
     stored = entry.stored
     facts = entry_facts(entry, cache.wall())
     key = key_of(head, cache.policy, head.scheme, entry.key[0])
-    if asked.obstacle is not None:
-        return {**facts, "use": "bypass", "reason": asked.obstacle, "by": "request"}
+    if considered.obstacle:
+        by = "request" if considered.asked.obstacle else "bypass"
+        return {**facts, "use": "bypass", "reason": considered.obstacle, "by": by}
+    if considered.refresh:
+        return {**facts, "use": "replace", "reason": considered.refresh, "by": "refresh"}
     rule = search_rule(stored) if applies(key, cache.policy) else None
     if entry.key not in (key, None if rule is None else reduced(key, rule)):
         return {
@@ -188,5 +220,5 @@ def _why(cache: Cache[Any], entry: Entry, head: RequestHead, asked: Asked) -> di
     if is_part(stored):
         part = (stored.header(b"content-range") or b"").decode("latin-1")
         return {**facts, "use": "part", "reason": part, "by": "RFC 9111 §3.3"}
-    found = decide(stored, asked, cache.policy, cache.wall())
+    found = decide(stored, considered.asked, cache.policy, cache.wall())
     return {**facts, "use": found.use.value, "reason": found.reason, "by": found.rule}
