@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from lbproxy.cache.control import NONE
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
+from lbproxy.proxy.features.caching.disk import folder
 from lbproxy.proxy.features.caching.disk.entries import Place, dump_entry
 from lbproxy.proxy.features.caching.disk.folder import Folder
 from lbproxy.proxy.features.caching.disk.frames import frame
@@ -165,6 +167,26 @@ def test_a_bit_flipped_while_the_body_is_written_is_never_served(
     with pytest.raises(NoResponse):
         slow.wait()
     assert len(LARGE) < len(client.received) <= 200 + 2 * len(LARGE)
+
+
+def test_who_joins_a_fetch_whose_file_is_damaged_gets_its_response_from_a_server(
+    make: Make, tmp_path: Path
+) -> None:
+    lb = make("max_object = 8m")
+    head = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 4194304\r\n\r\n"
+    origin = serve(lb, Answer(raw=head + LARGE), Answer(200, LARGE, HOUR))
+    first = lb.begin("GET", "http://h/a")
+    lb.advance(1)
+    (path,) = files(tmp_path, "t")
+    with path.open("r+b") as file:
+        file.write(b"?")
+    folder._quiet._seen.clear()  # of other tests in this second
+    with capturedLogs() as logs:
+        second = lb.get("http://h/a")
+    assert (second.status, second.body, len(origin.requests)) == (200, LARGE, 2)
+    assert f"has a damaged file {path.stem}.b" in " ".join(map(str, map(formatEvent, logs)))
+    assert len(first.client.received) > len(LARGE), "it has what it received before"
+    assert lb.get("http://h/a").body == LARGE
 
 
 def test_a_file_that_was_only_touched_is_served_again(make: Make, tmp_path: Path) -> None:

@@ -258,6 +258,11 @@ class Fetch(Fanout):
             self._hold_chunks()
             self._balance()
 
+    def spool_damaged(self, error: Exception) -> None:
+        """Continue without storing the response, because its file was changed by others."""
+        self.received.report(error)
+        self.spool_failed()
+
     def _spooled(self, digest: bytes) -> None:
         """Record the response, whose body is complete and in its file."""
         assert self.received.spool is not None

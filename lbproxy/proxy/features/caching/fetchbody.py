@@ -78,6 +78,12 @@ class FetchBody:
         for chunk in before:
             spool.write(chunk)
 
+    def report(self, error: Exception) -> None:
+        """Log that the file of the body was changed."""
+        folder = self._cache.store.folder
+        if folder is not None and self.spool is not None:
+            folder.failed(f"has a damaged file {self.spool.name:016x}.b", error)
+
     # -- memory ---------------------------------------------------------------------------------
 
     def hold(self, readers: list[Waiting], traffic: HTTPTraffic, cut: Callable[[], None]) -> None:

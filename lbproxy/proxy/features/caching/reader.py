@@ -91,7 +91,8 @@ class Reader(DeferredStream):
         if self._over or self._paused or self._turn is not None or fetch.head is None:
             return
         events: list[Any] = []
-        if not self._begun and not self._begin(events):
+        begins = not self._begun
+        if begins and not self._begin(events):
             return
         taken = 0
         try:
@@ -101,8 +102,7 @@ class Reader(DeferredStream):
                 taken += len(chunk)
                 self.position += 1
         except (OSError, DamagedError) as error:
-            self.failed(ProxyError(Kind.SERVER_GONE, f"a file of the cache: {error}"))
-            fetch.left(self)
+            self._damaged(error, begins)
             return
         if not self._first:
             self._serving.cache.counters.collapsed_bytes += taken
@@ -116,6 +116,21 @@ class Reader(DeferredStream):
             fetch.left(self)
         elif self.behind and not self._over:
             self._soon()
+
+    def _damaged(self, error: OSError | DamagedError, begins: bool) -> None:
+        """Handle a damaged file of the body: only a client that has received a part of the response
+        is cut off; any other request goes to a server.
+        """
+        fetch = self._fetch
+        fetch.spool_damaged(error)
+        if begins and not self._over:
+            self._begun = False
+            self._end()
+            fetch.left(self)
+            self._elsewhere()
+        else:
+            self.failed(ProxyError(Kind.SERVER_GONE, f"a file of the cache: {error}"))
+            fetch.left(self)
 
     def _begin(self, events: list[Any]) -> bool:
         """Add the head; return False if nothing remains to be sent."""
