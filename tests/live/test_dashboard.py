@@ -495,8 +495,11 @@ DOWN = """
 [lbproxy]
 admin = tcp:{admin}:interface=127.0.0.1
 
+[cache main]
+
 [frontend web]
 listen = tcp:{port}:interface=127.0.0.1
+cache = main
 backend = app
 
 [backend app]
@@ -546,6 +549,19 @@ def test_plots_begin_with_a_gap_and_not_with_zero(down: Site, opened: Callable[.
     )
     assert found["requests"] == [None, 10, 10] and found["out"] == [None, 10, 10]
     assert found["errors"] == [None, 0, 0]
+
+
+def test_a_panel_shows_rates_and_not_totals(down: Site, opened: Callable[..., Page]) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", down.port, timeout=60)
+    for _ in range(20):
+        connection.request("GET", "/")
+        connection.getresponse().read()
+    connection.close()
+    assert until(lambda: down.api("caches")["items"][0]["misses"] >= 20)
+    page = opened(down.url).live()
+    table = page.page.locator("#panels").get_by_role("table", name="Caches")
+    misses = table.locator("td[data-label='Misses/s']")
+    playwright.expect(misses).to_have_text("0", timeout=PATIENCE)
 
 
 def test_a_phone_shows_little_for_each_server(down: Site, opened: Callable[..., Page]) -> None:

@@ -1,7 +1,7 @@
 // The page: what the state says, once a second, and what operators do about it.
 
 import { Refused, ask, follow, merge, token } from "./api.js";
-import { History, done, sum } from "./history.js";
+import { History, done, panelRow, sum } from "./history.js";
 import { Plots } from "./plots.js";
 import { Table, bytes, clock, date, element, number, percent, pill, rate, seconds, setText, span } from "./show.js";
 
@@ -340,7 +340,7 @@ const PANEL_ACTIONS = {
 
 const OURS = new Set(["frontends", "backends", "servers", "certificates"]);
 const UNITS = {
-  count: number, bytes, seconds, time: date, rate, percent,
+  count: number, bytes, seconds, time: date, percent,
   "": (value) => (Array.isArray(value) ? value.join(", ") : typeof value === "boolean" ? (value ? "yes" : "no") : value ?? ""),
 };
 const panels = [];
@@ -374,6 +374,15 @@ function switching(panel, column) {
   return { title: column.title, text: (row) => `${role} ${row[column.key]}`, node };
 }
 
+function panelColumn(panel, column) {
+  if (column.unit === "switch") return switching(panel, column);
+  if (column.unit === "rate") return speed(column.title, (row) => panelRow(panel.rows, row.key), column.key);
+  return {
+    title: column.title, kind: column.unit && column.unit !== "time" ? "number" : "",
+    text: (row) => (UNITS[column.unit] || UNITS[""])(row[column.key]), value: (row) => row[column.key] ?? "",
+  };
+}
+
 async function loadPanels() {
   const found = await ask("GET", "panels");
   for (const panel of found.panels) {
@@ -381,10 +390,8 @@ async function loadPanels() {
     const holder = element("div", { class: "table" });
     const id = `panel-${panel.rows}`;
     $("panels").append(element("section", { "aria-labelledby": id }, element("h2", { id }, panel.title), holder));
-    const columns = panel.columns.map((column) => column.unit === "switch" ? switching(panel, column) : ({
-      title: column.title, kind: column.unit && column.unit !== "time" ? "number" : "",
-      text: (row) => (UNITS[column.unit] || UNITS[""])(row[column.key]), value: (row) => row[column.key] ?? "",
-    }));
+    history.follow(panel.rows, panel.columns.filter((column) => column.unit === "rate").map((column) => column.key));
+    const columns = panel.columns.map((column) => panelColumn(panel, column));
     const act = PANEL_ACTIONS[panel.rows];
     if (act) columns.push({ title: "Actions", text: (row) => `${role} ${row.key}`, node: act });
     panels.push([panel.rows, new Table(holder, panel.title, columns, { key: (row) => row.key, empty: "none" })]);

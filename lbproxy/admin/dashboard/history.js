@@ -36,8 +36,9 @@ export function quantile(bounds, counts, share) {
   return bounds[bounds.length - 1];
 }
 
-// The totals that matter of one state, small enough to keep five minutes of them.
-function digest(state) {
+// The totals that matter of one state, small enough to keep five minutes of them. `followed`: the
+// fields of panels whose rates are shown.
+function digest(state, followed) {
   const rows = {};
   for (const [name, one] of Object.entries(state.frontends)) {
     rows[`f ${name}`] = {
@@ -53,19 +54,33 @@ function digest(state) {
   for (const [name, one] of Object.entries(state.servers || {})) {
     rows[`s ${name}`] = { picked: one.picked, failed: one.failed, out: one.bytes_out };
   }
+  for (const [panel, fields] of followed) {
+    for (const [name, one] of Object.entries(state[panel] || {})) {
+      rows[panelRow(panel, name)] = Object.fromEntries(fields.map((field) => [field, one[field]]));
+    }
+  }
   return { at: state.at, rows };
 }
 
+// The name of a panel's row in a history.
+export const panelRow = (panel, name) => `p ${panel} ${name}`;
+
 export class History {
   constructor() {
+    this.followed = [];
     this.samples = [];
     this.bounds = [];
     this.series = { at: [], requests: [], errors: [], p50: [], p95: [], p99: [], in: [], out: [] };
   }
 
+  // Keep fields of a panel's rows from now on.
+  follow(panel, fields) {
+    if (fields.length) this.followed.push([panel, fields]);
+  }
+
   add(state) {
     this.bounds = state.process.bounds;
-    this.samples.push(digest(state));
+    this.samples.push(digest(state, this.followed));
     if (this.samples.length > WINDOW + 1) this.samples.shift();
     const frontends = Object.keys(state.frontends).map((name) => `f ${name}`);
     // One sample has no rate: a gap, not a zero from which the plot would rise.
