@@ -20,7 +20,7 @@ from lbproxy.cache.targeted import response_control
 from lbproxy.cache.vary import ANY, selected_by, vary_names
 from lbproxy.http.message import Headers, RequestHead, ResponseHead, field_name
 
-__all__ = ["Refusal", "store"]
+__all__ = ["Refusal", "is_silent", "store"]
 
 _HOP: Final = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authentication-info",
@@ -58,12 +58,11 @@ NEGATIVE: Final = frozenset({404, 405, 410, 414, 501})
 @frozen
 class Refusal:
     """The refusal to store a response. ``reason``: for people. ``rule``: the section that requires
-    it. ``is_silent``: the response says nothing about caching, and states no lifetime.
+    it.
     """
 
     reason: str
     rule: str
-    is_silent: bool = False
 
 
 def store(
@@ -94,15 +93,14 @@ def store(
         lifetime = FreshnessLifetime(0, False, "no lifetime")
     usable = lifetime.seconds - (0 if line is not None else initial_age(response, *times))
     if usable <= 0 and not _validator(response) and not _lasting(control, policy):
-        silent = lifetime.rule == "no lifetime"
         reason = f"stale at once ({lifetime.rule}) and without a validator"
-        return Refusal(reason, "RFC 9111 §3", silent)
+        return Refusal(reason, "RFC 9111 §3")
     guessed = line is None and not lifetime.stated
     if guessed and asked.method == b"POST":
         return Refusal("POST without stated freshness", "RFC 9110 §9.3.3")
     if guessed and response.status not in HEURISTIC and not control.public:
         reason = f"status {response.status} without stated freshness"
-        return Refusal(reason, "RFC 9111 §3", is_silent=True)
+        return Refusal(reason, "RFC 9111 §3")
     return Stored(
         url=url,
         status=response.status,
@@ -120,6 +118,26 @@ def store(
         groups=_groups(url, response, policy),
         public=shared_with_cookies(control),
     )
+
+
+def is_silent(
+    request: RequestHead, response: ResponseHead, policy: Policy, received: float
+) -> bool:
+    """Return whether neither a response nor a line of ``ttl`` says anything about caching.
+
+    Such a response has no lifetime, no Vary, no Set-Cookie and no directive that restricts its use.
+    """
+    control = _control(response, policy)
+    if control.no_store or control.no_cache or control.private:
+        return False
+    if control.no_cache_fields or control.private_fields or vary_names(response):
+        return False
+    if response.first(_SET_COOKIE) is not None:
+        return False
+    lifetime = lifetime_of(response, response.status, control, received)
+    if lifetime is not None and lifetime.stated:
+        return False
+    return _line(policy, request, response, stated=False) is None
 
 
 def _control(response: ResponseHead, policy: Policy) -> Control:

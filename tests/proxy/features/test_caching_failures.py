@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lbproxy.testing import LB, Response
+from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer
 
 TEXT = """
@@ -22,47 +22,154 @@ retries = 0
 """
 
 
-def together(answer: Any, turns: int = 1) -> tuple[list[Response], int]:
-    """The responses to five requests at a time, and how many the server got."""
-    with LB.from_config(TEXT) as lb:
+def serve(lb: LoadBalancerFixture, *answers: Answer) -> Any:
+    """An origin that gives ``answers`` in turn, the last one again and again."""
+    left = list(answers)
+    return lb.origin("a", "10.0.0.1:80", lambda _: left.pop(0) if len(left) > 1 else left[0])
+
+
+def together(
+    answer: Any, turns: int = 1, more: str = "", clients: int = 5
+) -> tuple[list[Response], int]:
+    """The responses to requests at a time, and how many the server got."""
+    with LB.from_config(TEXT.replace("set_cookie", f"{more}\nset_cookie")) as lb:
         origin = lb.origin("a", "10.0.0.1:80", answer)
         found: list[Response] = []
         for _ in range(turns):
-            waiting = [lb.begin("GET", "http://h/a") for _ in range(5)]
+            waiting = [lb.begin("GET", "http://h/a") for _ in range(clients)]
             found += [one.wait(30) for one in waiting]
         return found, len(origin.requests)
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
-@pytest.mark.parametrize("body", [b"", b"failed", b"x" * 300_000])
-def test_a_failure_is_for_all_who_wait_for_it(status: int, body: bytes) -> None:
-    found, count = together(Answer(status, body, {"Retry-After": "5"}, after=1.0), turns=2)
-    assert [(one.status, one.body, one.header("Retry-After")) for one in found] == (
-        [(status, body, "5")] * 10
-    )
+STATUSES = [
+    400,
+    401,
+    402,
+    403,
+    406,
+    407,
+    409,
+    418,
+    429,
+    431,
+    451,
+    500,
+    502,
+    503,
+    504,
+    505,
+    511,
+    599,
+]
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_an_error_is_for_all_who_wait_for_it(status: int) -> None:
+    headers = {"Retry-After": "5", "WWW-Authenticate": "Basic realm=x"}
+    found, count = together(Answer(status, b"failed", headers, after=1.0), turns=2)
+    shown = [
+        (one.status, one.body, one.header("Retry-After"), one.header("WWW-Authenticate"))
+        for one in found
+    ]
+    assert shown == [(status, b"failed", "5", "Basic realm=x")] * 10
     assert count == 2, "one in each turn: nothing is stored"
     assert [one.header("Cache-Status").endswith("collapsed") for one in found[:5]] == (
         [False, True, True, True, True]
     )
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Cache-Control": "private"},
-        {"Cache-Control": "no-store"},
-        {"Cache-Control": "max-age=0"},
-        {"CDN-Cache-Control": "no-store"},
-        {"Vary": "X"},
-        {"Set-Cookie": "a=b"},
-    ],
-)
-def test_a_failure_that_may_be_for_one_client_is_not(headers: dict[str, str]) -> None:
-    found, count = together(Answer(503, b"failed", headers, after=1.0))
-    assert [one.status for one in found] == [503] * 5
+@pytest.mark.parametrize("status", [403, 503])
+@pytest.mark.parametrize("body", [b"", b"x" * 300_000])
+def test_the_body_of_an_error_has_any_size(status: int, body: bytes) -> None:
+    found, count = together(Answer(status, body, after=1.0))
+    assert [(one.status, one.body) for one in found] == [(status, body)] * 5
+    assert count == 1
+
+
+PERSONAL: list[dict[str, str]] = [
+    {"Cache-Control": "private"},
+    {"Cache-Control": "private=x-name"},
+    {"Cache-Control": "no-store"},
+    {"Cache-Control": "no-cache"},
+    {"Cache-Control": "max-age=0"},
+    {"Expires": "0"},
+    {"CDN-Cache-Control": "no-store"},
+    {"Vary": "X"},
+    {"Vary": "*"},
+    {"Set-Cookie": "a=b"},
+]
+
+
+@pytest.mark.parametrize("status", [403, 418, 503])
+@pytest.mark.parametrize("headers", PERSONAL)
+def test_an_error_that_may_be_for_one_client_is_not(status: int, headers: dict[str, str]) -> None:
+    found, count = together(Answer(status, b"failed", headers, after=1.0))
+    assert [one.status for one in found] == [status] * 5
     assert count == 5
 
 
-@pytest.mark.parametrize("status", [401, 403, 429])
-def test_a_refusal_of_one_client_is_not_for_others(status: int) -> None:
-    assert together(Answer(status, b"no", after=1.0))[1] == 5
+def test_a_line_of_ttl_keeps_an_error_from_others() -> None:
+    answer = Answer(403, b"no", after=1.0)
+    assert together(answer, more="ttl = 403 0s")[1] == 5
+    assert together(answer, more="ttl = 404 0s")[1] == 1
+
+
+@pytest.mark.parametrize("more", ["negative = 0s", "min_uses = 3"])
+def test_a_404_that_is_not_stored_is_for_all_who_wait_for_it(more: str) -> None:
+    found, count = together(Answer(404, b"none", after=1.0), turns=2, more=more)
+    assert [one.status for one in found] == [404] * 10
+    assert count == 2
+
+
+def test_equal_post_requests_share_an_error() -> None:
+    with LB.from_config(TEXT.replace("set_cookie", "post = 1k\nset_cookie")) as lb:
+        origin = lb.origin("a", "10.0.0.1:80", Answer(422, b"no", after=1.0))
+        waiting = [lb.begin("POST", "http://h/a", body=b"q") for _ in range(5)]
+        assert [one.wait(30).status for one in waiting] == [422] * 5
+        assert len(origin.requests) == 1
+
+
+@pytest.mark.parametrize(("status", "count"), [(401, 5), (403, 5), (503, 1)])
+def test_a_client_with_cookies_gets_no_refusal_of_another(status: int, count: int) -> None:
+    public = Answer(200, b"one", {"Cache-Control": "public, max-age=60"})
+    with LB.from_config(TEXT) as lb:
+        origin = serve(lb, public, Answer(status, b"no", after=1.0))
+        lb.get("http://h/a")
+        lb.advance(61)
+        headers: list[dict[str, str]] = [{}, *[{"Cookie": "me=1"}] * 4]
+        waiting = [lb.begin("GET", "http://h/a", headers=one) for one in headers]
+        assert [one.wait(30).status for one in waiting] == [status] * 5
+        assert len(origin.requests) == 1 + count
+
+
+@pytest.mark.parametrize("status", [401, 403, 418, 503])
+def test_an_error_for_cookies_or_credentials_is_not_for_others(status: int) -> None:
+    public = Answer(200, b"one", {"Cache-Control": "public, max-age=60"})
+    for personal in ({"Cookie": "me=1"}, {"Authorization": "Basic bWU6"}):
+        with LB.from_config(TEXT) as lb:
+            origin = serve(lb, public, Answer(status, b"no", after=1.0))
+            lb.get("http://h/a")
+            lb.advance(61)
+            headers: list[dict[str, str]] = [personal, *[{}] * 4]
+            waiting = [lb.begin("GET", "http://h/a", headers=one) for one in headers]
+            assert [one.wait(30).status for one in waiting] == [status] * 5
+            assert len(origin.requests) == 1 + 5
+
+
+def test_a_403_neither_removes_nor_replaces_a_stored_response() -> None:
+    good = Answer(200, b"one", {"Cache-Control": "max-age=60", "ETag": '"1"'})
+    with LB.from_config(TEXT) as lb:
+        origin = serve(lb, good, Answer(403, b"no", after=1.0), Answer(304))
+        lb.get("http://h/a")
+        lb.advance(61)
+        waiting = [lb.begin("GET", "http://h/a") for _ in range(5)]
+        assert [one.wait(30).status for one in waiting] == [403] * 5
+        assert lb.get("http://h/a").body == b"one"
+        assert len(origin.requests) == 3
+
+
+@pytest.mark.parametrize("status", [400, 403, 429])
+def test_fifty_clients_cost_one_request(status: int) -> None:
+    found, count = together(Answer(status, b"no", after=1.0), clients=50)
+    assert [one.status for one in found] == [status] * 50
+    assert count == 1

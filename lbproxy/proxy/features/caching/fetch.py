@@ -42,7 +42,7 @@ from lbproxy.proxy.features.caching.fetchbody import FetchBody
 from lbproxy.proxy.features.caching.fetchstate import DISK, FetchState
 from lbproxy.proxy.features.caching.judging import (
     FAILURES,
-    failure_for_all,
+    error_for_all,
     remove_older,
     stored_or_refused,
     supersedes,
@@ -65,7 +65,7 @@ class Fetch(Fanout):
     ``key``: of the requests that may join. ``own_key``: of the request itself, with its whole
     query. ``entry``: the stored response that the request validates, or None. ``readers``: the
     clients that get the response. ``stored``: the head as it will be stored, from state KEEPING on.
-    ``failure``: the head of a failure for all waiting clients. ``last``: the End, with trailers.
+    ``failure``: the head of an error for all waiting clients. ``last``: the End, with trailers.
     ``reason``: for Cache-Status. ``outdated``: a purge has named the response since the fetch
     began, so it is not stored. ``claim``: other processes wait for this fetch. ``began``: start
     time, in reactor time.
@@ -177,7 +177,7 @@ class Fetch(Fanout):
         self.refusal = found
         if supersedes(self, head.status):
             remove_older(self, self._request, self._sent_at)
-        self.failure = failure_for_all(head, found)
+        self.failure = error_for_all(self, self._request, head, times[1])
         self.state = _PASSING
         self.cache.fetch_passes(self, found)
 

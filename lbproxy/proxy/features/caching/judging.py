@@ -9,14 +9,14 @@ from lbproxy.cache.memory import Entry
 from lbproxy.cache.parts import is_part, selection_of, store_part
 from lbproxy.cache.serving import usable_on_error
 from lbproxy.cache.stored import Stored
-from lbproxy.cache.storing import Refusal, store, stored_fields
+from lbproxy.cache.storing import Refusal, is_silent, store, stored_fields
 from lbproxy.cache.targeted import Fields
 from lbproxy.cache.vary import matching, selects
 from lbproxy.http.message import RequestHead, ResponseHead
 from lbproxy.proxy.features.caching.fetchstate import BETTER, PURGED, TOO_FEW, TOO_LARGE
 from lbproxy.proxy.features.caching.judged import Judged
 
-__all__ = ["FAILURES", "failure_for_all", "remove_older", "stored_or_refused", "supersedes"]
+__all__ = ["FAILURES", "error_for_all", "remove_older", "stored_or_refused", "supersedes"]
 
 FAILURES: Final = frozenset({500, 502, 503, 504})
 """Statuses for which a stale response may be served instead."""
@@ -47,15 +47,18 @@ def stored_or_refused(
     return PURGED if fetch.outdated else found
 
 
-def failure_for_all(head: ResponseHead, why: Refusal) -> ResponseHead | None:
-    """Return the head of a failure for all waiting clients, None for any other response.
+def error_for_all(
+    fetch: Judged, request: RequestHead, head: ResponseHead, received: float
+) -> ResponseHead | None:
+    """Return the head of an error for all waiting clients, None for any other response.
 
-    The server would probably fail for each of them. An error with fields about sharing
-    (Cache-Control, Vary, Set-Cookie) is only for the first client.
+    The server would probably answer each of them with the same error. An error that answers one
+    client's cookies or credentials, or that says who may share it (Cache-Control, Expires, Vary,
+    Set-Cookie), is only for the first client.
     """
-    if head.status not in FAILURES or not why.is_silent:
+    if head.status < 400 or fetch.personal:
         return None
-    if head.header(b"vary") is not None or head.header(b"set-cookie") is not None:
+    if not is_silent(request, head, fetch.cache.policy, received):
         return None
     fields = stored_fields(head.pairs(), frozenset({b"content-length"}))
     return ResponseHead(head.status, fields, head.reason, length=head.length)

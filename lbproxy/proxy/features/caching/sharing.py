@@ -20,6 +20,7 @@ from lbproxy.proxy.features.caching.answers import Said, fresh_head
 from lbproxy.proxy.features.caching.bypass import public_url
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.features.caching.judging import FAILURES
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
@@ -33,7 +34,7 @@ def head_for(cache: Cache[Fetch], fetch: Fetch, sink: Asking, first: bool) -> Re
     if first:
         _note_first(cache, fetch, head, sink)
         return head
-    if fetch.failure is not None and public_url(sink, cache) == fetch.url:
+    if fetch.failure is not None and _may_get(fetch.failure, cache, fetch, sink):
         return _failure_for(cache, fetch, fetch.failure, sink)
     if stored is None or not fits(cache, stored, sink):
         return None
@@ -45,10 +46,23 @@ def head_for(cache: Cache[Fetch], fetch: Fetch, sink: Asking, first: bool) -> Re
     return fresh_head(stored, said, fetch.length)
 
 
+def _may_get(failure: ResponseHead, cache: Cache[Fetch], fetch: Fetch, sink: Asking) -> bool:
+    """Return whether an error answers a request that waited.
+
+    An error with another status than :data:`FAILURES` may depend on the client, so that a request
+    with cookies or credentials of its own goes to a server. Such a request may wait only because
+    the stored response is public.
+    """
+    request = sink.traffic.request
+    if failure.status not in FAILURES and ask(request, cache.policy).personal:
+        return False
+    return public_url(sink, cache) == fetch.url
+
+
 def _failure_for(
     cache: Cache[Fetch], fetch: Fetch, failure: ResponseHead, sink: Asking
 ) -> ResponseHead:
-    """Return the head of a server failure for a request that waited."""
+    """Return the head of an error for a request that waited."""
     cache.counters.collapsed += 1
     sink.traffic.cached = CacheNote("collapsed", f"status {failure.status}")
     head = ResponseHead(failure.status, failure.pairs(), failure.reason, length=failure.length)
