@@ -21,10 +21,11 @@ from lbproxy.cache.codec import (
     selection_digest,
 )
 from lbproxy.cache.key import Key
+from lbproxy.cache.parts import is_part
 from lbproxy.cache.purgenames import names_of
 from lbproxy.cache.stored import Stored
 
-__all__ = ["MAC_SIZE", "dump_shared", "load_shared", "mac_key"]
+__all__ = ["MAC_SIZE", "dump_shared", "load_shared", "mac_key", "shared_field"]
 
 MAC_SIZE: Final = 32
 
@@ -45,11 +46,20 @@ def dump_shared(
     return b"".join((line, *names, stored.url, record, _mac(record, secret)))
 
 
-def load_shared(data: bytes, key: Key, selected: bytes, secret: bytes) -> StoredRecord:
+def shared_field(stored: Stored) -> bytes:
+    """Return the field of a response among those of its key.
+
+    It identifies the request fields that selected the response: 8 bytes, and 9 for a part.
+    """
+    chosen = selection_digest(stored)
+    return b"p" + chosen if is_part(stored) else chosen
+
+
+def load_shared(data: bytes, key: Key, field: bytes, secret: bytes) -> StoredRecord:
     """Return the record of a value without its line, names and URL.
 
-    ``key`` and ``selected`` (:func:`~lbproxy.cache.codec.selection_digest`) are those under which
-    it was found. Raises DamagedError if a node has not stored it there.
+    ``key`` and ``field`` (:func:`shared_field`) are those under which it was found. Raises
+    DamagedError if a node has not stored it there.
     """
     content, mac = data[:-MAC_SIZE], data[-MAC_SIZE:]
     if _mac(content, secret) != mac:
@@ -57,7 +67,7 @@ def load_shared(data: bytes, key: Key, selected: bytes, secret: bytes) -> Stored
     record = load_record(content)
     if record.key != key:
         raise DamagedError("it is of another key")
-    if selection_digest(record.stored) != selected:
+    if shared_field(record.stored) != field:
         raise DamagedError("it is another response for its key")
     body = record.body
     if body is None or len(body) != record.size or record.stored.length != record.size:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from lbproxy.proxy.features.caching.nodes.scripts import KEPT, LOGGED, NAMES, PREFIXES
+from lbproxy.proxy.features.caching.nodes.scripts import (
+    BITS,
+    KEPT,
+    LOGGED,
+    NAMES,
+    PREFIXES,
+    RECENT,
+)
 
 __all__ = ["CacheScripts"]
 
@@ -12,7 +19,7 @@ _SIZE: Final = 16
 
 
 class CacheScripts:
-    """See the module. Hashes and sorted sets are dicts."""
+    """See the module. Hashes and sorted sets are dicts, and the bitmap has its set bits as keys."""
 
     __slots__ = ()
 
@@ -32,16 +39,19 @@ class CacheScripts:
         return value
 
     def _whole(self, keys: tuple[bytes, ...]) -> bool:
-        members = sum(len(self._dict(key)) for key in keys[1:4])
-        return self._dict(keys[0]).get("count") == members
+        return self._dict(keys[0]).get("count") == self._members(keys)
+
+    def _members(self, keys: tuple[bytes, ...]) -> int:
+        sets = sum(len(self._dict(key)) for key in keys[1:5])
+        return sets + (self._live(keys[5]) is not None)
 
     def _begin(self, keys: tuple[bytes, ...], word: bytes) -> None:
-        for key in keys[:4]:
+        for key in keys[:6]:
             self._dict(key).clear()
-        self._dict(keys[0]).update(epoch=word, seq=0, floor=0, trimmed=0, count=0)
+        self._dict(keys[0]).update(epoch=word, seq=0, floor=0, trimmed=0, late=0, count=1)
 
     def _keep(self, keys: tuple[bytes, ...]) -> None:
-        for key in keys[:4]:
+        for key in keys[:6]:
             self._live(key).until = self.now() + KEPT
 
     def _run_cache_sync(self, keys: tuple[bytes, ...], words: tuple[bytes, ...]) -> Any:
@@ -61,31 +71,37 @@ class CacheScripts:
     def _run_cache_purge(self, keys: tuple[bytes, ...], words: tuple[bytes, ...]) -> Any:
         if not self._whole(keys):
             self._begin(keys, words[0])
-        state, names, prefixes, log = map(self._dict, keys[:4])
+        state, names, prefixes, log, recent, bits = map(self._dict, keys[:6])
         state["seq"] += 1
         number = state["seq"]
         log[words[1]] = number
         if words[2] == b"1":
             names.clear()
             prefixes.clear()
+            bits.clear()
             state["floor"] = number
         else:
-            names.update(dict.fromkeys(words[4:], number))
+            recent.update(dict.fromkeys(words[4:], number))
+            stored = [one for one in words[4:] if _bit(one[1:]) in bits]
+            names.update(dict.fromkeys(stored, number))
             if words[3]:
                 prefixes[words[3]] = number
-        limits = ((names, NAMES, "floor"), (prefixes, PREFIXES, "floor"), (log, LOGGED, "trimmed"))
+        limits = (
+            (names, NAMES, "floor"), (prefixes, PREFIXES, "floor"), (log, LOGGED, "trimmed"),
+            (recent, RECENT, "late"),
+        )  # fmt: skip
         for members, most, mark in limits:
             for one, score in sorted(members.items(), key=_score)[: max(0, len(members) - most)]:
                 state[mark] = max(state[mark], score)
                 del members[one]
-        state["count"] = len(names) + len(prefixes) + len(log)
+        state["count"] = self._members(keys)
         self._keep(keys)
         return number
 
     def _run_cache_get(self, keys: tuple[bytes, ...], words: tuple[bytes, ...]) -> Any:
         if not self._whole(keys):
             return []
-        state, found = self._dict(keys[0]), self._dict(keys[4])
+        state, found = self._dict(keys[0]), self._dict(keys[6])
         out = []
         for selected, value in list(found.items()):
             line, _, rest = value.partition(b"\n")
@@ -119,19 +135,40 @@ class CacheScripts:
         epoch, selected, value, asked, latest, milliseconds, most = words
         if not self._whole(keys) or self._dict(keys[0])["epoch"] != epoch:
             return 0
-        found = self._live(keys[4]) or self._set(keys[4], {}, int(milliseconds) / 1000)
+        names = self._storable(keys, value)
+        if names is None:
+            return 0
+        found = self._live(keys[6]) or self._set(keys[6], {}, int(milliseconds) / 1000)
         old = found.value.get(selected)
         if old is not None:
             word, _, before = old.split(b" ", 3)[:3]
             if word == epoch and float(asked) < float(before) <= float(latest):
                 return 0
-        elif len(found.value) >= int(most):
-            del found.value[next(iter(found.value))]
+        else:
+            same = [one for one in found.value if len(one) == len(selected)]
+            if len(same) >= int(most):
+                del found.value[same[0]]
+        self._dict(keys[5]).update(dict.fromkeys(map(_bit, names), 1))
         found.value[selected] = value
-        end = self._set(keys[4], found.value, int(milliseconds) / 1000).until
+        end = self._set(keys[6], found.value, int(milliseconds) / 1000).until
         found.until = max(found.until, end)
-        self._live(keys[4]).until = found.until
+        self._live(keys[6]).until = found.until
         return 1
+
+    def _storable(self, keys: tuple[bytes, ...], value: bytes) -> list[bytes] | None:
+        """Return the names of a value, None if it was purged."""
+        line, _, rest = value.partition(b"\n")
+        known, _, count, _ = map(float, line.split(b" ")[1:])
+        names = [rest[at : at + _SIZE] for at in range(0, _SIZE * int(count), _SIZE)]
+        if known < self._dict(keys[0])["late"]:
+            return None
+        recent = self._dict(keys[4])
+        marked = [mark + name for name in names for mark in (b"0", b"1")]
+        return None if any(recent.get(one, 0) > known for one in marked) else names
+
+
+def _bit(name: bytes) -> int:
+    return int.from_bytes(name[:4], "big") % BITS
 
 
 def _score(item: tuple[Any, int]) -> int:

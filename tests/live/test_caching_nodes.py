@@ -16,6 +16,7 @@ from lbproxy.model import SharedSpec
 from lbproxy.net.fast import choose_network
 from lbproxy.net.redis import RedisClient
 from lbproxy.proxy.features.caching.nodes.scripts import GET, PURGE, PUT, SYNC
+from lbproxy.proxy.features.caching.nodes.scripts import NAMES as NAMES_KEPT
 from lbproxy.testing import MemoryReactor
 from lbproxy.testing.redis import FakeRedis
 from tests.live.test_caching import Origin
@@ -27,7 +28,7 @@ from tests.support.servers import program
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-nodes")]
 
-KEYS = [f"k:{name}" for name in ("state", "names", "prefixes", "log")]
+KEYS = [f"k:{name}" for name in ("state", "names", "prefixes", "log", "recent", "bits")]
 NAMES = [bytes([letter]) * 16 for letter in b"abcd"]
 CONFIG = """
 [shared]
@@ -68,7 +69,7 @@ def _steps(random: Random) -> list[tuple[Any, list[Any], list[Any]]]:
                 random.randrange(5), len(names),
             )  # fmt: skip
             value = line + b"".join(names) + random.choice([b"/ab", b"/ac"]) + b"\x00\n\xff"
-            selected = bytes([random.randrange(4)]) * 8
+            selected = random.choice([b"", b"p"]) + bytes([random.randrange(4)]) * 8
             steps.append(
                 (PUT, one, [b"first", selected, value, f"{random.randrange(5)}.5", 4, 60_000, 3])
             )
@@ -121,6 +122,35 @@ def test_the_scripts_do_what_the_fake_does(store: Redis) -> None:
                 for (script, keys, arguments), wanted in zip(steps, _fake(steps), strict=True):
                     found = await client.run(script, keys, arguments)
                     assert _sorted(script, found) == _sorted(script, wanted), (seed, script.name)
+        finally:
+            client.stop()
+
+    run(scenario, strict=False)
+
+
+def test_purges_of_names_that_nothing_stored_has_end_nothing(store: Redis) -> None:
+    async def scenario(reactor: Any) -> None:
+        spec = SharedSpec(redis=f"redis://{store.address}/0", timeout=5.0)
+        client = RedisClient(spec, reactor, choose_network("auto", reactor).dialler, Random(0))
+        client.start()
+        try:
+            await eventually(reactor, lambda: client.up)
+            await client.run(SYNC, KEYS, (b"", 0, b"first"))
+            one = [*KEYS, "k:o:1"]
+            value = b"first %d 1.5 1 3\n" + NAMES[0] + b"/abrecord"
+            put = (b"first", bytes(8), value % 0, "1.5", 4, 60_000, 8)
+            assert await client.run(PUT, one, put) == 1
+            for number in range(NAMES_KEPT // 1000 + 2):
+                names = [b"0%016d" % (1000 * number + at) for at in range(1000)]
+                await client.run(PURGE, KEYS, (b"w", b"log", 0, b"", *names))
+            assert await client.run(GET, one, ()) == [bytes(8), 0, b"record"]
+            assert await client.run(PUT, one, put) == 0, "its node may have missed its purge"
+            seq = (await client.run(SYNC, KEYS, (b"first", 0, b"w")))[1]
+            late = (*put[:2], value % seq, *put[3:])
+            assert await client.run(PUT, one, late) == 1
+            await client.run(PURGE, KEYS, (b"w", b"log", 0, b"", b"0" + NAMES[0]))
+            assert await client.run(GET, one, ()) == []
+            assert await client.run(PUT, one, late) == 0
         finally:
             client.stop()
 

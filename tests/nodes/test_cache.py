@@ -11,8 +11,15 @@ from twisted.internet.defer import Deferred
 
 from lbproxy.cache.purge import Purge, PurgeKind
 from lbproxy.proxy.features.caching.nodes.scripts import KEPT
-from lbproxy.proxy.features.caching.nodes.tier import LARGEST, LEASE, MOST_PENDING, REST
-from lbproxy.testing import LB, MemoryReactor, Response
+from lbproxy.proxy.features.caching.nodes.tier import (
+    LARGEST,
+    LEASE,
+    MOST_PARTS,
+    MOST_PENDING,
+    MOST_VARIANTS,
+    REST,
+)
+from lbproxy.testing import LB, MemoryReactor, Response, rediscache
 from lbproxy.testing.origin import Answer, Request
 from lbproxy.testing.redis import FakeRedis
 
@@ -223,7 +230,8 @@ def test_a_purge_of_another_version_empties_memory_and_the_cache_goes_on(world: 
     world.ask(TWO)
     log = next(key for key in world.redis.data if key.endswith(b":log"))
     state = world.redis.data[log.removesuffix(b"log") + b"state"].value
-    world.redis.data[log].value[b"P\xff\x00x"] = state["seq"] = state["count"] = 1
+    world.redis.data[log].value[b"P\xff\x00x"] = state["seq"] = 1
+    state["count"] += 1
     world.reactor.advance(LEASE)
     tier = world.cache(TWO).nodes.tier
     assert tier.valid and tier.failures == 1
@@ -332,7 +340,7 @@ def test_redis_forgets_the_purges_of_a_process_that_has_ended(world: World) -> N
     world.redis.run_id = "b"
     world.redis.start()
     world.reactor.advance(10)
-    assert len(old) == 4
+    assert len(old) == 6
     assert all(world.redis.data[key].until for key in world.redis.data)
     tier = world.cache(ONE).nodes.tier
     epoch = tier._epoch
@@ -457,6 +465,61 @@ def test_variants_are_apart_and_bounded(world: World) -> None:
     assert len(found.value) == 8
     assert world.ask(TWO, Accept_Language="l19").body == b"19"
     assert world.fetches == 20
+
+
+def test_parts_displace_no_whole_response(world: World) -> None:
+    """And are bounded, too."""
+    world.head["Vary"] = "X"
+    for number in range(MOST_VARIANTS):
+        world.ask(ONE, X=f"{number}")
+
+    def handle(request: Request) -> Answer:
+        first = int(request.header("Range").removeprefix("bytes=").partition("-")[0])
+        part = {"Content-Range": f"bytes {first}-{first}/100", "ETag": '"1"'}
+        return Answer(206, b"x", {**world.head, **part})
+
+    world.origin.handler = handle
+    for first in range(0, 40, 2):
+        assert world.ask(ONE, Range=f"bytes={first}-{first}", X="part").status == 206
+    (found,) = [one.value for key, one in world.redis.data.items() if b":o:" in key]
+    assert sorted(map(len, found)) == [8] * MOST_VARIANTS + [9] * MOST_PARTS
+    fetches = world.fetches
+    for number in range(MOST_VARIANTS):
+        assert world.ask(TWO, X=f"{number}").status == 200
+    assert world.ask(TWO, Range="bytes=38-38", X="part").status == 206
+    assert world.fetches == fetches
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_posts_to_other_urls_displace_no_purges(
+    world: World, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    """Redis keeps a purge only if a stored response may have its names."""
+    monkeypatch.setattr(rediscache, "NAMES", 10)
+    world.ask(ONE, "/a")
+    world.ask(ONE, "/b")
+    for number in range(20):
+        assert world.ask(ONE, "/p" if same else f"/p{number}", method="POST").status == 204
+    fetches = world.fetches
+    assert world.ask(TWO, "/a").status == 200
+    assert world.fetches == fetches
+    (names,) = [one.value for key, one in world.redis.data.items() if key.endswith(b":names")]
+    assert len(names) == 0
+    world.reactor.advance(0.2)
+    for number in range(20):  # these are stored
+        world.ask(ONE, f"/p{number}")
+        world.ask(ONE, f"/p{number}", method="POST")
+    assert len(names) == 10
+    fetches = world.fetches
+    assert world.ask(TWO, "/b").status == 200
+    assert world.fetches == fetches + 1, "more purges than are kept"
+
+
+def test_equal_purges_wait_for_redis_once(world: World) -> None:
+    world.redis.stop()
+    for number in range(MOST_PENDING + 10):
+        world.cache(ONE).purge(Purge("url", b"http://h:8000/%d" % (number % 5))).addBoth(id)
+    assert len(world.cache(ONE).nodes.tier._pending) == 5
 
 
 def test_redis_forgets_a_response_after_its_lifetime_and_grace() -> None:

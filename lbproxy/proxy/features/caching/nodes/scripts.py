@@ -1,8 +1,8 @@
 """DATA. The Lua scripts of the cache that run in Redis.
 
 The first line of each script is its name, by which :class:`lbproxy.testing.redis.FakeRedis`
-identifies it. Keys of all scripts: the state, the purged names, the purged prefixes, and the log of
-purges.
+identifies it. Keys of all scripts: the state, the purged names, the purged prefixes, the log of
+purges, the recently purged names, and a bitmap of the names of stored responses.
 
 ``state`` has these fields:
 
@@ -10,11 +10,18 @@ purges.
 - ``seq``: the number of the last purge.
 - ``floor``: responses stored before the purge with this number are purged.
 - ``trimmed``: the last purge that is no longer in the log.
-- ``count``: the number of members of the three sorted sets, to detect an eviction of one of them.
+- ``late``: the last purge that is no longer among the recently purged names.
+- ``count``: the number of members of the sorted sets, and 1 for the bitmap, to detect an eviction
+  of one of them.
 
-The four keys expire together, :data:`KEPT` seconds after the last node of this Redis process.
-Members of ``names`` and ``prefixes`` begin with ``1`` for a soft purge and ``0`` for others. Their
-score is the number of the purge.
+The keys expire together, :data:`KEPT` seconds after the last node of this Redis process. Members of
+names and prefixes begin with ``1`` for a soft purge and ``0`` for others. Their score is the number
+of the purge.
+
+A name that no stored response has is only kept as a recently purged name, so that unsafe requests
+for any number of URLs do not displace the purges of stored responses. It is needed when a response
+is stored whose node did not know the purge yet. Names that share a bit of the bitmap are only kept
+for longer than necessary.
 """
 
 from __future__ import annotations
@@ -23,13 +30,22 @@ from typing import Final
 
 from lbproxy.net.redis import RedisScript
 
-__all__ = ["GET", "KEPT", "LOGGED", "NAMES", "PREFIXES", "PURGE", "PUT", "SYNC"]
+__all__ = ["BITS", "GET", "KEPT", "LOGGED", "NAMES", "PREFIXES", "PURGE", "PUT", "RECENT",
+           "SYNC"]  # fmt: skip
 
 NAMES: Final = 100_000
 """Number of purged names that are kept; responses stored before an older purge are purged."""
 
 PREFIXES: Final = 1_000
 """Number of purged prefixes that are kept; responses stored before an older purge are purged."""
+
+RECENT: Final = 20_000
+"""Number of recently purged names. A response is not stored if its node did not know an older
+purge; a node knows all purges but those of the last second.
+"""
+
+BITS: Final = 8 * 1024 * 1024
+"""Size of the bitmap in bits: 1 MiB."""
 
 LOGGED: Final = 1_000
 """Number of purges that a process may be behind; beyond it, the process purges its whole memory."""
@@ -41,24 +57,38 @@ are not queried, because its keys contain its name.
 
 _STATE: Final = """
 local function members()
-  return redis.call('ZCARD', KEYS[2]) + redis.call('ZCARD', KEYS[3])
-    + redis.call('ZCARD', KEYS[4])
+  local count = redis.call('EXISTS', KEYS[6])
+  for i = 2, 5 do count = count + redis.call('ZCARD', KEYS[i]) end
+  return count
 end
 local state = redis.call('HMGET', KEYS[1], 'epoch', 'seq', 'floor', 'trimmed', 'count')
 local whole = state[1] and tonumber(state[5]) == members()
 local epoch, seq, floor = state[1], tonumber(state[2]), tonumber(state[3])
 """
 
-_BEGIN: Final = """
+_BEGIN: Final = f"""
+local function clear_bits()
+  redis.call('DEL', KEYS[6])
+  redis.call('SETBIT', KEYS[6], {BITS - 1}, 0)
+end
 local function begin(word)
-  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
-  redis.call('HSET', KEYS[1], 'epoch', word, 'seq', 0, 'floor', 0, 'trimmed', 0, 'count', 0)
+  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+  redis.call('HSET', KEYS[1], 'epoch', word, 'seq', 0, 'floor', 0, 'trimmed', 0, 'late', 0,
+             'count', 1)
+  clear_bits()
+end
+"""
+
+_BIT: Final = f"""
+local function bit(name)
+  local a, b, c, d = string.byte(name, 1, 4)
+  return (((a * 256 + b) * 256 + c) * 256 + d) % {BITS}
 end
 """
 
 _KEEP: Final = f"""
 local function keep()
-  for i = 1, 4 do redis.call('PEXPIRE', KEYS[i], {KEPT * 1000}) end
+  for i = 1, 6 do redis.call('PEXPIRE', KEYS[i], {KEPT * 1000}) end
 end
 """
 
@@ -88,6 +118,7 @@ PURGE = RedisScript(
     "-- cache_purge"
     + _STATE
     + _BEGIN
+    + _BIT
     + _KEEP
     + f"""
 if not whole then begin(ARGV[1]) end
@@ -96,8 +127,14 @@ redis.call('ZADD', KEYS[4], seq, ARGV[2])
 if ARGV[3] == '1' then
   redis.call('DEL', KEYS[2], KEYS[3])
   redis.call('HSET', KEYS[1], 'floor', seq)
+  clear_bits()
 else
-  for i = 5, #ARGV do redis.call('ZADD', KEYS[2], seq, ARGV[i]) end
+  for i = 5, #ARGV do
+    redis.call('ZADD', KEYS[5], seq, ARGV[i])
+    if redis.call('GETBIT', KEYS[6], bit(string.sub(ARGV[i], 2))) == 1 then
+      redis.call('ZADD', KEYS[2], seq, ARGV[i])
+    end
+  end
   if ARGV[4] ~= '' then redis.call('ZADD', KEYS[3], seq, ARGV[4]) end
 end
 local function trim(key, most, field)
@@ -113,6 +150,7 @@ end
 trim(KEYS[2], {NAMES}, 'floor')
 trim(KEYS[3], {PREFIXES}, 'floor')
 trim(KEYS[4], {LOGGED}, 'trimmed')
+trim(KEYS[5], {RECENT}, 'late')
 redis.call('HSET', KEYS[1], 'count', members())
 keep()
 return seq
@@ -146,7 +184,7 @@ local function purged(names, url, known)
   end
   return soft
 end
-local all = redis.call('HGETALL', KEYS[5])
+local all = redis.call('HGETALL', KEYS[7])
 for i = 1, #all, 2 do
   local value = all[i + 1]
   local word, known, _, names, url, at = string.match(value, '^(%S+) (%d+) (%S+) (%d+) (%d+)\\n()')
@@ -162,7 +200,7 @@ for i = 1, #all, 2 do
     out[#out + 1] = soft
     out[#out + 1] = value
   else
-    redis.call('HDEL', KEYS[5], all[i])
+    redis.call('HDEL', KEYS[7], all[i])
   end
 end
 return out
@@ -175,26 +213,48 @@ record of each response that is not purged.
 PUT = RedisScript(
     "-- cache_put"
     + _STATE
+    + _BIT
     + """
 if not whole or epoch ~= ARGV[1] then return 0 end
-local old = redis.call('HGET', KEYS[5], ARGV[2])
+local known, count, at = string.match(ARGV[3], '^%S+ (%d+) %S+ (%d+) %d+\\n()')
+known = tonumber(known)
+local names = {}
+for i = at, at + 16 * (tonumber(count) - 1), 16 do
+  names[#names + 1] = string.sub(ARGV[3], i, i + 15)
+end
+if known < seq then
+  if known < tonumber(redis.call('HGET', KEYS[1], 'late')) then return 0 end
+  for _, name in ipairs(names) do
+    for _, mark in ipairs({'0', '1'}) do
+      local score = redis.call('ZSCORE', KEYS[5], mark .. name)
+      if score and tonumber(score) > known then return 0 end
+    end
+  end
+end
+local old = redis.call('HGET', KEYS[7], ARGV[2])
 if old then
   local word, _, asked = string.match(old, '^(%S+) (%d+) (%S+)')
   asked = tonumber(asked) or 0
   if word == epoch and asked > tonumber(ARGV[4]) and asked <= tonumber(ARGV[5]) then return 0 end
-elseif redis.call('HLEN', KEYS[5]) >= tonumber(ARGV[7]) then
-  redis.call('HDEL', KEYS[5], redis.call('HKEYS', KEYS[5])[1])
+else
+  local same = {}
+  for _, one in ipairs(redis.call('HKEYS', KEYS[7])) do
+    if #one == #ARGV[2] then same[#same + 1] = one end
+  end
+  if #same >= tonumber(ARGV[7]) then redis.call('HDEL', KEYS[7], same[1]) end
 end
-redis.call('HSET', KEYS[5], ARGV[2], ARGV[3])
-if redis.call('PTTL', KEYS[5]) < tonumber(ARGV[6]) then
-  redis.call('PEXPIRE', KEYS[5], ARGV[6])
+for _, name in ipairs(names) do redis.call('SETBIT', KEYS[6], bit(name), 1) end
+redis.call('HSET', KEYS[7], ARGV[2], ARGV[3])
+if redis.call('PTTL', KEYS[7]) < tonumber(ARGV[6]) then
+  redis.call('PEXPIRE', KEYS[7], ARGV[6])
 end
 return 1
 """
 )
 """Additional KEYS: the responses of a key. ARGV: epoch, selection, value, time of the request, the
 latest time that is not in the future, milliseconds to keep it, and the maximum number of responses
-of a key.
+of a key whose selection has this length. Whole responses and parts differ in it.
 
-Returns 1 if it is stored, 0 if a later response is stored or the epoch has ended.
+Returns 1 if it is stored, 0 if a later response is stored, the response was purged, or the epoch
+has ended.
 """

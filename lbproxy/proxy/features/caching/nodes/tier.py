@@ -21,12 +21,13 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lbproxy.cache.codec import DamagedError, StoredRecord, key_digest, selection_digest
+from lbproxy.cache.codec import DamagedError, StoredRecord, key_digest
 from lbproxy.cache.key import Key
 from lbproxy.cache.memory import Entry
+from lbproxy.cache.parts import is_part
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.purgenames import names_in, prefix_of
-from lbproxy.cache.sharedvalue import dump_shared, load_shared
+from lbproxy.cache.sharedvalue import dump_shared, load_shared, shared_field
 from lbproxy.cache.stored import Stored
 from lbproxy.net.redis import RedisClient, RedisDown, RedisRefused
 from lbproxy.proxy.features.caching.counters import CacheCounters
@@ -34,7 +35,16 @@ from lbproxy.proxy.features.caching.disk.entries import Purged, dump_entry, load
 from lbproxy.proxy.features.caching.nodes.scripts import GET, PURGE, PUT, SYNC
 from lbproxy.proxy.ratelog import Quiet
 
-__all__ = ["LARGEST", "LEASE", "MOST_VARIANTS", "POLL", "NodesTier", "RedisWay", "TierOwner"]
+__all__ = [
+    "LARGEST",
+    "LEASE",
+    "MOST_PARTS",
+    "MOST_VARIANTS",
+    "POLL",
+    "NodesTier",
+    "RedisWay",
+    "TierOwner",
+]
 
 POLL: Final = 0.1
 """Seconds between polls for purges."""
@@ -49,7 +59,10 @@ LARGEST: Final = 256 * 1024
 """Size in bytes of the largest body in Redis; a larger one would delay subsequent commands."""
 
 MOST_VARIANTS: Final = 8
-"""Maximum number of responses of one key in Redis, selected by Vary."""
+"""Maximum number of whole responses of one key in Redis, selected by Vary."""
+
+MOST_PARTS: Final = 8
+"""Maximum number of parts of the responses of one key in Redis."""
 
 MOST_WRITING: Final = 8 * 1024 * 1024
 """Maximum number of bytes in transit to Redis; beyond it, responses are kept only in memory."""
@@ -61,6 +74,7 @@ REST: Final = 1.0
 """Seconds without look-ups after a failed one, so that requests do not wait in vain."""
 
 _SKEW: Final = 1.0
+_PARTS: Final = ("state", "names", "prefixes", "log", "recent", "bits")
 _quiet = Quiet(Logger(__name__))
 
 
@@ -204,7 +218,7 @@ class NodesTier:
 
     def _keys(self, key: Key | None = None) -> list[str]:
         base = f"{self._base}:{self._run}"
-        found = [f"{base}:{part}" for part in ("state", "names", "prefixes", "log")]
+        found = [f"{base}:{part}" for part in _PARTS]
         return found if key is None else [*found, f"{base}:o:{key_digest(key).hex()}"]
 
     def _failed(self, what: str, error: BaseException, why: Failure | None = None) -> None:
@@ -270,10 +284,10 @@ class NodesTier:
             return
         known = self._epoch, self._seen
         value = dump_shared(key, stored, body, known, self.secret)
-        chosen = selection_digest(stored)
+        most = MOST_PARTS if is_part(stored) else MOST_VARIANTS
         words = (
-            self._epoch, chosen, value, f"{stored.asked:.6f}", f"{self._wall() + _SKEW:.6f}",
-            max(1, int(seconds * 1000)), MOST_VARIANTS,
+            self._epoch, shared_field(stored), value, f"{stored.asked:.6f}",
+            f"{self._wall() + _SKEW:.6f}", max(1, int(seconds * 1000)), most,
         )  # fmt: skip
         self._writing += size
 
@@ -289,7 +303,7 @@ class NodesTier:
     def drop(self, key: Key, stored: Stored) -> None:
         """Remove a response that this node knows to be outdated."""
         if self._run:
-            dropped = self._client.call("HDEL", self._keys(key)[-1], selection_digest(stored))
+            dropped = self._client.call("HDEL", self._keys(key)[-1], shared_field(stored))
             dropped.addErrback(self._not_dropped)
 
     def _not_dropped(self, failure: Failure) -> None:
@@ -330,7 +344,7 @@ class NodesTier:
     def _remember(self, wanted: Purge, soft: bool) -> None:
         if len(self._pending) >= MOST_PENDING:
             self._pending = [(Purge("all"), False)]
-        elif self._pending != [(Purge("all"), False)]:
+        elif self._pending != [(Purge("all"), False)] and (wanted, soft) not in self._pending:
             self._pending.append((wanted, soft))
 
 
