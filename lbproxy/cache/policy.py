@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import field, frozen
 
+from lbproxy.cache.freshness import HEURISTIC
 from lbproxy.cache.targeted import TARGETS
 
 __all__ = ["TTL", "Cookies", "Disk", "KeyPart", "NoCache", "Policy", "Query", "SetCookie"]
@@ -33,8 +34,9 @@ class NoCache(Enum):
 class TTL:
     """A line of ``ttl``: matching responses are fresh for ``seconds``.
 
-    ``statuses``: empty for all. ``type``: pattern of the media type; ``path``: pattern of the path;
-    both with ``*``, empty for all. ``default``: only for responses without a lifetime. ``force``:
+    ``statuses``: empty for all except the errors that only a stated lifetime makes storable.
+    ``type``: pattern of the media type; ``path``: pattern of the path; both with ``*``, empty for
+    all. ``default``: only for responses without a lifetime. ``force``:
     also for responses that must not be stored otherwise. ``line``: the text, for people.
     """
 
@@ -50,7 +52,10 @@ class TTL:
         """Return whether the line matches this response."""
         if self.default and stated:
             return False
-        if self.statuses and status not in self.statuses:
+        if self.statuses:
+            if status not in self.statuses:
+                return False
+        elif status >= 400 and status not in HEURISTIC:
             return False
         if self.type and not fnmatchcase(media, self.type):
             return False
@@ -197,15 +202,17 @@ class Policy:
 
     def lines_of(self, path: bytes) -> list[str]:
         """Return the lines of ``ttl`` that responses of this path may match, up to the first that
-        matches all.
+        matches all but errors, and those that name an error.
         """
         text, found = path.decode("latin-1"), []
+        rest = False  # only other errors are left
         for one in self.ttl:
+            if rest and not any(status >= 400 for status in one.statuses):
+                continue
             sample = next(iter(one.statuses), 200)
             media = one.type.replace("*", "x") if one.type else "text/html"
             if not one.matches(sample, media, text, stated=False):
                 continue
             found.append(one.line)
-            if not (one.statuses or one.type or one.default):
-                break
+            rest = rest or not (one.statuses or one.type or one.default)
         return found

@@ -138,6 +138,25 @@ def test_lines_of_ttl() -> None:
     assert kept(request(target="/b"), stated, policy).lifetime == 60
 
 
+LINES = (TTL(500, path="/a", line="path /a 500s"), TTL(600, default=True, line="default 10m"))
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("path", ["/a", "/b"])
+def test_a_line_of_ttl_stores_an_error_only_if_it_names_the_status(status: int, path: str) -> None:
+    asked = request(target=path)
+    assert isinstance(stored(asked, response(status), Policy(ttl=LINES)), Refusal)
+    stated = response(status, Cache_Control="max-age=60")
+    assert kept(asked, stated, Policy(ttl=LINES)).lifetime == 60
+    named = TTL(7, statuses=frozenset({status}), line="named")
+    assert kept(asked, response(status), Policy(ttl=(*LINES, named))).lifetime == 7
+
+
+@pytest.mark.parametrize("status", [404, 405, 410, 414, 501])
+def test_a_line_of_ttl_applies_to_errors_that_have_a_lifetime(status: int) -> None:
+    assert kept(request(), response(status), Policy(ttl=LINES)).lifetime == 500
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PURGE"])
 def test_other_methods(method: str) -> None:
     assert isinstance(stored(request(method), response(**FRESH)), Refusal)

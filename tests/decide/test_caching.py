@@ -19,6 +19,7 @@ ttl =
     type image/* 1d
     path /static/* 1h
     default 1m
+    503 5s
 [frontend web]
 listen = tcp:80
 cache = main
@@ -41,6 +42,7 @@ servers = a 10.0.0.1:80
                 "main: ttl 404 10s",
                 "main: ttl type image/* 1d",
                 "main: ttl default 1m",
+                "main: ttl 503 5s",
             ],
         ),
         (
@@ -52,6 +54,7 @@ servers = a 10.0.0.1:80
                 "main: ttl 404 10s",
                 "main: ttl type image/* 1d",
                 "main: ttl path /static/* 1h",
+                "main: ttl 503 5s",
             ],
         ),
         ("/admin/x", [], ["main: goes to a server: bypass path /admin/*"]),
