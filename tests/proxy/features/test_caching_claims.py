@@ -159,6 +159,16 @@ def test_nobody_waits_behind_what_is_not_stored(make: Make) -> None:
     assert third.wait().body == b"one"
 
 
+@pytest.mark.parametrize("status", [403, 503])
+def test_an_error_costs_one_request_of_each_process(make: Make, status: int) -> None:
+    one, two, a, b = pair(make, Answer(status, b"no", after=1.0))
+    for turn in (1, 2):
+        waiting = [lb.begin("GET", "http://h/a") for lb in (one, two) for _ in range(10)]
+        together(one, two, 3)
+        assert [one.wait(1).status for one in waiting] == [status] * 20
+        assert (len(a.requests), len(b.requests)) == (turn, turn)
+
+
 def test_a_failed_fetch_frees_the_others(make: Make) -> None:
     one, two, _, other = pair(make, Answer(raw=b"", reset=True, after=1.0))
     other.handler = Answer(200, b"two", MINUTE)
