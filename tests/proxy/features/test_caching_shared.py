@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from lbproxy.cache.purge import Purge
 from lbproxy.http.filter import compile_phases
-from lbproxy.http.message import Reply
+from lbproxy.http.message import Headers, Reply
 from lbproxy.proxy.features.caching.source import CacheSource
 from lbproxy.proxy.http.source import Source
 from lbproxy.testing import LB, LoadBalancerFixture, Response
@@ -285,19 +285,20 @@ def test_a_slow_reader_of_a_large_body_is_cut(make: Make) -> None:
 class Answering:
     """Answers in phase ``server_request``: once :meth:`go` is called, then at once."""
 
-    def __init__(self, body: Callable[[], Any]) -> None:
+    def __init__(self, body: Callable[[], Any], headers: Headers | None = None) -> None:
         self._body = body
+        self._headers = headers or []
         self._first: Deferred[Reply] | None = None
 
     def server_request(self, traffic: Any) -> Any:
         if self._first is not None:
-            return Reply(200, self._body())
+            return Reply(200, self._body(), list(self._headers))
         self._first = Deferred()
         return self._first
 
     def go(self) -> None:
         assert self._first is not None
-        self._first.callback(Reply(200, self._body()))
+        self._first.callback(Reply(200, self._body(), list(self._headers)))
 
 
 def pieces() -> Iterator[bytes]:
@@ -314,6 +315,18 @@ def test_a_filter_that_answers_gives_each_client_the_whole_body(make: Make, body
     waiting = [lb.begin("GET", URL) for _ in range(3)]
     one.go()
     assert [response.wait().body for response in waiting] == [b"".join(pieces())] * 3
+    assert idle(lb)
+
+
+def test_a_reply_of_a_filter_with_a_cookie_is_for_one_client(make: Make) -> None:
+    lb = make()
+    lb.origin("a", "10.0.0.1:80")
+    names = iter(range(9))
+    one = Answering(lambda: b"%d" % next(names), [(b"Set-Cookie", b"id=1")])
+    lb.service.frontends["web"].compile(compile_phases([one]))
+    waiting = [lb.begin("GET", URL) for _ in range(3)]
+    one.go()
+    assert {response.wait().body for response in waiting} == {b"0", b"1", b"2"}
     assert idle(lb)
 
 

@@ -338,15 +338,17 @@ class Fetch(Fanout):
     def hook_replied(self, reply: Reply) -> None:
         """See :class:`~lbproxy.proxy.http.sink.Asking`.
 
-        All waiting clients get the reply, except one with a generated body: only the first client
-        gets that, and the others send their requests to a server.
+        All waiting clients get the reply, unless its body is generated, it sets a cookie, or it
+        answers the cookies or credentials of one client: only the first client gets such a reply,
+        and the others send their requests to a server.
         """
         self._over()
         self._ended()
-        whole = isinstance(reply.body, bytes)
+        cookie = any(name.lower() == b"set-cookie" for name, _ in reply.headers)
+        shared = isinstance(reply.body, bytes) and not cookie and not self.personal
         served = False
         for reader in self._leave():
-            if whole or not served:
+            if shared or not served:
                 reader.replied(reply)
                 served = True
             else:
