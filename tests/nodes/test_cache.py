@@ -551,6 +551,21 @@ def test_many_requests_ask_redis_once(world: World) -> None:
     assert after - before <= 2 and world.fetches == 1
 
 
+@pytest.mark.parametrize("status", [403, 503])
+def test_an_error_answers_all_who_wait_at_a_node(world: World, status: int) -> None:
+    world.origin.handler = Answer(status, b"no", after=0.5)
+    fields = {"Host": "h:8000"}
+    for turn in (1, 2):
+        waiting = [
+            world.nodes[node].begin("GET", f"http://a.test:{8001 + node}/a", headers=fields)
+            for node in (ONE, TWO)
+            for _ in range(10)
+        ]
+        assert [one.wait(3).status for one in waiting] == [status] * 20
+        assert world.fetches == 2 * turn, "one of each node"
+    assert not any(one.value for key, one in world.redis.data.items() if b":o:" in key)
+
+
 def test_a_client_that_leaves_while_redis_is_asked(world: World) -> None:
     world.redis.hung = True
     pending = world.nodes[ONE].begin("GET", "http://a.test:8001/a", headers={"Host": "h:8000"})
