@@ -43,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from lbproxy.testing import plugin
     from tests.support.deadline import Deadlines
 
+    gc.disable()  # until all tests are collected: what that makes stays
     config.pluginmanager.register(Deadlines())
     if not config.pluginmanager.is_registered(plugin):
         config.pluginmanager.register(plugin, "lbproxy")
@@ -62,8 +63,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_collection_finish() -> None:
     """Set aside what stays until the end, so that the garbage collector does not look at it."""
+    gc.enable()
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Leave the collector on, also if nothing was collected."""
+    gc.enable()
 
 
 def _interpreted() -> bool:

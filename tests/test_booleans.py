@@ -8,7 +8,11 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 
+import pytest
+
 from tests.test_layering import modules
+
+pytestmark = pytest.mark.xdist_group("sources")
 
 MOST = 3
 

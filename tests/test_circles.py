@@ -9,7 +9,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from subprocess import run
 
+import pytest
+
 from tests.test_layering import imports
+
+pytestmark = pytest.mark.xdist_group("sources")
 
 
 def names(words: str) -> frozenset[str]:

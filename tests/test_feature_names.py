@@ -7,12 +7,18 @@ one feature, the words of ``explain``), or that keep a name which programs use.
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from fnmatch import fnmatch
+from functools import cache
 
 import pytest
 
 from lbproxy.features import FEATURES
 from tests.test_layering import imports, modules
+
+pytestmark = pytest.mark.xdist_group("sources")
+
+Finder = Callable[[], dict[str, list[str]]]
 
 HOME = ("proxy.features", "features")
 """Features, and their table."""
@@ -80,6 +86,7 @@ def _outside() -> list[str]:
     ]
 
 
+@cache
 def _importers() -> dict[str, list[str]]:
     """Modules outside that import a feature, those for type checkers alone included."""
     found: dict[str, list[str]] = {}
@@ -90,6 +97,7 @@ def _importers() -> dict[str, list[str]]:
     return found
 
 
+@cache
 def _namers() -> dict[str, list[str]]:
     """Modules outside with a string that is the name of a feature."""
     names = {one.name for one in FEATURES}
@@ -105,20 +113,20 @@ def _excused(module: str, known: dict[str, str]) -> bool:
     return any(fnmatch(module, pattern) for pattern in known)
 
 
-@pytest.mark.parametrize(
-    ("found", "known"), [(_importers(), IMPORTERS), (_namers(), NAMERS)], ids=["imports", "names"]
+both = pytest.mark.parametrize(
+    ("find", "known"), [(_importers, IMPORTERS), (_namers, NAMERS)], ids=["imports", "names"]
 )
-def test_no_other_module_knows_a_feature(
-    found: dict[str, list[str]], known: dict[str, str]
-) -> None:
-    wrong = [line for name, lines in found.items() if not _excused(name, known) for line in lines]
+
+
+@both
+def test_no_other_module_knows_a_feature(find: Finder, known: dict[str, str]) -> None:
+    wrong = [line for name, lines in find().items() if not _excused(name, known) for line in lines]
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize(
-    ("found", "known"), [(_importers(), IMPORTERS), (_namers(), NAMERS)], ids=["imports", "names"]
-)
-def test_every_exception_is_needed(found: dict[str, list[str]], known: dict[str, str]) -> None:
+@both
+def test_every_exception_is_needed(find: Finder, known: dict[str, str]) -> None:
+    found = find()
     needless = [one for one in known if not any(fnmatch(name, one) for name in found)]
     assert not needless
 

@@ -18,6 +18,9 @@ from attrs import frozen
 
 from lbproxy.compiled import MODULES
 
+# with the other files that read modules(), in the worker that has read them
+pytestmark = pytest.mark.xdist_group("sources")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS: tuple[tuple[str, ...], ...] = (
@@ -139,7 +142,10 @@ class Import:
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Every module by its name below ``lbproxy``; packages by theirs, the package itself as ""."""
+    """Every module by its name below ``lbproxy``; packages by theirs, the package itself as "".
+
+    Reading them all takes seconds: not for use while tests are collected.
+    """
     found = {}
     for path in sorted((ROOT / "lbproxy").rglob("*.py")):
         parts = path.relative_to(ROOT / "lbproxy").with_suffix("").parts
@@ -148,17 +154,19 @@ def modules() -> dict[str, ast.Module]:
     return found
 
 
-def walk(
+def statements(
     node: ast.AST, function: str = "", typing: bool = False
 ) -> Iterator[tuple[ast.AST, str, bool]]:
-    """Every node with the function around it, and whether only type checkers see it."""
+    """Every statement with the function around it, and whether only type checkers see it."""
     for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            continue
         yield child, function, typing
         inside = function
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             inside = child.name
         hidden = typing or (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test))
-        yield from walk(child, inside, hidden)
+        yield from statements(child, inside, hidden)
 
 
 @cache
@@ -166,7 +174,7 @@ def imports() -> tuple[Import, ...]:
     """All of them."""
     found = []
     for module, tree in modules().items():
-        for node, function, typing in walk(tree):
+        for node, function, typing in statements(tree):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
@@ -269,7 +277,7 @@ def test_nobody_but_the_program_prints() -> None:
     allowed = {"tap", "cli", "__main__"}
     wrong = []
     for module, tree in modules().items():
-        for node, _, _ in walk(tree):
+        for node in ast.walk(tree):
             called = node.func if isinstance(node, ast.Call) else None
             top = module.split(".")[0]
             if isinstance(called, ast.Name) and called.id == "print" and top not in allowed:
@@ -277,10 +285,10 @@ def test_nobody_but_the_program_prints() -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("name", sorted(name for name in modules() if name in LAYER))
+@pytest.mark.parametrize(
+    "name", sorted(name for name in LAYER if (ROOT / "lbproxy" / name).is_dir())
+)
 def test_every_package_says_what_kind_it_is(name: str) -> None:
-    if not (ROOT / "lbproxy" / name).is_dir():
-        return
     word = (ast.get_docstring(modules()[name]) or "").partition(".")[0]
     wanted = {0: "PURE", 1: "PURE", 2: "DATA", 4: "CONTROL", 6: "CONTROL"}.get(LAYER[name])
     assert word == wanted if wanted else word in ("DATA", "CONTROL")

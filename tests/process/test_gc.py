@@ -13,9 +13,10 @@ from lbproxy.process.gc import SETTLE_AFTER, Freezer
 
 @pytest.fixture(autouse=True)
 def thaw() -> Iterator[None]:
-    gc.unfreeze()  # what commands in earlier tests have set aside
+    gc.unfreeze()  # what earlier tests, and their collection, have set aside
     yield
-    gc.unfreeze()
+    gc.collect()
+    gc.freeze()  # again: later tests collect often
 
 
 def test_objects_are_set_aside_after_a_pause() -> None:

@@ -14,6 +14,7 @@ import pytest
 from twisted.internet.defer import fail
 
 from lbproxy.errors import Outcome
+from lbproxy.process.gc import Freezer
 from lbproxy.service import LoadBalancer
 from lbproxy.testing.memory import MemoryReactor
 from lbproxy.workers import turns as module
@@ -123,12 +124,13 @@ def descriptors() -> set[tuple[str, str]]:
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
+def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    """A worker that sets no objects aside: those of a test would never be collected."""
+    monkeypatch.setattr(Freezer, "_settle", staticmethod(gc.collect))
     gc.collect()  # as a worker does
     before = descriptors()
     made = Scene()
     yield made
-    gc.unfreeze()
     worker = made.worker
     made.close()
     for board in worker._boards:
