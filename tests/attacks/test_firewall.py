@@ -64,7 +64,10 @@ def test_requests_beside_a_busy_firewall(tmp_path: Path, record_property: Any) -
     plain, judged = free_ports(2)
     origin = RawOrigin(tmp_path / "origin").start()
     lb = LBProcess(
-        TEXT.format(plain=plain, judged=judged, origin=origin.port), tmp_path, timeout=60
+        TEXT.format(plain=plain, judged=judged, origin=origin.port),
+        tmp_path,
+        timeout=60,
+        forked=True,
     )
     idle, busy = [], []
     try:

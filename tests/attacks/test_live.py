@@ -82,7 +82,7 @@ class Guarded:
             port=self.port, tls=self.tls, admin=self.admin,
             origin=self.origin.port, challenge=challenge,
         )  # fmt: skip
-        self.lb = LBProcess(text, folder, timeout=60)
+        self.lb = LBProcess(text, folder, timeout=60, forked=True)
 
     def stop(self) -> None:
         self.lb.stop()

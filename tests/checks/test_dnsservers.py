@@ -251,7 +251,7 @@ backend = app
 [backend app]
 servers = app-{{1..3}} dns:localhost:{server.address.rpartition(":")[2]}
 """
-    process = LBProcess(text, tmp_path, ports=(port, admin))
+    process = LBProcess(text, tmp_path, ports=(port, admin), forked=True)
     try:
 
         def served() -> bool:

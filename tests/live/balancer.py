@@ -23,8 +23,8 @@ class Balancer:
     """``twistd -n lbproxy`` with ``text`` below a ``[lbproxy]`` section of its own.
 
     ``settings``: more lines of that section.  ``ports``: wait until these accept; default: all that
-    ``text`` listens on. ``modules``: see :class:`LBProcess`. ``tracebacks``: last lines of those
-    that its log may have.
+    ``text`` listens on. ``modules``: see :class:`LBProcess`, which forks it unless they are given.
+    ``tracebacks``: last lines of those that its log may have.
     """
 
     tracebacks: Sequence[str] = ()
@@ -47,6 +47,7 @@ class Balancer:
             folder,
             ports=ports,
             modules=modules,
+            forked=True,
         )
 
     # -- what it wrote

@@ -86,11 +86,11 @@ class Site:
         tokens.chmod(0o600)
         self.text = TEXT.format(admin=self.admin, port=self.port, a=self.a.port, b=self.b.port)
         self.ports = [self.port, self.admin]  # the last that is bound
-        self.lb = LBProcess(self.text, folder, ports=self.ports)
+        self.lb = LBProcess(self.text, folder, ports=self.ports, forked=True)
 
     def restart(self) -> None:
         self.lb.stop()
-        self.lb = LBProcess(self.text, self.folder, ports=self.ports)
+        self.lb = LBProcess(self.text, self.folder, ports=self.ports, forked=True)
 
     def session(self) -> socket.socket:
         made = socket.create_connection(("127.0.0.1", self.port), 60)
@@ -356,7 +356,7 @@ def test_client_certificates(tmp_path: Path) -> None:
         listen = tcp:{port}:interface=127.0.0.1
         routes = default -> reply 200 ok
         """
-    with LBProcess(text, tmp_path, ports=[port, admin]):
+    with LBProcess(text, tmp_path, ports=[port, admin], forked=True):
         options = ["--admin", f"https://127.0.0.1:{admin}", "--ca", str(tmp_path / "ca.pem")]
         assert "web" in run("status", *options, "--certificate", str(tmp_path / "ops.pem"))
         assert "cannot reach" in run("status", *options, status=3)

@@ -60,7 +60,7 @@ def text_for(workers: int, action: str = "close") -> tuple[str, int, int]:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_share_bans_which_survive_kill(workers: int, tmp_path: Path) -> None:
     text, port, admin = text_for(workers)
-    first = LBProcess(text, tmp_path, ports=[port, admin])
+    first = LBProcess(text, tmp_path, ports=[port, admin], forked=True)
     try:
         for _ in range(6):
             assert ask(port, "/none", "127.0.0.77") == b"HTTP/1.1 404"
@@ -81,7 +81,7 @@ def test_workers_share_bans_which_survive_kill(workers: int, tmp_path: Path) -> 
     finally:
         first.stop(signal.SIGKILL)
     assert until(lambda: _free(port), 60), "workers end with their master"
-    second = LBProcess(text, tmp_path, ports=[port, admin])
+    second = LBProcess(text, tmp_path, ports=[port, admin], forked=True)
     try:
         assert until(lambda: not any(ask(port, "/ok", "127.0.0.77") for _ in range(4)))
         assert ask(port, "/ok", "127.0.0.78") == b"HTTP/1.1 200"
@@ -101,7 +101,7 @@ def _free(port: int) -> bool:
 
 def test_a_drop_is_silent(tmp_path: Path) -> None:
     text, port, admin = text_for(1, "drop")
-    process = LBProcess(text, tmp_path, ports=[port, admin])
+    process = LBProcess(text, tmp_path, ports=[port, admin], forked=True)
     try:
         for _ in range(6):
             ask(port, "/none", "127.0.0.77")

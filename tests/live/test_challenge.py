@@ -70,7 +70,7 @@ class Site:
             top=top, challenge=challenge, bits=bits,
             port=self.port, tls=self.tls, origin=self.origin.server_port,
         )  # fmt: skip
-        self.lb = LBProcess(text, self.folder, ports=[self.port, self.tls], timeout=60)
+        self.lb = LBProcess(text, self.folder, ports=[self.port, self.tls], timeout=60, forked=True)
         return self.lb
 
     def stop(self) -> None:

@@ -141,7 +141,7 @@ class Start:
 
     def again(self) -> None:
         """Start with the same configuration."""
-        self.running.append(LBProcess(self._text, self._folder))
+        self.running.append(LBProcess(self._text, self._folder, forked=True))
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ proxy = socks5://localhost:{socks.port}
     text = TEXT.format(
         egress=egress, port=port, target=target, ca=tls.ca_file(tmp_path), transport=transport
     )
-    running.append(LBProcess(text, tmp_path / "lb"))
+    running.append(LBProcess(text, tmp_path / "lb", forked=True))
     pem = tls.write(tls.issue(PUBLIC), tmp_path, "good")
     running += [serve(PUBLIC, target, pem, Peer), serve("127.95.1.2", target, "", Peer)]
     plain, secure = f"http://127.95.1.2:{target}/", f"https://{PUBLIC}:{target}/"
@@ -190,7 +190,7 @@ keys = {keys}
 key_header = X-Far-Key
 target_header = X-Far-Target
 """
-    running.append(LBProcess(other, tmp_path / "far"))
+    running.append(LBProcess(other, tmp_path / "far", forked=True))
     egress = f"""
 [egress there]
 lbproxy = https://localhost:{far}
@@ -206,7 +206,7 @@ target_header = X-Far-Target
 ca = {ca}
 """
     text = TEXT.format(egress=egress, port=port, target=target, ca=ca, transport="auto")
-    running.append(LBProcess(text, tmp_path / "near"))
+    running.append(LBProcess(text, tmp_path / "near", forked=True))
     running.append(serve(PUBLIC, target, "", Peer))
     url = f"http://{PUBLIC}:{target}/"
     status, found = ask(port, url, "there")

@@ -145,7 +145,7 @@ def test_quotas_of_many_keys(tmp_path: Path, running: list[LBProcess], killed: b
     text = TEXT.format(
         port=port, target=target, keys=keys, origins=" ".join(ORIGINS), of_origin=of_origin
     )
-    running.append(LBProcess(text, tmp_path / "lb"))
+    running.append(LBProcess(text, tmp_path / "lb", forked=True))
     load = Load(port, target)
 
     async def through_a_kill() -> None:
@@ -153,7 +153,7 @@ def test_quotas_of_many_keys(tmp_path: Path, running: list[LBProcess], killed: b
         await load.half.wait()
         kill(running[-1])
         await asyncio.to_thread(until, lambda: not accepts(port))
-        await asyncio.to_thread(running.append, LBProcess(text, tmp_path / "lb"))
+        await asyncio.to_thread(running.append, LBProcess(text, tmp_path / "lb", forked=True))
         await calls
 
     asyncio.run(through_a_kill() if killed else load.run(REQUESTS))

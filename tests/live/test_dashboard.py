@@ -95,6 +95,7 @@ class Site:
             folder / "lb",
             ports=[self.port, self.admin],
             timeout=60,
+            forked=True,
         )  # fmt: skip
         self.url = f"http://127.0.0.1:{self.admin}/"
         self._ended = threading.Event()

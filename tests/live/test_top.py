@@ -102,7 +102,7 @@ def site(tmp_path: Path) -> Iterator[tuple[LBProcess, int, int]]:
         gone 127.0.0.1:{closed}
     check = tcp every=1s
     """
-    with LBProcess(text, tmp_path / "lb", ports=[admin, port], timeout=60) as process:
+    with LBProcess(text, tmp_path / "lb", ports=[admin, port], timeout=60, forked=True) as process:
         yield process, admin, port
     origin.stop()
 

@@ -87,7 +87,7 @@ def test_workers_keep_within_maxconn_together(counting, tmp_path):
         "[backend app]\npool_min = 4\npool_idle = 1h\n"
         f"servers = a 127.0.0.1:{counting.port} maxconn=4\n"
     )
-    with LBProcess(text, tmp_path, ports=[port]):
+    with LBProcess(text, tmp_path, ports=[port], forked=True):
         assert until(lambda: len(counting.made) >= 4)
         assert not until(lambda: len(counting.made) > 4, 2.5)
     assert until(lambda: len(counting.ended) == 4), "a stop closes them"

@@ -323,7 +323,7 @@ def test_a_filter_that_exits_ends_no_process(tmp_path):
         f"[frontend web]\nlisten = tcp:{web}:interface=127.0.0.1\n"
         f"filters = {tmp_path}/leave.py:Leave\nroutes = default -> reply 200 ok\n"
     )
-    lb = LBProcess(text, tmp_path / "lb")
+    lb = LBProcess(text, tmp_path / "lb", forked=True)
     client = http.client.HTTPConnection("127.0.0.1", web, timeout=60)
     for path, status in (("/leave", 500), ("/", 200), ("/late", 200), ("/", 200)) * 3:
         client.request("GET", path)
@@ -539,7 +539,7 @@ def test_they_end_with_their_master(echo, tmp_path):
         f"[frontend t]\nmode = tcp\nlisten = tcp:{tcp}:interface=127.0.0.1\nbackend = raw\n"
         f"[backend raw]\nservers = e {echo.address}\n"
     )
-    with LBProcess(text, tmp_path, ports=[tcp]) as lb:
+    with LBProcess(text, tmp_path, ports=[tcp], forked=True) as lb:
         assert until(lambda: lb.output().count(" serves (pid") == 2, 60)
         pids = descendants(lb.pid)
         session = connect(tcp)
@@ -560,7 +560,7 @@ def test_they_end_without_their_master(echo, tmp_path):
         f"[frontend t]\nmode = tcp\nlisten = tcp:{tcp}:interface=127.0.0.1\nbackend = raw\n"
         f"[backend raw]\nservers = e {echo.address}\n"
     )
-    with LBProcess(text, tmp_path, ports=[tcp]) as lb:
+    with LBProcess(text, tmp_path, ports=[tcp], forked=True) as lb:
         assert until(lambda: lb.output().count(" serves (pid") == 2, 60)
         pids = descendants(lb.pid)
         lb.child.process.kill()
@@ -626,7 +626,9 @@ def test_a_second_signal_cuts_off_what_the_first_lets_finish(tmp_path, count):
     (web,) = free_ports(1)
     slow = Slow(600.0)
     settings = f"[lbproxy]\nworkers = {count}\ntimeout_shutdown = 500s\n"
-    lb = LBProcess(settings + WEB.format(web) + f"servers = a {slow.address}\n", tmp_path / "lb")
+    lb = LBProcess(
+        settings + WEB.format(web) + f"servers = a {slow.address}\n", tmp_path / "lb", forked=True
+    )
     if count == 2:
         assert until(lambda: lb.output().count(" serves (pid") == 2, 60)
     started = "one process" if count == 1 else "2 workers"

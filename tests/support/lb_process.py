@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from lbproxy.registry import load_config
-from tests.support.process import PATIENCE_S, Child, accepts
+from tests.support.process import PATIENCE_S, Child, accepts, catches
 
 __all__ = ["LBProcess"]
 
@@ -23,7 +23,8 @@ class LBProcess:
     ``text``: the configuration (indentation in common is removed).  ``ports``: wait until these
     accept; default: every TCP port that ``text`` listens on.  ``cores``: pin the process to these.
     ``prefix``: a command to run it under.  ``modules``: a folder
-    whose Python modules come before all others.
+    whose Python modules come before all others.  ``forked``: start it by a fork, if none of these
+    asks for an interpreter of its own (:mod:`tests.support.forkserver`).
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class LBProcess:
         prefix: Sequence[str] = (),
         modules: Path | None = None,
         timeout: float = PATIENCE_S,
+        forked: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -49,8 +51,16 @@ class LBProcess:
             cwd=folder,
             env={"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
             cores=cores,
+            twistd=forked and not (prefix or cores or modules),
         )
-        self.child.wait_ready(lambda: all(accepts(port) for port in self.ports), timeout)
+        # it accepts before it handles signals, and a test may be over at once
+        self.child.wait_ready(
+            lambda: (
+                all(accepts(port) for port in self.ports)
+                and (bool(prefix) or catches(self.child.pid, signal.SIGTERM))
+            ),
+            timeout,
+        )
 
     def rewrite(self, text: str) -> None:
         """Another configuration for the next reload, in one step: one may be reading the

@@ -13,6 +13,10 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.support.forkserver import Forked
 
 __all__ = [
     "PATIENCE_S",
@@ -20,6 +24,7 @@ __all__ = [
     "Child",
     "NotReady",
     "accepts",
+    "catches",
     "descendants",
     "find_binary",
     "lives",
@@ -75,6 +80,15 @@ def accepts(port: int, host: str = "127.0.0.1") -> bool:
     return False
 
 
+def catches(pid: int, number: int) -> bool:
+    """The process has a handler for this signal."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
 def lives(pid: int) -> bool:
     """It runs, and is no zombie."""
     try:
@@ -115,7 +129,8 @@ class Successor:
 class Child:
     """One child process in a session of its own; its output goes to ``log``.
 
-    ``demote``: run it as this user if we are root.
+    ``demote``: run it as this user if we are root.  ``twistd``: fork one that has imported lbproxy,
+    with the words of ``command`` after its code.
     """
 
     def __init__(
@@ -127,21 +142,29 @@ class Child:
         env: Mapping[str, str] | None = None,
         cores: Sequence[int] = (),
         demote: str = "",
+        twistd: bool = False,
     ) -> None:
         self.log = log
         self.command = list(command)
         line = [*_as_user(demote), *command]
         if cores:
             line = ["taskset", "-c", ",".join(map(str, cores)), *line]
-        self.process: subprocess.Popen[bytes] | Successor
+        self.process: subprocess.Popen[bytes] | Forked | Successor
+        variables = {**os.environ, **(env or {})}
         with log.open("wb") as out:
+            if twistd:
+                from tests.support.forkserver import Forked
+
+                self.process = Forked(command[3:], out.fileno(), cwd or Path.cwd(), variables)
+                self._session = self.process.pid
+                return
             self.process = subprocess.Popen(
                 line,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env={**os.environ, **(env or {})},
+                env=variables,
                 start_new_session=True,
             )
         self._session = self.process.pid

@@ -124,7 +124,7 @@ def lb_process(tmp_path: Path) -> Iterator[Callable[..., LBProcess]]:
     made: list[LBProcess] = []
 
     def make(text: str, **options: Any) -> LBProcess:
-        made.append(LBProcess(text, tmp_path / f"lb-{len(made)}", **options))
+        made.append(LBProcess(text, tmp_path / f"lb-{len(made)}", **options, forked=True))
         return made[-1]
 
     yield make
