@@ -6,7 +6,9 @@ import ast
 import gc
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -140,3 +142,39 @@ def test_a_function_that_is_gone_is_not_changed(code: Any, module: Any) -> None:
     del module.A
     gc.collect()
     assert not change(code, module, "x > 1")
+
+
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Forks of this process, one at a time."""
+    monkeypatch.syspath_prepend(str(TOOLS))
+    cover = ModuleType("coverage")  # it is not among the tools of tests
+    cover.Coverage = object  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "coverage", cover)
+    found = importlib.import_module("mutanttests")
+    yield found.Forks(SimpleNamespace(items=[]), 1, str(tmp_path))
+    del sys.modules["mutanttests"]
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (ValueError("of the tool"), "not tried, internal error"),
+        (KeyboardInterrupt(), "killed"),
+        (None, "survived"),
+    ],
+)
+def test_an_error_of_the_trial_kills_no_mutant(
+    forks: Any, error: BaseException | None, word: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    module = sys.modules["mutanttests"]
+
+    def run() -> int:
+        if error is not None:
+            raise error
+        return 0
+
+    tasks = iter([module.Task("one", 60, run)])
+    ((_, status),) = forks.run(lambda: next(tasks, None))
+    assert module.WORDS.get(status, "killed") == word
+    assert ("ValueError: of the tool" in capfd.readouterr().err) == (word.startswith("not tried"))

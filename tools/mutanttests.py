@@ -14,6 +14,7 @@ import os
 import signal
 import tempfile
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +38,10 @@ FILE_S = 900.0
 NOT_LOADED = 77
 """Exit status of a fork: no function can have the changed code."""
 
-WORDS = {0: "survived", NOT_LOADED: "not loaded"}
+BROKEN = 78
+"""Exit status of a fork: the trial itself failed, and says nothing about the mutant."""
+
+WORDS = {0: "survived", NOT_LOADED: "not loaded", BROKEN: "not tried, internal error"}
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,8 @@ class Forks:
         pid = os.fork()
         if pid:
             return pid
-        status = 1
+        status = BROKEN
+        errors = os.dup(2)
         try:
             os.setsid()
             null = os.open(os.devnull, os.O_RDWR)
@@ -181,6 +186,10 @@ class Forks:
             own = tempfile.mkdtemp(dir=self._folder)
             os.environ["PYTEST_DEBUG_TEMPROOT"] = os.environ["TMPDIR"] = tempfile.tempdir = own
             status = function()
+        except (KeyboardInterrupt, pytest.exit.Exception):
+            status = 1  # pytest passes these on: a test has failed
+        except BaseException:
+            os.write(errors, traceback.format_exc().encode())
         finally:
             os._exit(status)
 
