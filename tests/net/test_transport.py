@@ -30,7 +30,10 @@ from tests.net.wire import HalfRecorder, Recorder
 
 
 class Rig:
-    """A transport on one end of a socket pair, the test on the other."""
+    """A transport on one end of a socket pair, the test on the other.
+
+    The pair of its own holds 128 KiB, whatever the system's default is: tests fill it.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,8 @@ class Rig:
         self.reactor = Reactor()
         self.poller = Poller(self.reactor)
         ours, self.peer = pair or socket.socketpair()
+        if pair is None:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)  # the kernel doubles it
         ours.setblocking(False)
         self.peer.setblocking(False)
         self.protocol = protocol or Recorder()
