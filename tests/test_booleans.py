@@ -36,6 +36,9 @@ INDEPENDENT: dict[str, str] = {
 
 Attributes = set[str]
 
+Class = tuple[list[str], Attributes, Attributes]
+"""Bases and own attributes of a class."""
+
 
 def _targets(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr | None]]:
     """Yield what a statement assigns to, and the value if it is a single one."""
@@ -71,46 +74,90 @@ def _own(body: list[ast.stmt]) -> tuple[Attributes, Attributes]:
 
 
 @cache
-def _classes() -> dict[str, tuple[tuple[str, ...], Attributes, Attributes]]:
-    """Return bases and own attributes of every class, by name; public names are unique."""
-    found: dict[str, tuple[tuple[str, ...], Attributes, Attributes]] = {}
-    for tree in modules().values():
+def _classes() -> dict[str, Class]:
+    """Return every class by its module and name: two modules may have classes of one name."""
+    found: dict[str, Class] = {}
+    for module, tree in modules().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
-                bases = tuple(ast.unparse(one).partition("[")[0] for one in node.bases)
-                found[node.name] = bases, *_own(node.body)
+                bases = [ast.unparse(one).partition("[")[0] for one in node.bases]
+                found[f"{module}:{node.name}"] = bases, *_own(node.body)
     return found
 
 
-def _family(name: str) -> Iterator[str]:
+@cache
+def _places() -> dict[str, list[str]]:
+    """Return the classes of each name."""
+    found: dict[str, list[str]] = {}
+    for one in _classes():
+        found.setdefault(one.rpartition(":")[2], []).append(one)
+    return found
+
+
+@cache
+def _imported(module: str) -> dict[str, str]:
+    """Return the module and name of each class of ours that a module imports, by its name there."""
+    return {
+        alias.asname or alias.name: f"{node.module.removeprefix('lbproxy.')}:{alias.name}"
+        for node in ast.walk(modules()[module])
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+
+
+def _found(base: str, module: str) -> list[str]:
+    """Return the classes that ``base`` may mean in ``module``: its own, the one it imports, else
+    all of that name.
+    """
+    for one in (f"{module}:{base}", _imported(module).get(base, "")):
+        if one in _classes():
+            return [one]
+    return _places().get(base.rpartition(".")[2], [])
+
+
+def _bases(one: str) -> list[str]:
+    module = one.partition(":")[0]
+    return [found for base in _classes()[one][0] for found in _found(base, module) if found != one]
+
+
+def _family(one: str) -> Iterator[str]:
     """Yield a class and its bases."""
-    yield name
-    for base in _classes().get(name, ((),))[0]:
+    yield one
+    for base in _bases(one):
         yield from _family(base)
 
 
-def _all(name: str) -> Attributes:
+@cache
+def _all(one: str) -> Attributes:
     """Return the booleans of a class that change, inherited ones included."""
-    found = [_classes()[one] for one in _family(name) if one in _classes()]
-    booleans: Attributes = set().union(*(one[1] for one in found))
-    return booleans.intersection(set().union(*(one[2] for one in found)))
+    found = [_classes()[member] for member in _family(one)]
+    booleans: Attributes = set().union(*(known[1] for known in found))
+    return booleans.intersection(set().union(*(known[2] for known in found)))
 
 
-def _many(name: str) -> bool:
+def _many(one: str) -> bool:
     """Return whether a class adds a boolean to those of its bases, and has too many."""
-    bases = _classes()[name][0]
-    inherited = any(_all(base) == _all(name) for base in bases)
-    return len(_all(name)) > MOST and not inherited
+    inherited = any(_all(base) == _all(one) for base in _bases(one))
+    return len(_all(one)) > MOST and not inherited
 
 
 def test_few_booleans_change() -> None:
     wrong = [
-        f"{name}: {', '.join(sorted(_all(name)))}"
-        for name in sorted(_classes())
-        if name not in INDEPENDENT and _many(name)
+        f"{one}: {', '.join(sorted(_all(one)))}"
+        for one in sorted(_classes())
+        if one.rpartition(":")[2] not in INDEPENDENT and _many(one)
     ]
     assert not wrong, "make a state of them, or name why they are independent:\n" + "\n".join(wrong)
 
 
 def test_every_exception_is_needed() -> None:
-    assert [name for name in INDEPENDENT if not _many(name)] == []
+    needed = {one.rpartition(":")[2] for one in _classes() if _many(one)}
+    assert not INDEPENDENT.keys() - needed
+
+
+def test_classes_of_one_name_are_told_apart() -> None:
+    twins = [found for found in _places().values() if len(found) > 1]
+    assert twins, "no name is used twice: nothing to tell apart"
+    for one in (one for found in twins for one in found):
+        module, _, name = one.partition(":")
+        assert _found(name, module) == [one]
