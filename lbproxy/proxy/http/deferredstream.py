@@ -29,6 +29,7 @@ from typing import Final
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from lbproxy.compiled import native
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import End
 from lbproxy.proxy.http.sink import Asking
@@ -57,9 +58,11 @@ class _Wait(Enum):
 
 
 _WAITING: Final = _Wait.WAITING  # cached lookup
+_ENDED: Final = _Wait.ENDED
 _LEFT: Final = _Wait.LEFT
 
 
+@native(allow_interpreted_subclasses=True)
 class DeferredStream:
     """Base class of such streams; see the module. ``sink``: the exchange."""
 
@@ -100,7 +103,7 @@ class DeferredStream:
     def _end(self) -> None:
         """Stop waiting. Subclasses extend this to drop timers and buffers."""
         if self._wait is _WAITING:
-            self._wait = _Wait.ENDED
+            self._wait = _ENDED
 
     def _take_body(self, data: bytes, end: End | None) -> None:
         """Take request body that arrives during the wait. The default drops it."""

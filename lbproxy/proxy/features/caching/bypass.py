@@ -13,9 +13,7 @@ from lbproxy.cache.updating import head_agrees, updated, validated
 from lbproxy.cache.vary import matching
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote
-from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.counters import Reasons
-from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.postbody import PostSink, body_of
 from lbproxy.proxy.http.sink import Asking, ForwardingSink
 from lbproxy.proxy.http.source import Source
@@ -24,7 +22,7 @@ from lbproxy.proxy.http.streams import SourceStream
 __all__ = ["Bypass", "public_url", "selected"]
 
 
-def selected(entries: list[Entry], head: RequestHead, cache: Cache[Fetch]) -> Entry | None:
+def selected(entries: list[Entry], head: RequestHead, cache: Any) -> Entry | None:
     """Return the stored response of a key that ``head`` selects (RFC 9111 §4.1)."""
     if not entries:
         return None
@@ -32,7 +30,7 @@ def selected(entries: list[Entry], head: RequestHead, cache: Cache[Fetch]) -> En
     return next((entry for entry in entries if entry.stored is found), None)
 
 
-def public_url(sink: Asking, cache: Cache[Fetch]) -> bytes:
+def public_url(sink: Asking, cache: Any) -> bytes:
     """Return the URL by which the response to a request is purged."""
     return url_of(sink.traffic.request, cache.policy, sink.traffic.scheme.encode())
 
@@ -40,7 +38,7 @@ def public_url(sink: Asking, cache: Cache[Fetch]) -> bytes:
 class Bypass:
     """Sends requests to ``inner``, the next source after the cache."""
 
-    def __init__(self, cache: Cache[Fetch], inner: Source) -> None:
+    def __init__(self, cache: Any, inner: Source) -> None:
         self.cache = cache
         self._inner = inner
 

@@ -35,7 +35,6 @@ from lbproxy.cache.updating import answered, is_same, updated
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import END, End, Reply, ResponseHead
 from lbproxy.proxy.features.caching.asking import traffic_like
-from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.disk.claims import Claim
 from lbproxy.proxy.features.caching.fanout import Fanout
 from lbproxy.proxy.features.caching.fetchbody import FetchBody
@@ -73,7 +72,7 @@ class Fetch(Fanout):
 
     def __init__(
         self,
-        cache: Cache[Fetch],
+        cache: Any,
         key: Key,
         url: bytes,
         asked: Asked,

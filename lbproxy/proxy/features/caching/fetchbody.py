@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from lbproxy.cache.memory import Entry, Reading
 from lbproxy.cache.storing import Refusal
-from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.chunks import PER_CHUNK, SpooledChunks, StoredChunks
 from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.fetchstate import NO_ROOM, TOO_LARGE, Spooling, Waiting
@@ -29,7 +28,7 @@ class FetchBody:
     of a large body.
     """
 
-    def __init__(self, cache: Cache[Any]) -> None:
+    def __init__(self, cache: Any) -> None:
         self.chunks: Any = []  # a sequence of bytes
         self.dropped = 0
         self.size = 0

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.stored import Stored
-from lbproxy.proxy.features.caching.cache import Cache
-from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.streams import SourceStream
 
@@ -17,7 +15,7 @@ __all__ = ["Serving"]
 class Serving(Protocol):
     """See :class:`~lbproxy.proxy.features.caching.source.CacheSource`."""
 
-    cache: Cache[Fetch]
+    cache: Any
 
     @property
     def wait(self) -> float: ...

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.key import Key
 from lbproxy.cache.stored import Stored
-from lbproxy.proxy.features.caching.cache import Cache
 
 __all__ = ["Judged"]
 
@@ -15,7 +14,7 @@ __all__ = ["Judged"]
 class Judged(Protocol):
     """See :class:`~lbproxy.proxy.features.caching.fetch.Fetch`."""
 
-    cache: Cache[Any]
+    cache: Any
     key: Key
     url: bytes
     asked: Asked

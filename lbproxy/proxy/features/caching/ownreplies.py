@@ -15,7 +15,6 @@ from lbproxy.cache.purge import Purge
 from lbproxy.http.message import Reply, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.bypass import public_url
-from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.http.bodystream import respond
 from lbproxy.proxy.http.deferredstream import DeferredStream
 from lbproxy.proxy.http.sink import Asking
@@ -27,7 +26,7 @@ __all__ = ["answer_only_cached", "answer_purge", "send_hints"]
 _JSON: Final = (b"Content-Type", b"application/json")
 
 
-def answer_only_cached(cache: Cache[Any], sink: Asking) -> SourceStream:
+def answer_only_cached(cache: Any, sink: Asking) -> SourceStream:
     """Reply to a request with ``only-if-cached`` for which nothing usable is stored (RFC 9111
     §5.2.1.7).
     """
@@ -39,7 +38,7 @@ def answer_only_cached(cache: Cache[Any], sink: Asking) -> SourceStream:
     return respond(sink, head, b"")
 
 
-def answer_purge(cache: Cache[Any], head: RequestHead, sink: Asking) -> SourceStream:
+def answer_purge(cache: Any, head: RequestHead, sink: Asking) -> SourceStream:
     """Purge all variants of the URL of a request with the method PURGE, for clients in
     ``purge_from``.
     """
@@ -56,7 +55,7 @@ def answer_purge(cache: Cache[Any], head: RequestHead, sink: Asking) -> SourceSt
 class _Purging(DeferredStream):
     """The exchange of a PURGE, until all responses are purged."""
 
-    def __init__(self, cache: Cache[Any], sink: Asking, counted: Deferred[int]) -> None:
+    def __init__(self, cache: Any, sink: Asking, counted: Deferred[int]) -> None:
         super().__init__(sink)
         self.answered = False
         self._cache = cache
@@ -78,7 +77,7 @@ class _Purging(DeferredStream):
             self._sink.hook_replied(Reply(status, text, [_JSON]))
 
 
-def send_hints(cache: Cache[Any], key: Key, sink: Asking) -> None:
+def send_hints(cache: Any, key: Key, sink: Asking) -> None:
     """Send a 103 with the links of the last response of ``key``, if the client accepts it."""
     request: RequestHead = sink.traffic.request
     if not takes_hints(request, request.version):

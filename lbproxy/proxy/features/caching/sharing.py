@@ -18,7 +18,6 @@ from lbproxy.http.message import ResponseHead
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.answers import Said, fresh_head
 from lbproxy.proxy.features.caching.bypass import public_url
-from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.judging import FAILURES
 from lbproxy.proxy.http.sink import Asking
@@ -27,7 +26,7 @@ from lbproxy.proxy.http.traffic import HTTPTraffic
 __all__ = ["fits", "fits_stale", "head_for", "reflect", "same_url"]
 
 
-def head_for(cache: Cache[Fetch], fetch: Fetch, sink: Asking, first: bool) -> ResponseHead | None:
+def head_for(cache: Any, fetch: Fetch, sink: Asking, first: bool) -> ResponseHead | None:
     """Return the head of a fetch for one of its readers; None if the response does not fit."""
     head, stored = fetch.head, fetch.stored
     assert head is not None
@@ -60,7 +59,7 @@ def _may_get(failure: ResponseHead, cache: Cache[Fetch], fetch: Fetch, sink: Ask
 
 
 def _failure_for(
-    cache: Cache[Fetch], fetch: Fetch, failure: ResponseHead, sink: Asking
+    cache: Any, fetch: Fetch, failure: ResponseHead, sink: Asking
 ) -> ResponseHead:
     """Return the head of an error for a request that waited."""
     cache.counters.collapsed += 1
@@ -72,7 +71,7 @@ def _failure_for(
     return head
 
 
-def _note_first(cache: Cache[Fetch], fetch: Fetch, head: ResponseHead, sink: Asking) -> None:
+def _note_first(cache: Any, fetch: Fetch, head: ResponseHead, sink: Asking) -> None:
     """Add the decision of the cache to the head from the server."""
     stored, refusal, detail = fetch.stored, fetch.refusal, ""
     if stored is None and refusal is not None:
@@ -94,7 +93,7 @@ def _note_first(cache: Cache[Fetch], fetch: Fetch, head: ResponseHead, sink: Ask
     head.add_header(b"Cache-Status", value)
 
 
-def fits(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
+def fits(cache: Any, stored: Stored, sink: Asking) -> bool:
     """Return whether a response that has just arrived may answer a request that did not cause it.
 
     The store must be allowed to serve it (RFC 9111 §4). The response time of the server does not
@@ -110,7 +109,7 @@ def fits(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
     return use in (Use.SERVE, Use.SERVE_AND_REFRESH)
 
 
-def fits_stale(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
+def fits_stale(cache: Any, stored: Stored, sink: Asking) -> bool:
     """Return whether a stored response may answer a request while the server fails."""
     request, policy = sink.traffic.request, cache.policy
     usable = usable_on_error(stored, ask(request, policy), policy, cache.wall()) is not None
@@ -118,7 +117,7 @@ def fits_stale(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
     return same and matching([stored], sent_fields(request, policy)) is not None
 
 
-def same_url(cache: Cache[Fetch], stored: Stored, sink: Asking) -> bool:
+def same_url(cache: Any, stored: Stored, sink: Asking) -> bool:
     """Return whether a response has the URL of a request, or a URL that it declares equivalent.
 
     Requests wait together for URLs that the present response declares equivalent; the next response

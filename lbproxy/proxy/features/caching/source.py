@@ -14,11 +14,11 @@ from lbproxy.cache.parts import asks_part
 from lbproxy.cache.search import SearchRule, applies, is_reduced, search_rule
 from lbproxy.cache.serving import Decision, Use, decide
 from lbproxy.cache.stored import Stored
+from lbproxy.compiled import native
 from lbproxy.http.message import End, RequestHead
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.answers import Said, answer
 from lbproxy.proxy.features.caching.bypass import Bypass, public_url, selected
-from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.counters import CacheCounters, Reasons
 from lbproxy.proxy.features.caching.disk.claims import Claim
 from lbproxy.proxy.features.caching.elsewhere import Awaiting
@@ -41,10 +41,11 @@ from lbproxy.proxy.http.traffic import HTTPTraffic
 __all__ = ["CacheSource"]
 
 
+@native(allow_interpreted_subclasses=True)
 class CacheSource(Source):
     """The source of the exchanges of a route with ``cache``. ``inner``: the next source."""
 
-    def __init__(self, cache: Cache[Fetch], inner: Source) -> None:
+    def __init__(self, cache: Any, inner: Source) -> None:
         self.cache = cache
         self.inner = inner
         self._bypass = Bypass(cache, inner)
@@ -52,7 +53,8 @@ class CacheSource(Source):
     @property
     def wait(self) -> float:
         """Number of seconds for which a request waits for the fetch of another request."""
-        return self.cache.spec.wait
+        seconds: float = self.cache.spec.wait
+        return seconds
 
     def begin(self, head: RequestHead, data: bytes, end: End | None, sink: Asking) -> SourceStream:
         """See :class:`Source`."""
@@ -161,7 +163,8 @@ class CacheSource(Source):
     @property
     def counters(self) -> CacheCounters:
         """The counters of the cache."""
-        return self.cache.counters
+        found: CacheCounters = self.cache.counters
+        return found
 
     def load_took(self, seconds: float) -> None:
         """Count a load from the folder."""
