@@ -169,6 +169,7 @@ MODULES = (
     "proxy/features/caching/judging.py",
     "proxy/features/caching/partfetch.py",
     "proxy/features/caching/reader.py",
+    "proxy/features/caching/runningfetches.py",
     "proxy/features/caching/sending.py",
     "proxy/features/caching/sharing.py",
     "proxy/features/caching/source.py",

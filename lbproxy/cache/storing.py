@@ -91,7 +91,9 @@ def store(
         lifetime = FreshnessLifetime(policy.negative, False, "negative")
     if lifetime is None:
         lifetime = FreshnessLifetime(0, False, "no lifetime")
-    usable = lifetime.seconds - (0 if line is not None else initial_age(response, *times))
+    usable = 1.0  # with a validator the response is stored even if it is stale at once
+    if not _validator(response):
+        usable = lifetime.seconds - (0 if line is not None else initial_age(response, *times))
     if usable <= 0 and not _validator(response) and not _lasting(control, policy):
         reason = f"stale at once ({lifetime.rule}) and without a validator"
         return Refusal(reason, "RFC 9111 §3")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
@@ -15,21 +14,21 @@ from lbproxy.cache.hints import Hints
 from lbproxy.cache.key import Key, normal_prefix, normal_url
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.parts import is_part
+from lbproxy.cache.policy import Policy
 from lbproxy.cache.purge import Purge, in_other_scheme
-from lbproxy.cache.search import SearchRules, applies, reduced, search_rule
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.storing import Refusal
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.http.conditional import Conditions
-from lbproxy.proxy.features.caching.counters import CacheCounters, Reasons
-from lbproxy.proxy.features.caching.disk.claims import PASS_SECONDS
+from lbproxy.proxy.features.caching.counters import CacheCounters
 from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.elsewhere import Elsewhere
 from lbproxy.proxy.features.caching.holds import Holds
 from lbproxy.proxy.features.caching.jobs import Jobs
-from lbproxy.proxy.features.caching.keepparts import keep_part, keep_part_file
+from lbproxy.proxy.features.caching.keepparts import keep_part_file
 from lbproxy.proxy.features.caching.place import Placement
-from lbproxy.proxy.features.caching.running import Running, RunningT
+from lbproxy.proxy.features.caching.running import RunningT
+from lbproxy.proxy.features.caching.runningfetches import RunningFetches, take_claim
 from lbproxy.proxy.features.caching.spec import CacheSpec, hit_rules_of, policy_of
 from lbproxy.proxy.features.caching.store import ResponseStore
 from lbproxy.proxy.features.caching.sweeping import sum_of
@@ -42,16 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache"]
 
-MOST_REMEMBERED: Final = 10_000
-"""Maximum number of keys remembered as not stored, and of keys whose uses are counted."""
 
-
-_NO_KEYS: Final[set[Key]] = set()
-
-T = TypeVar("T")
-
-
-class Cache(Generic[RunningT]):
+class Cache(RunningFetches, Generic[RunningT]):
     """See the module. ``wall`` returns seconds since the epoch.
 
     A cache exists as long as a configuration names it: a reload replaces its policy and keeps its
@@ -61,6 +52,9 @@ class Cache(Generic[RunningT]):
     ``nodes``: the store that uses it.
     """
 
+    store: ResponseStore
+    policy: Policy
+
     def __init__(
         self,
         spec: CacheSpec,
@@ -69,8 +63,8 @@ class Cache(Generic[RunningT]):
         placement: Placement,
         reach: RedisWay | None = None,
     ) -> None:
+        super().__init__(wall)
         self.name = spec.name
-        self.wall = wall
         self.jobs = jobs
         self.placement = placement
         self.counters = CacheCounters()
@@ -83,7 +77,6 @@ class Cache(Generic[RunningT]):
 
             self.store = self.nodes = NodesStore(self, wall, jobs, sizes, reach, self.counters)
         self.memory = self.store.memory
-        self.reasons = Reasons()
         # in a master: the totals of its workers
         self.remote_fetching = self.remote_waiting = self.remote_bytes = 0
         self.remote_top: dict[str, list[int]] = {}
@@ -92,15 +85,8 @@ class Cache(Generic[RunningT]):
         self.holds = Holds()
         self.elsewhere = Elsewhere(self.is_free)
         self.serving = False
-        self.fetches: dict[Key, RunningT] = {}
-        self.searches = SearchRules()
         self.hints = Hints()
         self._prefetcher: Prefetcher | None = None
-        self._running: set[RunningT] = set()
-        # by hash, because clients choose the length of keys, and a collision is harmless
-        self._passing: OrderedDict[int, float] = OrderedDict()
-        self._uses: OrderedDict[int, int] = OrderedDict()
-        self._refused: OrderedDict[int, Refusal] = OrderedDict()
         self.apply(spec)
 
     def apply(self, spec: CacheSpec) -> None:
@@ -138,32 +124,6 @@ class Cache(Generic[RunningT]):
         """Return whether a condition of ``refresh`` holds."""
         return any(one.hold(traffic) for one in self._refresh)
 
-    def collapses(self, key: Key) -> bool:
-        """Return whether requests of ``key`` wait for each other.
-
-        They do not if a response was recently not stored.
-        """
-        until = self._passing.get(hash(key))
-        if until is not None:
-            if 0 < until - self.wall() <= PASS_SECONDS:  # the clock may have been set back
-                return False
-            del self._passing[hash(key)]
-        claims = self.store.claims
-        return claims is None or not claims.passes(key_digest(key), self.wall())
-
-    def worth(self, key: Key) -> bool:
-        """Count a use of ``key``, and return whether it has reached ``min_uses``."""
-        if self.policy.min_uses == 1:
-            return True
-        known = hash(key)
-        uses = self._uses.pop(known, 0) + 1
-        if uses >= self.policy.min_uses:
-            return True
-        self._uses[known] = uses
-        if len(self._uses) > MOST_REMEMBERED:
-            self._uses.popitem(last=False)
-        return False
-
     # -- fetches --------------------------------------------------------------------------------
 
     def reserve(self, size: int) -> bool:
@@ -176,79 +136,8 @@ class Cache(Generic[RunningT]):
                 return False
         return True
 
-    def fetching(self, fetch: RunningT, shared: bool) -> None:
-        """Register a fetch that starts. ``shared``: further requests of its key may join it."""
-        self._running.add(fetch)
-        if shared:
-            self.fetches[fetch.key] = fetch
-
-    def fetch_passes(self, fetch: RunningT, why: Refusal) -> None:
-        """Note that the response will not be stored.
-
-        If other clients could have shared it, requests of its key do not wait for each other for a
-        while. A response to the cookies or credentials of one client implies nothing for other
-        clients, and a failure implies nothing for the next response.
-        """
-        _remember(self._refused, hash(fetch.url), why)
-        Reasons.count(self.reasons.not_stored, why.reason)
-        if self.fetches.get(fetch.key) is fetch:
-            del self.fetches[fetch.key]
-            if not fetch.personal and fetch.failure is None:
-                until = self.wall() + PASS_SECONDS
-                _remember(self._passing, hash(fetch.key), until)
-                _take_claim(fetch)(until)
-        _take_claim(fetch)()
-
-    def fetch_stored(self, fetch: RunningT, body: bytes) -> Entry | None:
-        """Store a complete response if that is allowed; return its entry if it is stored."""
-        stored = fetch.stored
-        assert stored is not None
-        self._good(fetch)
-        if is_part(stored):
-            return keep_part(self.store, fetch.own_key, stored, body)
-        if stored.length != len(body):
-            stored = evolve(stored, length=len(body))
-        release = _take_claim(fetch)
-        key = self._place(fetch, stored)
-        if key is None:
-            release()
-            return None  # a later request was faster
-        return self.store.add(key, stored, body, release)
-
-    def _good(self, fetch: RunningT) -> None:
-        """Clear the note that a response of this key or URL was not stored."""
-        if self._passing:
-            self._passing.pop(hash(fetch.key), None)
-        if self._refused:
-            self._refused.pop(hash(fetch.url), None)
-
-    def _place(self, fetch: RunningT, stored: Stored) -> Key | None:
-        """Return the key to store a response under, without the parts that No-Vary-Search names.
-
-        The response that it replaces under another key is removed. Return None if that response, or
-        the one under this key, was requested later.
-        """
-        own = fetch.own_key
-        # a response with this field is in the group of its path
-        rule = search_rule(stored) if stored.groups and applies(own, self.policy) else None
-        key = own if rule is None else reduced(own, rule) or own
-        others = _NO_KEYS if key is own is fetch.key else {fetch.key, own} - {key}
-        if self.store.has_later(key, stored):
-            return None
-        if others and any(self.store.has_later(one, stored) for one in others):
-            return None
-        if self._learns:
-            self._learn(fetch, own, stored)
-        if rule is not None:
-            self.searches.learn(own, rule)
-        for other in others:
-            for entry in list(self.store.select(other) or ()):
-                if entry.stored.selected == stored.selected:
-                    self.store.remove(entry)
-        return key
-
     def _learn(self, fetch: RunningT, own: Key, stored: Stored) -> None:
-        """Process the links of a stored response."""
+        """See :class:`RunningFetches`."""
         if self.spec.early_hints:
             self.hints.learn(key_digest(own), stored)
         if self.spec.prefetch and self.users:  # else the cache has ended
@@ -262,11 +151,7 @@ class Cache(Generic[RunningT]):
 
     def fetch_confirmed(self, fetch: RunningT, entry: Entry, stored: Stored) -> Entry | None:
         """Replace the head of ``entry``, which the server has validated, by ``stored``."""
-        return self.store.replace(entry, stored, _take_claim(fetch))
-
-    def fetch_is_large(self, fetch: RunningT) -> None:
-        """Release requests of other processes, which do not wait for the end of a large body."""
-        _take_claim(fetch)()
+        return self.store.replace(entry, stored, take_claim(fetch))
 
     def fetch_spooled(
         self, fetch: RunningT, spool: Spool, digest: bytes, done: Callable[[], None]
@@ -287,16 +172,6 @@ class Cache(Generic[RunningT]):
             done()
         else:
             self.store.add_spooled(key, stored, spool, digest, done)
-
-    def fetch_over(self, fetch: RunningT) -> None:
-        """Remove a fetch that has ended."""
-        _take_claim(fetch)()
-        self._forget(fetch)
-        self._running.discard(fetch)
-
-    def _forget(self, fetch: RunningT) -> None:
-        if self.fetches.get(fetch.key) is fetch:
-            del self.fetches[fetch.key]
 
     # -- purges ---------------------------------------------------------------------------------
 
@@ -324,7 +199,7 @@ class Cache(Generic[RunningT]):
             known = fetch.stored
             if wanted.may_name(fetch.url) if known is None else wanted.names(known):
                 fetch.outdated = True
-                _take_claim(fetch)()
+                take_claim(fetch)()
                 self._forget(fetch)
 
     def outdated(self) -> None:
@@ -368,7 +243,8 @@ class Cache(Generic[RunningT]):
     @property
     def waiting_count(self) -> int:
         """Number of requests of this process that wait for the head of another request's fetch."""
-        return sum(fetch.waiters for fetch in self._running) + len(self.elsewhere)
+        waiting: int = sum(fetch.waiters for fetch in self._running)
+        return waiting + len(self.elsewhere)
 
     def is_free(self, key: bytes) -> bool:
         """Return whether no other process fetches the key with this digest."""
@@ -378,20 +254,3 @@ class Cache(Generic[RunningT]):
     def refusal_of(self, url: bytes) -> Refusal | None:
         """Return why the last response of a public URL was not stored, None if it was."""
         return self._refused.get(hash(url))
-
-
-def _take_claim(fetch: Running) -> Callable[..., None]:
-    """Detach the claim from a fetch, and return the function that ends the claim."""
-    claim, fetch.claim = fetch.claim, None
-    return _no_claim if claim is None else claim.release
-
-
-def _no_claim(passing_until: float = 0.0) -> None:
-    """Do nothing, for a fetch without a claim."""
-
-
-def _remember(known: OrderedDict[int, T], name: int, what: T) -> None:
-    known[name] = what
-    known.move_to_end(name)
-    if len(known) > MOST_REMEMBERED:
-        known.popitem(last=False)

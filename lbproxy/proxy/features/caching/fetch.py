@@ -304,7 +304,9 @@ class Fetch(Fanout):
         """
         if state is not _KEEPING or self.stored is None:
             return False
-        self.cache.store.sync()
+        store = self.cache.store
+        if not store.memory_only:
+            store.sync()
         return not self.outdated
 
     def _store(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from lbproxy.cache.memory import Entry, Reading
+from lbproxy.cache.memory import Entry, Memory, Reading
 from lbproxy.cache.storing import Refusal
 from lbproxy.proxy.features.caching.chunks import PER_CHUNK, SpooledChunks, StoredChunks
 from lbproxy.proxy.features.caching.disk.spool import Spool
@@ -35,6 +35,7 @@ class FetchBody:
         self.waiting = 0
         self.spool: Spool | None = None
         self._cache = cache
+        self._memory: Memory = cache.memory
         self._reserved = 0
         self._entry: Entry | None = None  # the entry that has the body, until :meth:`settle`
         self._reading: Reading | None = None  # a hold on the stored body while readers take it
@@ -55,7 +56,7 @@ class FetchBody:
             self.spool.write(data)
         elif self.size > SPOOLED and self._cache.store.spools:
             self._begin_spool(fetch)
-        elif self._cache.reserve(size):
+        elif self._memory.reserve(size) or self._cache.reserve(size):
             self._reserved += size
         elif self._cache.store.spools:
             self._begin_spool(fetch)
@@ -99,19 +100,20 @@ class FetchBody:
         if self._entry is not None:
             return  # the store owns the memory
         taken = _least_position(readers) - self.dropped
-        if taken > 0 and isinstance(self.chunks, SpooledChunks):
-            self.waiting -= self.chunks.drop(taken)
-            self.dropped += taken
-        elif taken > 0 and isinstance(self.chunks, list):
-            self.waiting -= sum(map(len, self.chunks[:taken]))
+        if taken > 0 and type(self.chunks) is list:
+            for chunk in self.chunks[:taken]:
+                self.waiting -= len(chunk)
             del self.chunks[:taken]
+            self.dropped += taken
+        elif taken > 0 and isinstance(self.chunks, SpooledChunks):
+            self.waiting -= self.chunks.drop(taken)
             self.dropped += taken
         if self._reserved:
             self._reserve_at_most(self.waiting + PER_CHUNK * len(self.chunks))
 
     def _reserve_at_most(self, size: int) -> None:
         if self._reserved > size:
-            self._cache.memory.release(self._reserved - size)
+            self._memory.release(self._reserved - size)
             self._reserved = size
 
     # -- stored ---------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ class FetchBody:
         for the readers that have not taken it yet.
         """
         if entry is None:
-            self._cache.memory.reserved += kept
+            self._memory.reserved += kept
             self._reserved = kept
         else:
             self._entry = entry
@@ -143,7 +145,7 @@ class FetchBody:
         if entry is not None:
             assert isinstance(entry.body, bytes)
             self.chunks = StoredChunks(entry.body, self.chunks)
-            self._reading = self._cache.memory.begin_reading(entry)
+            self._reading = self._memory.begin_reading(entry)
 
     def free(self) -> None:
         """Release the chunks and their memory, because no reader is left."""
@@ -155,7 +157,7 @@ class FetchBody:
             self.spool.close()
             self.spool = None
         if self._reading is not None:
-            self._cache.memory.end_reading(self._reading)
+            self._memory.end_reading(self._reading)
             self._reading = None
         if self._hold is not None:
             self._cache.holds.remove(self._hold)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from lbproxy.cache.key import sent_fields
-from lbproxy.cache.memory import Entry
+from lbproxy.cache.key import Key, sent_fields
+from lbproxy.cache.memory import Entry, Memory
 from lbproxy.cache.parts import is_part, selection_of, store_part
 from lbproxy.cache.serving import usable_on_error
 from lbproxy.cache.stored import Stored
@@ -74,8 +74,18 @@ def _has_good(fetch: Judged, request: RequestHead, now: float) -> bool:
 
 def _known(fetch: Judged, request: RequestHead) -> Entry | None:
     """Return the stored response that the request selects."""
-    entries = fetch.cache.store.select(fetch.key)
+    entries = responses_of(fetch.cache, fetch.key)
     return _matching(entries, sent_fields(request, fetch.cache.policy)) if entries else None
+
+
+def responses_of(cache: Any, key: Key) -> list[Entry] | None:
+    """Return the stored responses of ``key``; None if they have to be loaded first."""
+    store = cache.store
+    if store.memory_only and cache.nodes is None:
+        memory: Memory = cache.memory
+        return memory.lookup(key)
+    found: list[Entry] | None = store.select(key)
+    return found
 
 
 def _matching(entries: list[Entry], fields: Fields) -> Entry | None:
@@ -103,7 +113,7 @@ def remove_older(fetch: Judged, request: RequestHead, sent: float) -> None:
     request was sent.
     """
     cache, stored = fetch.cache, fetch.stored
-    entries = cache.store.select(fetch.key)
+    entries = responses_of(cache, fetch.key)
     if not entries or (stored is not None and is_part(stored)):
         return
     fields = sent_fields(request, cache.policy)

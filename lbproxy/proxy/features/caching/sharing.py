@@ -45,7 +45,7 @@ def head_for(cache: Any, fetch: Fetch, sink: Asking, first: bool) -> ResponseHea
     return fresh_head(stored, said, fetch.length)
 
 
-def _may_get(failure: ResponseHead, cache: Cache[Fetch], fetch: Fetch, sink: Asking) -> bool:
+def _may_get(failure: ResponseHead, cache: Any, fetch: Fetch, sink: Asking) -> bool:
     """Return whether an error answers a request that waited.
 
     An error with another status than :data:`FAILURES` may depend on the client, so that a request
@@ -58,9 +58,7 @@ def _may_get(failure: ResponseHead, cache: Cache[Fetch], fetch: Fetch, sink: Ask
     return public_url(sink, cache) == fetch.url
 
 
-def _failure_for(
-    cache: Any, fetch: Fetch, failure: ResponseHead, sink: Asking
-) -> ResponseHead:
+def _failure_for(cache: Any, fetch: Fetch, failure: ResponseHead, sink: Asking) -> ResponseHead:
     """Return the head of an error for a request that waited."""
     cache.counters.collapsed += 1
     sink.traffic.cached = CacheNote("collapsed", f"status {failure.status}")
@@ -123,7 +121,7 @@ def same_url(cache: Any, stored: Stored, sink: Asking) -> bool:
     Requests wait together for URLs that the present response declares equivalent; the next response
     may differ.
     """
-    if not cache.searches or cache.policy.key:
+    if not cache.searches.rules or cache.policy.key:
         return True
     url = public_url(sink, cache)
     return stored.url == url or same_search(search_rule(stored), stored.url, url)

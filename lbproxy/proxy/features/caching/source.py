@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from lbproxy.cache.asked import PLAIN, PLAIN_WITH_COOKIES, Asked, ask
 from lbproxy.cache.codec import key_digest
@@ -19,7 +19,7 @@ from lbproxy.http.message import End, RequestHead
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.answers import Said, answer
 from lbproxy.proxy.features.caching.bypass import Bypass, public_url, selected
-from lbproxy.proxy.features.caching.counters import CacheCounters, Reasons
+from lbproxy.proxy.features.caching.counters import CacheCounters
 from lbproxy.proxy.features.caching.disk.claims import Claim
 from lbproxy.proxy.features.caching.elsewhere import Awaiting
 from lbproxy.proxy.features.caching.fetch import Fetch
@@ -31,6 +31,7 @@ from lbproxy.proxy.features.caching.parts import MISSES, answer_parts, miss_reas
 from lbproxy.proxy.features.caching.postbody import begin_held, body_of
 from lbproxy.proxy.features.caching.reader import Reader
 from lbproxy.proxy.features.caching.reading import FileReading
+from lbproxy.proxy.features.caching.runningfetches import count_reason
 from lbproxy.proxy.features.caching.sharing import fits, same_url
 from lbproxy.proxy.http.bodystream import respond
 from lbproxy.proxy.http.sink import Asking
@@ -39,6 +40,11 @@ from lbproxy.proxy.http.streams import SourceStream
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
 __all__ = ["CacheSource"]
+
+_SERVE: Final = Use.SERVE  # cached lookup
+_SERVE_AND_REFRESH: Final = Use.SERVE_AND_REFRESH
+_REFUSE: Final = Use.REFUSE
+_VALIDATE: Final = Use.VALIDATE
 
 
 @native(allow_interpreted_subclasses=True)
@@ -85,11 +91,12 @@ class CacheSource(Source):
         """
         cache = self.cache
         asked = PLAIN_WITH_COOKIES if cookies else PLAIN
-        entries = cache.store.select(key)
+        store, memory = cache.store, cache.memory
+        entries = memory.lookup(key) if store.memory_only else store.select(key)
         if entries is None or entries:
             return self._look_up(key, asked, sink)
         shared = not cookies and cache.collapses(key)
-        if shared and (key in cache.fetches or cache.store.claims is not None):
+        if shared and (key in cache.fetches or not (store.alone or store.claims is None)):
             return self._fetch(key, asked, sink, None, "uri-miss")
         return self._begin_fetch(key, asked, sink, None, "uri-miss", shared)
 
@@ -201,18 +208,18 @@ class CacheSource(Source):
         waited: bool,
     ) -> SourceStream:
         use = decision.use
-        if use is Use.SERVE:
+        if use is _SERVE:
             return self._serve(sink, entry, decision)
-        if use is Use.SERVE_AND_REFRESH:
+        if use is _SERVE_AND_REFRESH:
             self._refresh(key, asked, sink, entry)
             return self._serve(sink, entry, decision)
-        if use is Use.REFUSE:
+        if use is _REFUSE:
             if asked.control.only_if_cached:
                 return answer_only_cached(self.cache, sink)
             head = sink.traffic.request
             return self._bypass.begin(head, b"", None, sink, "bypass", decision.reason)
         reason = "request" if decision.ttl > 0 else "stale"
-        validated = use is Use.VALIDATE and asked.method != b"POST"  # a POST has no conditions
+        validated = use is _VALIDATE and asked.method != b"POST"  # a POST has no conditions
         return self._fetch(key, asked, sink, entry if validated else None, reason, waited)
 
     # -- from the store -------------------------------------------------------------------------
@@ -222,7 +229,7 @@ class CacheSource(Source):
         counters.hits += 1
         if decision.ttl <= 0:
             counters.stale += 1
-        detail = "" if decision.use is Use.SERVE and decision.ttl > 0 else decision.reason
+        detail = "" if decision.use is _SERVE and decision.ttl > 0 else decision.reason
         facts: dict[str, Any] = {"hit": True, "ttl": decision.ttl, "detail": detail}
         sink.traffic.cached = CacheNote(
             "hit" if decision.ttl > 0 else "stale", detail, decision.age
@@ -339,7 +346,7 @@ class CacheSource(Source):
     ) -> SourceStream:
         cache = self.cache
         cache.counters.misses += 1
-        Reasons.count(cache.reasons.misses, reason)
+        count_reason(cache.reasons.misses, reason)
         sink.traffic.cached = CacheNote("miss", reason)
         fetch = self._new_fetch(key, asked, sink, entry, made)
         fetch.reason, fetch.claim = reason, claim
@@ -353,9 +360,10 @@ class CacheSource(Source):
     def _new_fetch(
         self, key: Key, asked: Asked, sink: Asking, entry: Entry | None, made: type[Fetch] = Fetch
     ) -> Fetch:
-        url, body = public_url(sink, self.cache), body_of(sink)
+        url = public_url(sink, self.cache)
+        body = body_of(sink) if asked.method == b"POST" else b""
         fetch = made(self.cache, key, url, asked, sink.traffic, entry, body)
-        if self.cache.searches:
+        if self.cache.searches.rules:
             fetch.own_key = self._key(sink)
         return fetch
 
@@ -405,11 +413,11 @@ class CacheSource(Source):
         if entry is None:
             return self.pass_by(sink)
         decision = decide(entry.stored, asked, cache.policy, cache.wall())
-        if decision.use in (Use.SERVE, Use.SERVE_AND_REFRESH):
+        if decision.use in (_SERVE, _SERVE_AND_REFRESH):
             return self._serve(sink, entry, decision)
-        if decision.use is Use.REFUSE:
+        if decision.use is _REFUSE:
             return self.pass_by(sink)
-        wanted = decision.use is Use.VALIDATE and asked.method != b"POST"
+        wanted = decision.use is _VALIDATE and asked.method != b"POST"
         validated = entry if wanted else None
         return self._begin_fetch(key, asked, sink, validated, "stale", shared=False)
 
