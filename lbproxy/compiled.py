@@ -165,6 +165,7 @@ MODULES = (
     "proxy/features/caching/fanout.py",
     "proxy/features/caching/fetch.py",
     "proxy/features/caching/fetchbody.py",
+    "proxy/features/caching/fetching.py",
     "proxy/features/caching/hits.py",
     "proxy/features/caching/judging.py",
     "proxy/features/caching/partfetch.py",

@@ -9,7 +9,6 @@ MOST = 350
 
 LONGER: dict[str, str] = {
     "net/sender.py": "writing and ending, which share the bytes that wait",
-    "proxy/features/caching/cache.py": "the owner of store, fetches and policy of a cache",
     "proxy/features/caching/fetch.py": "the states of a fetch, and what each of them does",
     "proxy/features/caching/source.py": "the decisions about one request, in their order",
     "proxy/features/caching/store.py": "memory and disk as one store, whose changes go together",

@@ -103,8 +103,6 @@ def sent_target(head: RequestHead, policy: Policy) -> bytes:
 
 def normal_target(target: bytes, policy: Policy) -> bytes:
     """Return ``target`` with the parts of its query that matter."""
-    if target.find(b"?") < 0:
-        return target
     path, mark, query = target.partition(b"?")
     if not query:
         return target

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -321,6 +322,92 @@ def test_a_part_that_a_purge_overtakes_is_not_stored(make: Make) -> None:
     purged(lb.service.caches["main"], Purge("all"))
     assert first.wait(5).status == 206
     assert len(lb.service.caches["main"].store) == 0
+
+
+def begin(lb: LoadBalancerFixture, span: str, **headers: str) -> Any:
+    fields = {"Range": f"bytes={span}"}
+    fields.update({name.replace("_", "-"): value for name, value in headers.items()})
+    return lb.begin("GET", "http://h/a", headers=fields)
+
+
+class Delayed(Resource):
+    """Answers after a second, or with what ``instead`` is."""
+
+    instead: Answer | None = None
+
+    def answer(self, request: Request) -> Answer:
+        found = self.instead or super().answer(request)
+        return Answer(found.status, found.body, found.headers, after=1.0)
+
+
+def test_requests_for_the_same_part_make_one_fetch(make: Make) -> None:
+    lb = make()
+    resource = Delayed(lb)
+    same = [begin(lb, "10-99") for _ in range(5)]
+    other = begin(lb, "10-98")
+    assert resource.count == 2
+    for one in same:
+        check(one.wait(5), 10, 99)
+    check(other.wait(5), 10, 98)
+    cache = lb.service.caches["main"]
+    assert cache.counters.collapsed == 4
+    assert not cache._running and not cache.fetches and not cache.memory.reserved
+    check(ask(lb, "10-99"), 10, 99)
+    assert resource.count == 2
+
+
+def test_cookies_validators_and_no_cache_join_no_fetch_of_a_part(make: Make) -> None:
+    lb = make()
+    resource = Delayed(lb)
+    headers = [{}, {"Cookie": "a=b"}, {"Cache_Control": "no-cache"}, {"If_Range": '"1"'}]
+    found = [begin(lb, "0-9", **one) for one in headers]
+    assert resource.count == 4
+    assert {one.wait(5).body for one in found} == {BODY[:10]}
+
+
+def test_a_part_for_one_variant_answers_no_other(make: Make) -> None:
+    lb = make()
+    resource = Delayed(lb, Vary="Accept-Language")
+    english, german = (begin(lb, "0-9", Accept_Language=name) for name in ("en", "de"))
+    check(english.wait(5), 0, 9)
+    check(german.wait(5), 0, 9)
+    assert resource.count == 2, "the second one asks for itself once the first has its Vary"
+
+
+def test_requests_for_a_part_that_is_not_stored_do_not_wait_again(make: Make) -> None:
+    lb = make()
+    resource = Delayed(lb, Cache_Control="no-store")
+    first = [begin(lb, "0-9") for _ in range(3)]
+    for one in first:
+        check(one.wait(5), 0, 9)
+    assert resource.count == 3
+    again = [begin(lb, "0-9") for _ in range(3)]
+    assert resource.count == 6, "at once"
+    for one in again:
+        check(one.wait(5), 0, 9)
+
+
+def test_who_comes_after_a_purge_joins_no_fetch_of_a_part(make: Make) -> None:
+    lb = make()
+    resource = Delayed(lb)
+    before = begin(lb, "0-9")
+    lb.advance(0.5)
+    purged(lb.service.caches["main"], Purge("url", b"http://h/a"))
+    resource.body = BODY[::-1]
+    after = begin(lb, "0-9")
+    assert resource.count == 2
+    assert (before.wait(5).body, after.wait(5).body) == (BODY[:10], BODY[::-1][:10])
+    assert ask(lb, "0-9").body == BODY[::-1][:10]
+
+
+def test_a_whole_response_to_a_range_answers_all_that_wait(make: Make) -> None:
+    lb = make()
+    resource = Delayed(lb)
+    resource.instead = Answer(200, BODY, resource.headers)
+    found = [begin(lb, "0-9") for _ in range(3)]
+    assert [one.wait(5).body for one in found] == [BODY] * 3
+    check(ask(lb, "5-9"), 5, 9)
+    assert resource.count == 1
 
 
 class Slow(Resource):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lbproxy.http.message import RequestHead
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
-__all__ = ["traffic_like"]
+__all__ = ["identified", "traffic_like"]
 
 
 def traffic_like(original: HTTPTraffic, head: RequestHead) -> HTTPTraffic:
@@ -23,3 +23,9 @@ def traffic_like(original: HTTPTraffic, head: RequestHead) -> HTTPTraffic:
     traffic.vars = original.vars
     traffic.request_ended = True
     return traffic
+
+
+def identified(traffic: HTTPTraffic) -> bool:
+    """Return whether the client's connection is bound to an identity (NTLM)."""
+    bound = traffic.info.bound
+    return bound is not None and bound.identified

@@ -61,8 +61,9 @@ _OVER: Final = FetchState.OVER
 class Fetch(Fanout):
     """See the module.
 
-    ``key``: of the requests that may join. ``own_key``: of the request itself, with its whole
-    query. ``entry``: the stored response that the request validates, or None. ``readers``: the
+    ``key``: of the look-up. ``own_key``: of the request itself, with its whole query. ``waits``: of
+    the requests that may join, :func:`~lbproxy.proxy.features.caching.partfetch.part_key` for a
+    part. ``entry``: the stored response that the request validates, or None. ``readers``: the
     clients that get the response. ``stored``: the head as it will be stored, from state KEEPING on.
     ``failure``: the head of an error for all waiting clients. ``last``: the End, with trailers.
     ``reason``: for Cache-Status. ``outdated``: a purge has named the response since the fetch
@@ -81,7 +82,7 @@ class Fetch(Fanout):
         body: bytes = b"",
     ) -> None:
         self.cache = cache
-        self.key = self.own_key = key
+        self.key = self.own_key = self.waits = key
         self.url = url
         self.asked = asked
         self.entry = entry

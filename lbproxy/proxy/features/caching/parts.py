@@ -6,7 +6,7 @@ Each part is a separate body, in memory or in a file. An answer is sent from the
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.key import sent_fields
@@ -22,9 +22,6 @@ from lbproxy.proxy.features.caching.reading import FileReading
 from lbproxy.proxy.http.bodystream import BodyStream
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.streams import SourceStream
-
-if TYPE_CHECKING:
-    from lbproxy.proxy.features.caching.cache import Cache
 
 __all__ = ["MISSES", "answer_parts", "miss_reason"]
 
@@ -43,7 +40,7 @@ def miss_reason(entries: list[Entry]) -> str:
 
 
 def answer_parts(
-    cache: Cache[Any], entries: list[Entry], asked: Asked, sink: Asking
+    cache: Any, entries: list[Entry], asked: Asked, sink: Asking
 ) -> SourceStream | None:
     """Answer a request from the stored parts of its key; return None if some are missing."""
     request, now = sink.traffic.request, cache.wall()
@@ -63,7 +60,7 @@ class _Answer:
     :class:`~lbproxy.proxy.features.caching.holds.StoredBody`.
     """
 
-    def __init__(self, cache: Cache[Any], parts: Parts, decision: Decision, sink: Asking) -> None:
+    def __init__(self, cache: Any, parts: Parts, decision: Decision, sink: Asking) -> None:
         self._cache = cache
         self._parts = parts
         self._decision = decision

@@ -22,6 +22,7 @@ class Running(Protocol):
 
     key: Key
     own_key: Key
+    waits: Key
     url: bytes
     stored: Stored | None
     outdated: bool

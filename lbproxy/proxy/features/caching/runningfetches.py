@@ -80,7 +80,7 @@ class RunningFetches:
         """Register a fetch that starts. ``shared``: further requests of its key may join it."""
         self._running.add(fetch)
         if shared:
-            self.fetches[fetch.key] = fetch
+            self.fetches[fetch.waits] = fetch
 
     def fetch_passes(self, fetch: Any, why: Refusal) -> None:
         """Note that the response will not be stored.
@@ -91,12 +91,12 @@ class RunningFetches:
         """
         _remember(self._refused, hash(fetch.url), why)
         count_reason(self.reasons.not_stored, why.reason)
-        running: Any = self.fetches.get(fetch.key)
+        running: Any = self.fetches.get(fetch.waits)
         if running is fetch:
-            del self.fetches[fetch.key]
+            del self.fetches[fetch.waits]
             if not fetch.personal and fetch.failure is None:
                 until = self.wall() + _PASS_SECONDS
-                _remember(self._passing, hash(fetch.key), until)
+                _remember(self._passing, hash(fetch.waits), until)
                 take_claim(fetch)(until)
         take_claim(fetch)()
 
@@ -169,14 +169,14 @@ class RunningFetches:
         self._running.discard(fetch)
 
     def _forget(self, fetch: Any) -> None:
-        running: Any = self.fetches.get(fetch.key)
+        running: Any = self.fetches.get(fetch.waits)
         if running is fetch:
-            del self.fetches[fetch.key]
+            del self.fetches[fetch.waits]
 
     def _good(self, fetch: Any) -> None:
         """Clear the note that a response of this key or URL was not stored."""
         if self._passing:
-            self._passing.pop(hash(fetch.key), None)
+            self._passing.pop(hash(fetch.waits), None)
         if self._refused:
             self._refused.pop(hash(fetch.url), None)
 

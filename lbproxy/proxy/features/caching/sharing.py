@@ -10,6 +10,7 @@ from lbproxy.cache.asked import ask
 from lbproxy.cache.cachestatus import cache_status
 from lbproxy.cache.freshness import current_age
 from lbproxy.cache.key import sent_fields
+from lbproxy.cache.parts import is_part, whole
 from lbproxy.cache.search import same_search, search_rule
 from lbproxy.cache.serving import Use, decide, usable_on_error
 from lbproxy.cache.stored import Stored
@@ -23,7 +24,7 @@ from lbproxy.proxy.features.caching.judging import FAILURES
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
-__all__ = ["fits", "fits_stale", "head_for", "reflect", "same_url"]
+__all__ = ["fits", "fits_fetch", "fits_stale", "head_for", "reflect", "same_url"]
 
 
 def head_for(cache: Any, fetch: Fetch, sink: Asking, first: bool) -> ResponseHead | None:
@@ -35,7 +36,7 @@ def head_for(cache: Any, fetch: Fetch, sink: Asking, first: bool) -> ResponseHea
         return head
     if fetch.failure is not None and _may_get(fetch.failure, cache, fetch, sink):
         return _failure_for(cache, fetch, fetch.failure, sink)
-    if stored is None or not fits(cache, stored, sink):
+    if stored is None or not fits_fetch(cache, fetch, sink):
         return None
     cache.counters.collapsed += 1
     age = current_age(stored, cache.wall())
@@ -89,6 +90,17 @@ def _note_first(cache: Any, fetch: Fetch, head: ResponseHead, sink: Asking) -> N
         detail=detail,
     )
     head.add_header(b"Cache-Status", value)
+
+
+def fits_fetch(cache: Any, fetch: Fetch, sink: Asking) -> bool:
+    """Return whether a request may wait for the response of ``fetch``, or get it.
+
+    A part is subject to the rules for the whole response.
+    """
+    stored = fetch.stored
+    if stored is None:
+        return True
+    return fits(cache, whole(stored) if is_part(stored) else stored, sink)
 
 
 def fits(cache: Any, stored: Stored, sink: Asking) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from lbproxy.cache.asked import PLAIN, PLAIN_WITH_COOKIES, Asked, ask
 from lbproxy.cache.codec import key_digest
 from lbproxy.cache.freshness import current_age
-from lbproxy.cache.key import Key, key_of
+from lbproxy.cache.key import Key
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.parts import asks_part
 from lbproxy.cache.search import SearchRule, applies, is_reduced, search_rule
@@ -18,21 +18,18 @@ from lbproxy.compiled import native
 from lbproxy.http.message import End, RequestHead
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.answers import Said, answer
-from lbproxy.proxy.features.caching.bypass import Bypass, public_url, selected
+from lbproxy.proxy.features.caching.asking import identified
+from lbproxy.proxy.features.caching.bypass import Bypass, selected
 from lbproxy.proxy.features.caching.counters import CacheCounters
-from lbproxy.proxy.features.caching.disk.claims import Claim
 from lbproxy.proxy.features.caching.elsewhere import Awaiting
-from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.features.caching.fetching import FetchSource
 from lbproxy.proxy.features.caching.holds import StoredBody
 from lbproxy.proxy.features.caching.opening import Opening
-from lbproxy.proxy.features.caching.ownreplies import answer_only_cached, answer_purge, send_hints
-from lbproxy.proxy.features.caching.partfetch import PartFetch
+from lbproxy.proxy.features.caching.ownreplies import answer_only_cached, answer_purge
 from lbproxy.proxy.features.caching.parts import MISSES, answer_parts, miss_reason
-from lbproxy.proxy.features.caching.postbody import begin_held, body_of
-from lbproxy.proxy.features.caching.reader import Reader
+from lbproxy.proxy.features.caching.postbody import begin_held
 from lbproxy.proxy.features.caching.reading import FileReading
-from lbproxy.proxy.features.caching.runningfetches import count_reason
-from lbproxy.proxy.features.caching.sharing import fits, same_url
+from lbproxy.proxy.features.caching.sharing import fits_fetch, same_url
 from lbproxy.proxy.http.bodystream import respond
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import Source
@@ -48,12 +45,11 @@ _VALIDATE: Final = Use.VALIDATE
 
 
 @native(allow_interpreted_subclasses=True)
-class CacheSource(Source):
+class CacheSource(FetchSource):
     """The source of the exchanges of a route with ``cache``. ``inner``: the next source."""
 
     def __init__(self, cache: Any, inner: Source) -> None:
-        self.cache = cache
-        self.inner = inner
+        super().__init__(cache, inner)
         self._bypass = Bypass(cache, inner)
 
     @property
@@ -75,7 +71,7 @@ class CacheSource(Source):
         if asked.obstacle is not None:
             reason = "method" if asked.obstacle == "method" else "bypass"
             return self._bypass.begin(head, data, end, sink, reason, asked.obstacle)
-        if _identified(traffic):
+        if identified(traffic):
             obstacle = "connection with credentials"
             return self._bypass.begin(head, data, end, sink, "bypass", obstacle)
         if head.method == b"POST":
@@ -110,11 +106,6 @@ class CacheSource(Source):
 
     def _ask(self, sink: Asking) -> Asked:
         return ask(sink.traffic.request, self.cache.policy)
-
-    def _key(self, sink: Asking) -> Key:
-        traffic: HTTPTraffic = sink.traffic
-        scheme, backend = traffic.scheme.encode(), traffic.backend_name.encode()
-        return key_of(traffic.request, self.cache.policy, scheme, backend, body_of(sink))
 
     def _look_up(self, key: Key, asked: Asked, sink: Asking, waited: bool = False) -> SourceStream:
         """Answer from the store, or by a fetch. ``waited``: the request has already waited for
@@ -196,7 +187,7 @@ class CacheSource(Source):
 
     def _passes(self, asked: Asked, traffic: HTTPTraffic) -> bool:
         """Return whether a request bypasses the store, so that only a server can answer it."""
-        return asked.obstacle is not None or _identified(traffic) or self.cache.bypasses(traffic)
+        return asked.obstacle is not None or identified(traffic) or self.cache.bypasses(traffic)
 
     def _use(
         self,
@@ -297,14 +288,13 @@ class CacheSource(Source):
             return answer_only_cached(self.cache, sink)
         ranged = head.header(b"range") is not None and asked.method != b"POST"
         if ranged and entry is None and reason in MISSES and asks_part(head):
-            return self._begin_fetch(key, asked, sink, None, reason, shared=False, made=PartFetch)
+            return self._fetch_part(key, asked, sink, reason)
         if head.method == b"HEAD" or (ranged and entry is None):
             return self._bypass.begin(head, b"", None, sink, reason, "", key, asked)
         shared = self._may_share(asked, entry) and cache.collapses(key)
         running = cache.fetches.get(key) if shared else None
         if running is not None and running.joinable:
-            known = running.stored
-            if asked.demands(cache.policy) or (known is not None and not fits(cache, known, sink)):
+            if asked.demands(cache.policy) or not fits_fetch(cache, running, sink):
                 return self._begin_fetch(key, asked, sink, entry, reason, shared=False)
             if len(running.readers) <= cache.spec.waiters and not ranged:
                 return self._join(running, sink, first=False)
@@ -332,53 +322,6 @@ class CacheSource(Source):
             claim.release()
             return self._look_up(key, asked, sink, waited=True)
         return self._begin_fetch(key, asked, sink, entry, reason, True, claim)
-
-    def _begin_fetch(
-        self,
-        key: Key,
-        asked: Asked,
-        sink: Asking,
-        entry: Entry | None,
-        reason: str,
-        shared: bool,
-        claim: Claim | None = None,
-        made: type[Fetch] = Fetch,
-    ) -> SourceStream:
-        cache = self.cache
-        cache.counters.misses += 1
-        count_reason(cache.reasons.misses, reason)
-        sink.traffic.cached = CacheNote("miss", reason)
-        fetch = self._new_fetch(key, asked, sink, entry, made)
-        fetch.reason, fetch.claim = reason, claim
-        cache.fetching(fetch, shared)
-        if cache.spec.early_hints:
-            send_hints(cache, self._key(sink), sink)
-        reader = self._join(fetch, sink, first=True)
-        fetch.start(self.inner)
-        return reader
-
-    def _new_fetch(
-        self, key: Key, asked: Asked, sink: Asking, entry: Entry | None, made: type[Fetch] = Fetch
-    ) -> Fetch:
-        url = public_url(sink, self.cache)
-        body = body_of(sink) if asked.method == b"POST" else b""
-        fetch = made(self.cache, key, url, asked, sink.traffic, entry, body)
-        if self.cache.searches.rules:
-            fetch.own_key = self._key(sink)
-        return fetch
-
-    def _join(self, fetch: Fetch, sink: Asking, first: bool) -> Reader:
-        reader = Reader(self, sink, fetch, first)
-        fetch.join(reader)
-        reader.deliver()
-        return reader
-
-    @staticmethod
-    def _may_share(asked: Asked, entry: Entry | None) -> bool:
-        """Return whether a request may share its response with others, or wait for theirs."""
-        if asked.control.no_store:
-            return False
-        return not asked.personal or (entry is not None and entry.stored.public)
 
     def _refresh(self, key: Key, asked: Asked, sink: Asking, entry: Entry) -> None:
         """Refresh a stale response in the background, unless another request already does."""
@@ -420,9 +363,3 @@ class CacheSource(Source):
         wanted = decision.use is _VALIDATE and asked.method != b"POST"
         validated = entry if wanted else None
         return self._begin_fetch(key, asked, sink, validated, "stale", shared=False)
-
-
-def _identified(traffic: HTTPTraffic) -> bool:
-    """Return whether the client's connection is bound to an identity (NTLM)."""
-    bound = traffic.info.bound
-    return bound is not None and bound.identified
