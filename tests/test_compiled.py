@@ -41,6 +41,9 @@ from lbproxy.net.fastdial import FastDial
 from lbproxy.net.poller import Poller
 from lbproxy.net.transport import FastTransport
 from lbproxy.observe.metrics import BackendCounters, FrontendCounters
+from lbproxy.proxy.features.caching.fetch import Fetch
+from lbproxy.proxy.features.caching.fetchbody import FetchBody
+from lbproxy.proxy.features.caching.reader import Reader
 from lbproxy.proxy.frontend import Frontend
 from lbproxy.proxy.http.attempt import Attempt
 from lbproxy.proxy.http.attempts import Attempts, Servers
@@ -91,6 +94,9 @@ HOT = (
     Servers,
     Attempt,
     Session,
+    Fetch,
+    FetchBody,
+    Reader,
 )
 
 
