@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from enum import Enum
-from fnmatch import fnmatchcase
-from typing import Final
+from fnmatch import translate
+from functools import lru_cache
+from typing import Any, Final
 
 from attrs import field, frozen
 
 from lbproxy.cache.freshness import HEURISTIC
 from lbproxy.cache.targeted import TARGETS
+from lbproxy.http.paths import normal_path
+from lbproxy.http.patternkey import path_patterns
 
 __all__ = ["TTL", "Cookies", "Disk", "KeyPart", "NoCache", "Policy", "Query", "SetCookie"]
+
+
+@lru_cache(maxsize=4096)
+def _glob(pattern: str) -> Callable[[str], Any]:
+    """Return a test for names that match ``pattern``, in which only ``*`` and ``?`` are special, so
+    that ``filter[*]`` matches ``filter[a]``.
+    """
+    return re.compile(translate(pattern.replace("[", "[[]"))).match
+
+
+@lru_cache(maxsize=4096)
+def _path_test(pattern: str) -> Callable[[bytes], bool]:
+    """Return a test for normalised paths; ``pattern`` is one of the routes' verb ``path``."""
+    return path_patterns([pattern]).match
 
 
 class SetCookie(Enum):
@@ -35,9 +54,9 @@ class TTL:
     """A line of ``ttl``: matching responses are fresh for ``seconds``.
 
     ``statuses``: empty for all except the errors that only a stated lifetime makes storable.
-    ``type``: pattern of the media type; ``path``: pattern of the path; both with ``*``, empty for
-    all. ``default``: only for responses without a lifetime. ``force``:
-    also for responses that must not be stored otherwise. ``line``: the text, for people.
+    ``type``: pattern of the media type with ``*``; ``path``: pattern of the path as in routes; both
+    empty for all. ``default``: only for responses without a lifetime. ``force``: also for responses
+    that must not be stored otherwise. ``line``: the text, for people.
     """
 
     seconds: float
@@ -48,8 +67,10 @@ class TTL:
     force: bool = False
     line: str = ""
 
-    def matches(self, status: int, media: str, path: str, stated: bool) -> bool:
-        """Return whether the line matches this response."""
+    def matches(self, status: int, media: str, path: bytes, stated: bool) -> bool:
+        """Return whether the line matches a response. ``path``: that of the request, normalised
+        (:func:`~lbproxy.http.paths.normal_path`).
+        """
         if self.default and stated:
             return False
         if self.statuses:
@@ -57,9 +78,9 @@ class TTL:
                 return False
         elif status >= 400 and status not in HEURISTIC:
             return False
-        if self.type and not fnmatchcase(media, self.type):
+        if self.type and not _glob(self.type)(media):
             return False
-        return not self.path or fnmatchcase(path, self.path)
+        return not self.path or _path_test(self.path)(path)
 
 
 @frozen
@@ -90,8 +111,8 @@ class Query:
     def drops(self, name: str) -> bool:
         """Return whether the parameter ``name`` is ignored."""
         if self.keep:
-            return not any(fnmatchcase(name, pattern) for pattern in self.keep)
-        return any(fnmatchcase(name, pattern) for pattern in self.ignore)
+            return not _matches(name, self.keep)
+        return _matches(name, self.ignore)
 
     def apply(self, query: bytes) -> bytes:
         """Return ``query`` without ignored parameters, sorted if configured.
@@ -141,7 +162,7 @@ class Cookies:
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return any(_glob(pattern)(name) for pattern in patterns)
 
 
 @frozen
@@ -194,6 +215,11 @@ class Policy:
     search: bool = True
 
     @property
+    def needs_path(self) -> bool:
+        """True if a line of ``ttl`` depends on the path."""
+        return any(line.path for line in self.ttl)
+
+    @property
     def parameters(self) -> frozenset[str] | None:
         """The query parameters in ``key``; None if it contains the whole query."""
         if not self.key or any(one.text in ("{query}", "{uri}") for one in self.key):
@@ -204,14 +230,16 @@ class Policy:
         """Return the lines of ``ttl`` that responses of this path may match, up to the first that
         matches all but errors, and those that name an error.
         """
-        text, found = path.decode("latin-1"), []
+        normal, found = normal_path(path), []
+        if normal is None and self.needs_path:
+            return []  # nothing is stored
         rest = False  # only other errors are left
         for one in self.ttl:
             if rest and not any(status >= 400 for status in one.statuses):
                 continue
             sample = next(iter(one.statuses), 200)
             media = one.type.replace("*", "x") if one.type else "text/html"
-            if not one.matches(sample, media, text, stated=False):
+            if not one.matches(sample, media, normal or b"", stated=False):
                 continue
             found.append(one.line)
             rest = rest or not (one.statuses or one.type or one.default)

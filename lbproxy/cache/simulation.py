@@ -14,6 +14,7 @@ from lbproxy.cache.freshness import HEURISTIC
 from lbproxy.cache.key import normal_target
 from lbproxy.cache.memory import OVERHEAD
 from lbproxy.cache.policy import Policy
+from lbproxy.http.paths import normal_path
 
 __all__ = ["LoggedResponse", "Simulation"]
 
@@ -118,9 +119,11 @@ class Simulation:
         """Return the seconds for which a response is fresh; None if it is not stored."""
         if not one.shared or one.method != "GET" or one.size > self.policy.max_object:
             return None
-        path = one.target.partition("?")[0]
+        path = normal_path(one.target.partition("?")[0].encode("latin-1", "replace"))
+        if path is None and self.policy.needs_path:
+            return None
         for line in self.policy.ttl:
-            if not line.type and line.matches(one.status, "", path, stated=False):
+            if not line.type and line.matches(one.status, "", path or b"", stated=False):
                 return line.seconds
         if one.status not in HEURISTIC or one.status == 206:
             return None

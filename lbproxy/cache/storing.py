@@ -19,6 +19,7 @@ from lbproxy.cache.stored import Stored, without
 from lbproxy.cache.targeted import response_control
 from lbproxy.cache.vary import ANY, selected_by, vary_names
 from lbproxy.http.message import Headers, RequestHead, ResponseHead, field_name
+from lbproxy.http.paths import normal_path
 
 __all__ = ["Refusal", "is_silent", "store"]
 
@@ -79,7 +80,10 @@ def store(
     """
     control = _control(response, policy)
     lifetime = lifetime_of(response, response.status, control, times[1])
-    line = _line(policy, request, response, stated=lifetime is not None and lifetime.stated)
+    path = normal_path(request.path) if policy.needs_path else b""
+    if path is None:
+        return Refusal("ambiguous path, and lines of ttl depend on the path", "ttl")
+    line = _line(policy, path, response, stated=lifetime is not None and lifetime.stated)
     varied = vary_names(response)
     forced = line is not None and line.force
     refusal = _refusal(asked, response, control, policy, varied, forced)
@@ -150,12 +154,11 @@ def _control(response: ResponseHead, policy: Policy) -> Control:
     return parse_control(response.every(_CACHE_CONTROL))
 
 
-def _line(policy: Policy, request: RequestHead, response: ResponseHead, stated: bool) -> TTL | None:
-    """Return the first line of ``ttl`` that matches this response."""
+def _line(policy: Policy, path: bytes, response: ResponseHead, stated: bool) -> TTL | None:
+    """Return the first line of ``ttl`` that matches this response; ``path`` is normalised."""
     if not policy.ttl:
         return None
     media = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
-    path = request.path.decode("latin-1")
     for line in policy.ttl:
         if line.matches(response.status, media.decode("latin-1"), path, stated):
             return line

@@ -43,7 +43,11 @@ _quiet: Final = Quiet(Logger(__name__))
 
 
 def begin_failed(source: object, error: BaseException) -> ProxyError:
-    """Log an exception of ``source``, and return the failure of the exchange."""
+    """Return the failure of the exchange for an exception of ``source``, and log it. A
+    :class:`ProxyError`, such as one for an ambiguous path, is the failure itself.
+    """
+    if isinstance(error, ProxyError):
+        return error
     name = type(source).__name__
     _quiet.failure(f"{name} {type(error).__name__}", "{name} failed", Failure(), name=name)
     return ProxyError(Kind.FILTER_FAILED, f"{name}: {type(error).__name__}: {error}")

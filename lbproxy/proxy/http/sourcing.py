@@ -128,6 +128,8 @@ class Sourcing(DeliveryOwner):
         end = self._trailers if traffic.request_ended else None
         try:
             stream = source.begin(traffic.request, data, end, self)
+        except ProxyError as error:  # such as an ambiguous path that a condition must compare
+            self.fail(error)
         except BaseException as error:
             self._begin_failed(source, error)
         else:
