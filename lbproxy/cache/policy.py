@@ -67,6 +67,12 @@ class TTL:
     force: bool = False
     line: str = ""
 
+    def covers(self, other: TTL) -> bool:
+        """Return whether this line matches every response that ``other`` matches."""
+        statuses = not self.statuses or (bool(other.statuses) and other.statuses <= self.statuses)
+        same = self.type in ("", other.type) and self.path in ("", other.path)
+        return statuses and same and (other.default or not self.default)
+
     def matches(self, status: int, media: str, path: bytes, stated: bool) -> bool:
         """Return whether the line matches a response. ``path``: that of the request, normalised
         (:func:`~lbproxy.http.paths.normal_path`).

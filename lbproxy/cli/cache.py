@@ -10,7 +10,7 @@ import click
 from lbproxy.cli.base import count, main, stop
 from lbproxy.cli.cachereplay import replay_command
 from lbproxy.cli.cachewarm import warm_command
-from lbproxy.cli.remote import Remote, json_option, remote_options, show_json
+from lbproxy.cli.remote import REFUSED, Remote, json_option, remote_options, show_json
 from lbproxy.cli.tables import bytes_, plain, show, since
 
 __all__: list[str] = []
@@ -45,8 +45,13 @@ def _names(remote: Remote, name: str) -> list[str]:
 @cache.command()
 @click.argument("url", required=False, default="")
 @click.option("--prefix", default="", metavar="URL", help="All URLs that begin with this one.")
-@click.option("--host", default="", help="All URLs of a host.")
-@click.option("--tag", default="", help="All responses with this tag.")
+@click.option(
+    "--host",
+    default="",
+    metavar="HOST",
+    help="All URLs of a host, with its port if not the default.",
+)
+@click.option("--tag", default="", metavar="TAG", help="All responses with this tag.")
 @click.option("--all", "everything", is_flag=True, help="Everything.")
 @click.option("--soft", is_flag=True, help="Mark as stale: served until a fresh one is fetched.")
 @_cache_option
@@ -91,9 +96,10 @@ def purge(
 
 
 @cache.command()
+@_cache_option
 @remote_options
 @json_option
-def stats(remote: Remote, as_data: bool) -> None:
+def stats(remote: Remote, name: str, as_data: bool) -> None:
     """Show size, hits and misses of the caches.
 
     \b
@@ -101,6 +107,9 @@ def stats(remote: Remote, as_data: bool) -> None:
     lbproxy cache stats --json
     """
     found = remote.all("caches")
+    if name or not (found or as_data):
+        names = _names(remote, name)
+        found = [one for one in found if one["name"] in names]
     if as_data:
         show_json(found)
         return
@@ -134,7 +143,14 @@ def stats(remote: Remote, as_data: bool) -> None:
 
 @cache.command(name="list")
 @click.argument("url", required=False, default="")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 100_000))
+@click.option(
+    "--limit",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, 100_000),
+    metavar="NUMBER",
+    help="Maximum number of responses of each cache.",
+)
 @_cache_option
 @remote_options
 @json_option
@@ -186,7 +202,7 @@ def object_(remote: Remote, url: str, name: str, as_data: bool) -> None:
         show_json(found)
         return
     if not found:
-        stop(f"nothing is stored of {url}")
+        stop(f"nothing is stored of {url}; 'lbproxy cache why URL' says why", REFUSED)
     for entry in found:
         _describe(entry)
 
@@ -199,7 +215,7 @@ def _describe(entry: dict[str, Any]) -> None:
             "state",
             f"{state}, {since(entry['age'])} old, {entry['lifetime']:g} s by {entry['rule']}",
         ),
-        ("size", f"{bytes_(entry['bytes'])}, {count(entry['hits'], 'hit')}"),
+        ("size", f"{bytes_(entry['bytes'])} bytes, {count(entry['hits'], 'hit')}"),
         ("key", " ".join(map(repr, entry["key"]))),
         (entry["control"], ", ".join(entry["directives"]) or "no directives"),
         ("cookies", "shared by clients with cookies" if entry["cookies"] else ""),
@@ -219,7 +235,14 @@ def _describe(entry: dict[str, Any]) -> None:
 @cache.command()
 @click.argument("url")
 @click.option("-H", "headers", multiple=True, metavar="NAME:VALUE", help="A header of the request.")
-@click.option("-X", "method", default="GET", show_default=True, help="The method of the request.")
+@click.option(
+    "-X",
+    "method",
+    default="GET",
+    show_default=True,
+    metavar="METHOD",
+    help="The method of the request.",
+)
 @_cache_option
 @remote_options
 @json_option

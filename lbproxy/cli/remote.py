@@ -78,7 +78,12 @@ class Remote:
 
         Raises :class:`RequestRefused`; ends the command if lbproxy cannot be reached.
         """
-        return json.loads(self.text(method, path, body, timeout=timeout, **query))
+        text = self.text(method, path, body, timeout=timeout, **query)
+        try:
+            return json.loads(text)
+        except ValueError:
+            message = f"{self.url} is not the admin API of lbproxy: its answer is not JSON"
+            stop(message, UNREACHABLE)
 
     def get(self, path: str, **query: Any) -> Any:
         """Send a GET request; see :meth:`ask`."""

@@ -215,6 +215,8 @@ class _Builder:
             return False
         try:
             units.parse_name(section.name)
+            if section.name == "none":
+                raise Unfit("'none' is reserved as a name")
         except Unfit as error:
             self._wrong(section, str(error))
             self.drafts.doubtful.add((section.kind, section.name))

@@ -14,7 +14,7 @@ from attrs import asdict, evolve, frozen
 from lbproxy.config.masking import redact
 from lbproxy.model import Where
 
-__all__ = ["ConfigError", "ConfigErrors", "PluginError", "Unfit", "nearest_word"]
+__all__ = ["ConfigError", "ConfigErrors", "PluginError", "Unfit", "nearest_word", "no_section"]
 
 SHOWN = 400
 """Maximum length of an error's ``found`` and message, in characters."""
@@ -57,6 +57,14 @@ class Unfit(ValueError):
         if self.nearest:
             text += f"; did you mean {self.nearest!r}?"
         return text
+
+
+def no_section(kind: str, name: str, known: Iterable[str]) -> ValueError:
+    """Return the error about a reference to a section that does not exist; ``known``: the names of
+    those that do.
+    """
+    error = Unfit(f"there is no [{kind} {name}]", found=name, known=sorted(known))
+    return ValueError(str(error))
 
 
 class PluginError(Exception):

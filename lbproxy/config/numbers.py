@@ -144,7 +144,7 @@ def read_size(text: str, facts: Facts, base_dir: str) -> int:
     """Read a number of bytes."""
     found = _SIZE.fullmatch(text)
     if not found:
-        raise Unfit(f"{shown(text)} is not a size: write bytes, or a number with k, m or g")
+        raise Unfit(f"{shown(text)} is not a size: write bytes, or a number with k, m, g or t")
     value: int = _bounded(int(found[1]) * SIZES[found[2].lower()], facts, dump_size)
     return value
 
@@ -159,7 +159,12 @@ def dump_size(value: int) -> str:
 
 def read_size_or_none(text: str, facts: Facts, base_dir: str) -> int | None:
     """Read a number of bytes, or ``none``."""
-    return None if text == "none" else read_size(text, facts, base_dir)
+    if text == "none":
+        return None
+    try:
+        return read_size(text, facts, base_dir)
+    except Unfit as error:
+        raise Unfit(f"{error.message}; or write none") from None
 
 
 def read_workers(text: str, facts: Facts, base_dir: str) -> int:

@@ -152,6 +152,13 @@ def test_a_soft_purge_keeps_the_response(client: AdminClient) -> None:
         ("caches/main/purge", 400),
         ("caches/main/purge?url=http://h/&tag=x", 400),
         ("caches/main/purge?url=/a", 400),
+        ("caches/main/purge?url=http://", 400),
+        ("caches/main/purge?url=ftp://h:8080/a", 400),
+        ("caches/main/purge?url=http://u:p@h:8080/a", 400),
+        ("caches/main/purge?url=http://h:port/a", 400),
+        ("caches/main/purge?prefix=http:///", 400),
+        ("caches/main/purge?host=http://h:8080", 400),
+        ("caches/main/purge?host=h:8080/", 400),
         ("caches/other/purge?all=true", 404),
     ],
 )
@@ -184,7 +191,43 @@ def test_why(client: AdminClient) -> None:
     refused = client.ask("POST", "caches/main/why", {"url": "mine"})
     assert refused.status == 400
     broken = client.ask("POST", "caches/main/why", {"url": "http://[x/"})
-    assert (broken.status, broken.message) == (400, "url: Invalid IPv6 URL")
+    assert (broken.status, broken.message) == (
+        400,
+        "url must be a complete URL, such as https://www.example.com/a; '[x' is not a host",
+    )
+
+
+def test_a_url_is_found_as_people_write_it(client: AdminClient) -> None:
+    def purged(query: str) -> int:
+        found: int = client.ask("POST", f"caches/main/purge?{query}").data["purged"]
+        return found
+
+    lb = client.lb
+    for query in (
+        "url=http://m%C3%BCller.example:8080/gr%C3%B6%C3%9Fe%20a",
+        "url=HTTP://xn--mller-kva.example:8080/gr%25C3%25B6%25C3%259Fe%2520a%23part",
+        "prefix=http://m%C3%BCller.example:8080/gr%C3%B6",
+        "host=M%C3%BCller.example:8080",
+    ):
+        lb.get("http://xn--mller-kva.example:8080/gr%C3%B6%C3%9Fe%20a")
+        assert purged(query) == 1, query
+    lb.get("http://xn--mller-kva.example:8080/%C3%B6")
+    url = "http://m%C3%BCller.example:8080/%C3%B6"
+    assert len(client.get(f"caches/main/entries?url={url}")["items"]) == 1
+    assert len(client.get(f"caches/main/object?url={url}")["items"]) == 1
+    answer = client.ask("POST", "caches/main/why", {"url": "http://müller.example:8080/ö"})
+    assert answer.data["url"] == "http://xn--mller-kva.example:8080/%C3%B6"
+    assert len(answer.data["stored"]) == 1
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{"method": "P OST"}, {"method": ""}, {"headers": ["a b: 1"]}, {"headers": ["A: \x00"]}],
+)
+def test_requests_that_no_client_can_send_are_refused(
+    client: AdminClient, extra: dict[str, Any]
+) -> None:
+    assert client.ask("POST", "caches/main/why", {"url": "http://h/", **extra}).status == 400
 
 
 def test_why_knows_the_lines_of_the_policy() -> None:

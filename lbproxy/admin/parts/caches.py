@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from lbproxy.admin.schema import (
     string,
 )
 from lbproxy.admin.view import AdminView
+from lbproxy.cache.givenurl import given_host, given_prefix, given_url
 from lbproxy.cache.purge import KINDS, Purge
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.shown import (
@@ -133,7 +135,7 @@ def _list(call: APICall) -> Any:
 
 async def _entries(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
-    url = call.query.get("url", "")
+    url = _url(call.query.get("url", ""))
     if url or cache.nodes is not None:
         found = await call.balancer.ask_all("cache", cache.name, "entries", {"url": url})
         return paged(call, found, _entry)
@@ -154,9 +156,26 @@ def _entry(facts: dict[str, Any]) -> dict[str, Any]:
 
 async def _object(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
-    url = call.query["url"]
+    url = _url(call.query["url"])
     found = await call.balancer.ask_all("cache", cache.name, "entries", {"url": url}) if url else []
     return paged(call, found, dict)
+
+
+_GIVEN = {"url": given_url, "prefix": given_prefix, "host": given_host}
+
+
+def _given(kind: str, text: str) -> str:
+    """Return a URL, prefix or host as clients send it. Raises :class:`APIError` 400."""
+    read = _GIVEN.get(kind)
+    try:
+        return text if read is None else read(text)
+    except ValueError as error:
+        raise APIError(400, f"{kind} {error}") from None
+
+
+def _url(text: str) -> str:
+    """Return the URL of a query, "" if there is none."""
+    return _given("url", text) if text else ""
 
 
 async def _purge(call: APICall) -> Any:
@@ -165,9 +184,7 @@ async def _purge(call: APICall) -> Any:
     if len(given) != 1 or "group" in given:
         raise APIError(400, "specify one of url, prefix, host, tag and all")
     ((kind, value),) = given.items()
-    text = b"" if kind == "all" else str(value).encode("utf-8")
-    if kind in ("url", "prefix") and b"://" not in text:
-        raise APIError(400, f"{kind} must be a complete URL, such as https://www.example.com/a")
+    text = b"" if kind == "all" else _given(kind, str(value)).encode("utf-8")
     soft = bool(call.query.get("soft"))
     try:
         count = await cache.purge(Purge(kind, text), soft)
@@ -180,30 +197,29 @@ async def _purge(call: APICall) -> Any:
 
 async def _why(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
-    try:
-        parts = urlsplit(call.body["url"])
-    except ValueError as error:
-        raise APIError(400, f"url: {error}") from None
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise APIError(400, "url must be a complete URL, such as https://www.example.com/a")
+    parts = urlsplit(_given("url", call.body["url"]))
+    method = call.body.get("method", "GET")
+    if not _TOKEN.fullmatch(method):
+        raise APIError(400, f"method {method!r} is not a word such as GET")
     request = {
         "scheme": parts.scheme,
-        "host": parts.netloc.lower(),
+        "host": parts.netloc,
         "target": (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-        "method": call.body.get("method", "GET"),
+        "method": method,
         "headers": [_header(line) for line in call.body.get("headers", ())],
     }
-    try:
-        return await call.balancer.ask_all("cache", cache.name, "why", request)
-    except UnicodeEncodeError:
-        raise APIError(400, "method, url and headers are ASCII") from None
+    return await call.balancer.ask_all("cache", cache.name, "why", request)
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def _header(line: str) -> list[str]:
     name, colon, value = line.partition(":")
-    if not colon or not name.strip():
-        raise APIError(400, f"a header is NAME: VALUE, not {line[:100]!r}")
-    return [name.strip(), value.strip()]
+    name, value = name.strip(), value.strip()
+    if not colon or not _TOKEN.fullmatch(name) or not f"{value}x".isprintable():
+        raise APIError(400, f"a header must be NAME: VALUE, found {line[:100]!r}")
+    return [name, value.encode("utf-8").decode("latin-1")]
 
 
 PART = Part(

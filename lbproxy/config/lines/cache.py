@@ -13,6 +13,7 @@ from lbproxy.config.errors import Unfit
 from lbproxy.config.line import Line, Scope
 from lbproxy.config.options import Spot
 from lbproxy.config.words import Word, comma_items, quote
+from lbproxy.http.patternkey import path_patterns
 from lbproxy.model import Condition
 
 __all__ = ["CONDITIONS", "COOKIES", "DISK", "KEY", "QUERY", "TTL_LINE"]
@@ -20,7 +21,11 @@ __all__ = ["CONDITIONS", "COOKIES", "DISK", "KEY", "QUERY", "TTL_LINE"]
 LEAST_DISK = 1024 * 1024
 """Minimum size of a folder in bytes."""
 
-_TTL_FORM = "write [STATUS,...] [type PATTERN] [path PATTERN] DURATION [force], or default DURATION"
+_TTL_FORM = (
+    "write [STATUS,...] [type PATTERN] [path PATTERN] DURATION [force], or default DURATION [force]"
+)
+_STATUSES = re.compile(r"[0-9]{3}(?:,[0-9]{3})*")
+_TYPE = re.compile(r"\*[^/;]*|[^/;]+/[^/;]+")
 
 
 def _read_ttl(words: Sequence[Word], spot: Spot, scope: Scope) -> TTL | None:
@@ -47,11 +52,28 @@ def _read_ttl(words: Sequence[Word], spot: Spot, scope: Scope) -> TTL | None:
         texts = texts[2:]
     if texts:
         spot.wrong(f"{_TTL_FORM}; found {texts[0][:80]!r}")
+    else:
+        _check_patterns(values.get("type", ""), values.get("path", ""), spot)
     return None if spot.failed else TTL(**values)
 
 
+def _check_patterns(media: str, path: str, spot: Spot) -> None:
+    """Report a type or a path that no response has."""
+    if media and not _TYPE.fullmatch(media):
+        spot.wrong(f"type {media[:80]!r} is not a media type such as text/html or image/*")
+    try:
+        if path:
+            path_patterns([path])
+    except ValueError as error:
+        spot.caught(error)
+
+
 def _statuses(text: str) -> frozenset[int]:
-    found = frozenset(units.parse("int", item, {}) for item in comma_items(text))
+    if not _STATUSES.fullmatch(text):
+        raise Unfit(
+            f"{text[:80]!r} is not a list of statuses: write 404, or 404,410 without blanks"
+        )
+    found = frozenset(map(int, text.split(",")))
     for status in found:
         if not 200 <= status <= 599 or status in (206, 304):
             raise Unfit(
@@ -72,18 +94,32 @@ def _dump_ttl(spec: TTL) -> str:
 
 def _read_query(words: Sequence[Word], spot: Spot, scope: Scope) -> Query | None:
     values: dict[str, Any] = {}
+    before = ""
     for word in words:
-        option = word.option()
-        if option is not None and option[0] in ("ignore", "keep"):
-            values[option[0]] = tuple(comma_items(option[1]))
-        elif word.is_bare and word.text == "sort":
+        name, value = word.option() or ("sort" if word.is_bare and word.text == "sort" else "", "")
+        if name in values:
+            spot.wrong(f"{name!r} occurs twice")
+        elif name == "sort" and not value:
             values["sort"] = True
+        elif name in ("ignore", "keep"):
+            values[name] = _parameters(name, value, spot)
+        elif before.endswith(","):
+            spot.wrong(f"{word.text[:80]!r} follows a blank: write the list without blanks")
         else:
             message = f"unknown word {word.text[:80]!r}"
             spot.wrong(message, found=word.text, known=("sort", "ignore=", "keep="))
+        before = word.text
     if "ignore" in values and "keep" in values:
         spot.wrong("use either 'ignore=' or 'keep=': everything that is not kept is ignored")
     return None if spot.failed else Query(**values)
+
+
+def _parameters(name: str, text: str, spot: Spot) -> tuple[str, ...]:
+    """Return the patterns of ``ignore=`` or ``keep=``."""
+    found = tuple(filter(None, comma_items(text)))
+    if not found:
+        spot.wrong(f"'{name}=' names no parameter; 'ignore=*' ignores all of them")
+    return found
 
 
 def _dump_query(spec: Query) -> str:
@@ -119,22 +155,32 @@ def _dump_key(spec: tuple[KeyPart, ...]) -> str:
     return " ".join(one.text for one in spec)
 
 
+_GROUPS = ("ignore", "key", "bypass")
+
+
 def _read_cookies(words: Sequence[Word], spot: Spot, scope: Scope) -> Cookies | None:
-    found: dict[str, list[str]] = {"ignore": [], "key": [], "bypass": []}
-    group: list[str] | None = None
+    found: dict[str, list[str]] = {name: [] for name in _GROUPS}
+    group = ""
     for word in words:
         for text in comma_groups(word.text):
             if text == ",":
-                group = None
-            elif group is None and text in found:
-                group = found[text]
-            elif group is None:
+                group = ""
+            elif not group and text in found:
+                group = text
+            elif not group:
                 message = f"a group begins with ignore, key or bypass, found {text[:80]!r}"
-                spot.wrong(message, found=text, known=tuple(found))
-                return None
+                spot.wrong(message, found=text, known=_GROUPS)
+            elif text in found and word.is_bare:
+                spot.wrong(f"write a comma before {text!r}, or quotes if it is a cookie's name")
+            elif any(text in names for names in found.values()):
+                spot.wrong(f"cookie {text[:80]!r} occurs twice")
             else:
-                group.append(text)
-    return Cookies(**{key: tuple(patterns) for key, patterns in found.items()})
+                found[group].append(text)
+            if spot.failed:
+                return None
+    if not any(found.values()):
+        spot.wrong("names no cookie: write 'ignore NAME...', 'key NAME...' or 'bypass NAME...'")
+    return None if spot.failed else Cookies(**{key: tuple(names) for key, names in found.items()})
 
 
 def comma_groups(text: str) -> list[str]:
@@ -148,7 +194,11 @@ def comma_groups(text: str) -> list[str]:
 
 def _dump_cookies(spec: Cookies) -> str:
     groups = (("ignore", spec.ignore), ("key", spec.key), ("bypass", spec.bypass))
-    return ", ".join(" ".join([name, *map(quote, texts)]) for name, texts in groups if texts)
+    return ", ".join(
+        " ".join([name, *(quote(text, force=text in _GROUPS) for text in texts)])
+        for name, texts in groups
+        if texts
+    )
 
 
 def _read_disk(words: Sequence[Word], spot: Spot, scope: Scope) -> Disk | None:
@@ -161,6 +211,9 @@ def _read_disk(words: Sequence[Word], spot: Spot, scope: Scope) -> Disk | None:
     except Unfit as error:
         spot.caught(error)
         return None
+    if not folder or folder in ("/", spot.base_dir.rstrip("/")):
+        spot.wrong("the cache needs a folder of its own, such as cache/")
+        return None
     return Disk(folder, size)
 
 
@@ -171,6 +224,9 @@ def _dump_disk(spec: Disk) -> str:
 def _read_conditions(
     words: Sequence[Word], spot: Spot, scope: Scope
 ) -> tuple[Condition, ...] | None:
+    if words and words[0].is_bare and words[0].text == "if":
+        spot.wrong("write the conditions without 'if', such as 'path /admin/*'")
+        return None
     found = read_conditions(words, spot, scope)
     return None if spot.failed else found
 

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
 
 from lbproxy.bans.ledger import Ban, ban_key, ban_text
+from lbproxy.config.errors import no_section
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.http.filter import Phases
@@ -84,7 +85,7 @@ class Banning(BanDeclaration, Feature["Frontend"]):
         every = {one.name: one for one in given.config.of(BanSpec)}
         for name in spec.bans:
             if name not in every:
-                raise ValueError(f"there is no [ban {name}]")
+                raise no_section("ban", name, every)
             if spec.mode == "tcp":
                 _fits_tcp(every[name])
         names = {*spec.bans, *_limit_bans(spec, given)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from lbproxy.config.errors import no_section
 from lbproxy.observe.events import EventKind
 from lbproxy.observe.samples import CacheSample
 from lbproxy.proxy.feature import Feature, Given
@@ -48,7 +49,7 @@ class Caching(CacheDeclaration, Feature[RouteOwner]):
         found = {one.name: one for one in given.config.of(CacheSpec)}
         wanted = found.get(spec.cache)
         if wanted is None:
-            raise ValueError(f"there is no [cache {spec.cache}]")
+            raise no_section("cache", spec.cache, found)
         mac = _mac(given) if wanted.redis else b""
         if old is not None and old.spec == wanted and old._mac == mac:
             return old

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from attrs import evolve, frozen
 
 from lbproxy.cache.cachestatus import cache_status
@@ -12,6 +14,7 @@ from lbproxy.config.draft import Draft
 from lbproxy.config.model import NOWHERE, Condition, Where, hidden, option
 from lbproxy.config.options import option_fields
 from lbproxy.config.section import Judge, Section
+from lbproxy.config.units import dump
 
 __all__ = ["CACHE", "CacheDeclaration", "CacheKeys", "CacheSpec", "hit_rules_of", "policy_of"]
 
@@ -231,6 +234,7 @@ def hit_rules_of(spec: CacheSpec, policy: Policy) -> HitRules:
 
 def _check(draft: Draft, judge: Judge) -> None:
     _check_redis(draft, judge)
+    _check_ttl(draft, judge)
     if {"memory", "max_object", "disk"} & set(draft.broken):
         return
     fields = option_fields(CacheSpec)
@@ -238,34 +242,63 @@ def _check(draft: Draft, judge: Judge) -> None:
         draft.get(key, fields[key].default) for key in ("max_object", "memory", "disk")
     ]
     if 0 < memory < LEAST:
-        judge.wrong(draft, draft.line("memory"), "memory", "at least 64k")
-    most = (memory or WITHOUT_DISK) // 2 if disk is None else disk.size // 2
-    if largest > most:
-        what = "the memory" if disk is None else "the disk"
-        judge.wrong(draft, draft.line("max_object"), "max_object", f"at most half of {what}")
+        message = f"{dump('size', memory)} is out of bounds; it must be at least 64k"
+        judge.wrong(draft, draft.line("memory"), "memory", message)
+    room = (memory or WITHOUT_DISK) if disk is None else disk.size
+    if largest > room // 2:
+        what = f"{'memory' if disk is None else 'disk'!r} ({dump('size', room)})"
+        message = f"{dump('size', largest)} is out of bounds; it must be at most half of {what}"
+        judge.wrong(draft, draft.line("max_object"), "max_object", message)
 
 
 def _check_redis(draft: Draft, judge: Judge) -> None:
     if not draft.get("redis", False):
+        if "redis_timeout" in draft.values and "redis" not in draft.broken:
+            message = "has no effect without 'redis = yes'"
+            judge.wrong(draft, draft.line("redis_timeout"), "redis_timeout", message)
         return
     if not judge.drafts.of("shared"):
-        message = "it needs a section [shared] with the address of the Redis server"
+        message = "needs a [shared] section with the address of the Redis server"
         judge.wrong(draft, draft.line("redis"), "redis", message)
     if draft.get("disk", None) is not None:
-        message = "not together with 'disk': what is on it may have been purged while away"
+        message = (
+            "cannot be combined with 'disk': other nodes may purge what is on the disk while this"
+            " node is down"
+        )
         judge.wrong(draft, draft.line("redis"), "redis", message)
+
+
+def _check_ttl(draft: Draft, judge: Judge) -> None:
+    """Report lines that cannot apply, because an earlier line matches the same responses."""
+    lines = draft.get("ttl", ())
+    for number, line in enumerate(lines):
+        first = next((one for one in lines[:number] if one.covers(line)), None)
+        if first is not None:
+            message = f"{line.line!r} is never used: {first.line!r} is before it and matches, too"
+            judge.wrong(draft, draft.line("ttl"), "ttl", message)
 
 
 def _folders(judge: Judge) -> None:
-    """Report two caches in one folder, because each needs its own index there."""
+    """Report caches in one folder, because each needs its own index there, and folders in folders
+    of others.
+    """
     seen: dict[str, str] = {}
     for draft in judge.drafts.of("cache"):
         disk = draft.get("disk", None)
         if disk is None or "disk" in draft.broken:
             continue
-        other = seen.setdefault(disk.folder.rstrip("/"), draft.name)
-        if other != draft.name:
-            judge.wrong(draft, draft.line("disk"), "disk", f"[cache {other}] has the same folder")
+        folder = os.path.realpath(disk.folder)
+        for known, name in seen.items():
+            if folder == known:
+                message = f"[cache {name}] has the same folder"
+            elif folder.startswith(known + "/"):
+                message = f"the folder is inside that of [cache {name}]"
+            elif known.startswith(folder + "/"):
+                message = f"the folder contains that of [cache {name}]"
+            else:
+                continue
+            judge.wrong(draft, draft.line("disk"), "disk", message)
+        seen.setdefault(folder, draft.name)
 
 
 CACHE = Section(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from attrs import frozen
 
+from lbproxy.config.errors import no_section
 from lbproxy.errors import ProxyError
 from lbproxy.http.conditional import Conditions
 from lbproxy.http.filter import Phases
@@ -103,7 +104,7 @@ class Limiting(LimitDeclaration, LimitThrottles, Feature["Frontend"]):
         every = {one.name: one for one in given.config.of(LimitSpec)}
         for name in sorted(names):
             if name not in every:
-                raise ValueError(f"there is no [limit {name}]")
+                raise no_section("limit", name, every)
         specs = {name: every[name] for name in sorted(names)}
         if old is not None and old.spec == spec and old._specs == specs:
             return old

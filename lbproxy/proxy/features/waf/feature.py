@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import attrs
 
+from lbproxy.config.errors import no_section
 from lbproxy.http.filter import Phases
 from lbproxy.proxy.adminpart import AdminPart
 from lbproxy.proxy.feature import Feature, Given
@@ -54,7 +55,7 @@ class Waf(WafDeclaration, Feature[RouteOwner]):
         found = {one.name: one for one in given.config.of(WafSpec)}
         wanted = found.get(spec.waf)
         if wanted is None:
-            raise ValueError(f"there is no [waf {spec.waf}]")
+            raise no_section("waf", spec.waf, found)
         if old is not None and old.firewall.spec == wanted and not wanted.own:
             return old
         if wanted.audit:
