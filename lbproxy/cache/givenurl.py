@@ -15,8 +15,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def given_url(text: str) -> str:
-    """Return ``text`` as a URL in ASCII: a host with other letters becomes its IDNA form, and blanks
-    and other characters outside ASCII are percent-encoded in UTF-8, as browsers do.
+    """Return ``text`` as a URL in ASCII: a host with other letters becomes its IDNA form, and
+    blanks and other characters outside ASCII are percent-encoded in UTF-8, as browsers do.
 
     Raises ValueError if it is not a complete URL for http or https.
     """

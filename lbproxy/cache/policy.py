@@ -69,7 +69,10 @@ class TTL:
 
     def covers(self, other: TTL) -> bool:
         """Return whether this line matches every response that ``other`` matches."""
-        statuses = not self.statuses or (bool(other.statuses) and other.statuses <= self.statuses)
+        if self.statuses:
+            statuses = bool(other.statuses) and other.statuses <= self.statuses
+        else:
+            statuses = all(status < 400 or status in HEURISTIC for status in other.statuses)
         same = self.type in ("", other.type) and self.path in ("", other.path)
         return statuses and same and (other.default or not self.default)
 

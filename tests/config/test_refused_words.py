@@ -25,6 +25,7 @@ REST = "[frontend web]\nlisten = tcp:80\nbackend = app\n[backend app]\nservers =
         ("cache main", "ttl = path ~( 1m", "invalid regular expression '('"),
         ("cache main", "ttl =\n    10m\n    404 1s", "'404 1s' is never used: '10m' is before it"),
         ("cache main", "ttl =\n    404,410 10m\n    410 path /a 1s", "'410 path /a 1s' is never"),
+        ("cache main", "ttl =\n    default 1m\n    default 2m", "'default 2m' is never used"),
         ("cache main", "query = sort turn", "unknown word 'turn'"),
         ("cache main", "query = ignore=a ignore=b", "'ignore' occurs twice"),
         ("cache main", "query = keep=", "'keep=' names no parameter"),
@@ -89,6 +90,7 @@ def test_a_line_that_is_refused(section: str, line: str, message: str) -> None:
         ("cache main", "cookies = ignore _ga*, key lang, bypass session"),
         ("cache main", 'ttl = 200,404 type "image/*" path /a/* 1m force'),
         ("cache main", "ttl = default 5m"),
+        ("cache main", "ttl =\n    10m\n    502 1s"),
         (
             "cache main",
             "ttl =\n    404 1s\n    default 1m\n    path ~\\.css$ 1d\n    type *+json 1m",

@@ -65,22 +65,25 @@ class CacheSpec:
     key: tuple[KeyPart, ...] | None = option(
         "line:key",
         None,
-        doc="what tells responses apart, besides the backend: ``{scheme}``, ``{host}``,"
-        " ``{hostname}``, ``{path}``, ``{query}``, ``{uri}``, ``{header:NAME}``, ``{query:NAME}``"
-        " and ``{cookie:NAME}``; parameters of the query that it does not name do not matter",
+        doc="what tells responses apart, besides the backend and the cookies: ``{scheme}``,"
+        " ``{host}``, ``{hostname}``, ``{path}``, ``{query}``, ``{uri}``, ``{header:NAME}``,"
+        " ``{query:NAME}`` and ``{cookie:NAME}``; parameters of the query that it does not name do"
+        " not matter",
         example="{host} {path} {query:page}",
     )
     query: Query | None = option(
         "line:query",
         None,
         doc="parts of the query that matter: ``sort`` ignores the order of parameters,"
-        " ``ignore=utm_*`` drops some, ``keep=page,q`` drops all others",
+        " ``ignore=utm_*`` drops some, ``keep=page,q`` drops all others; what is dropped is not"
+        " sent to servers",
         example="sort ignore=utm_*,fbclid",
     )
     cookies: Cookies | None = option(
         "line:cookies",
         None,
-        doc="cookies that do not matter, that are part of the key, and that bypass the cache",
+        doc="cookies that are removed from requests, that are part of the key, and that bypass the"
+        " cache; a request with any other cookie gets only public responses",
         example="ignore _ga* theme, key lang, bypass wordpress_logged_in_*",
     )
     bypass: tuple[tuple[Condition, ...], ...] = option(
@@ -92,7 +95,8 @@ class CacheSpec:
     ttl: tuple[TTL, ...] = option(
         "lines:ttl",
         (),
-        doc="lifetimes; the first line that matches replaces what the response states",
+        doc="lifetimes by status, media type and path (with patterns as in routes); the first line"
+        " that matches replaces what the response states",
         example="404,410 10s",
     )
     set_cookie: str = option(
