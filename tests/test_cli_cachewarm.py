@@ -94,6 +94,12 @@ def test_each_url_is_requested_once(run: Callable[..., Result], peer: Peer) -> N
     assert peer.connections == 1
 
 
+def test_urls_are_encoded_as_browsers_do(run: Callable[..., Result], peer: Peer) -> None:
+    result = run("HTTP://HOST/größe?q=ü#part\n", "--rate", "1000/s")
+    assert result.exit_code == 0
+    assert peer.requests[0].startswith(b"GET /gr%C3%B6%C3%9Fe?q=%C3%BC HTTP/1.1\r\n")
+
+
 def test_interim_responses_are_not_the_response(run: Callable[..., Result]) -> None:
     result = run("http://HOST/early\nhttp://HOST/hit\n", "--rate", "1000/s", "--at-once", "1")
     assert result.output == "1 stored, 1 were in the cache, 0 failed; 10 bytes received\n"

@@ -19,6 +19,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from attrs import define, evolve, field, frozen
 
+from lbproxy.cache.givenurl import given_url
+
 __all__ = ["LARGEST", "Report", "WarmOptions", "Warmed", "warm"]
 
 LARGEST: Final = 16 * 1024
@@ -36,7 +38,6 @@ COUNTING: Final = 1.0
 _PIECE: Final = 64 * 1024
 _MOST_INTERIM: Final = 100
 _DETAIL: Final = re.compile(r'detail="((?:[^"\\]|\\.)*)"')
-_TEXT: Final = re.compile(r"[\x21-\x7e]+")
 
 
 @frozen
@@ -303,16 +304,14 @@ class _Client:
 
 def _parts(url: str) -> SplitResult | None:
     """Return the parts of a URL that can be requested, or None."""
-    if len(url) > LARGEST or not _TEXT.fullmatch(url):
+    if len(url) > LARGEST:
         return None
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(given_url(url))
         good = parts.port is None or parts.port > 0
     except ValueError:
         return None
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        return None
-    return parts if good else None
+    return parts if good and parts.hostname else None
 
 
 def _judge(response: http.client.HTTPResponse) -> tuple[str, str]:
