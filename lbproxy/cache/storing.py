@@ -80,7 +80,7 @@ def store(
     """
     control = _control(response, policy)
     lifetime = lifetime_of(response, response.status, control, times[1])
-    path = normal_path(request.path) if policy.needs_path else b""
+    path = _path_for(policy, request)
     if path is None:
         return Refusal("ambiguous path, and lines of ttl depend on the path", "ttl")
     line = _line(policy, path, response, stated=lifetime is not None and lifetime.stated)
@@ -143,7 +143,8 @@ def is_silent(
     lifetime = lifetime_of(response, response.status, control, received)
     if lifetime is not None and lifetime.stated:
         return False
-    return _line(policy, request, response, stated=False) is None
+    path = _path_for(policy, request)
+    return path is not None and _line(policy, path, response, stated=False) is None
 
 
 def _control(response: ResponseHead, policy: Policy) -> Control:
@@ -152,6 +153,13 @@ def _control(response: ResponseHead, policy: Policy) -> Control:
         if response.header(target) is not None:
             return response_control(response, policy.targets)
     return parse_control(response.every(_CACHE_CONTROL))
+
+
+def _path_for(policy: Policy, request: RequestHead) -> bytes | None:
+    """Return the normalised path for lines of ``ttl``, b"" if no line needs it; None if it is
+    ambiguous.
+    """
+    return normal_path(request.path) if policy.needs_path else b""
 
 
 def _line(policy: Policy, path: bytes, response: ResponseHead, stated: bool) -> TTL | None:
