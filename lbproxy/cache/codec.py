@@ -3,11 +3,13 @@
 A record has the following form. Numbers are big-endian:
 
 ==== ======================================================================================
-8    :data:`MAGIC`, which has the version of the format
+8    :data:`~lbproxy.cache.readyrecord.MAGIC`, which has the version of the format
+4    length of the prepared head
 4    length of the head
 8    length of the body
 1    1 if the body follows the head, 0 if it has a file of its own
 32   BLAKE2b of the body
+n    the prepared head (:mod:`lbproxy.cache.readyrecord`)
 n    the head: key and :class:`~lbproxy.cache.stored.Stored`
 n    the body, if it follows
 32   BLAKE2b of everything before
@@ -17,7 +19,6 @@ n    the body, if it follows
 from __future__ import annotations
 
 import json
-import struct
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -26,14 +27,11 @@ from attrs import frozen
 
 from lbproxy.cache.control import Control
 from lbproxy.cache.key import Key
+from lbproxy.cache.keybytes import key_bytes
+from lbproxy.cache.readyrecord import DIGEST, FIXED, MAGIC, dump_ready, is_whole
 from lbproxy.cache.stored import Stored
 
-__all__ = ["MAGIC", "DamagedError", "StoredRecord", "digest_of", "dump_record", "key_digest",
-           "load_record", "selection_digest"]  # fmt: skip
-
-MAGIC: Final = b"LBOBJ\x00\x01\n"
-_FIXED: Final = struct.Struct(">8sIQB32s")
-_DIGEST: Final = 32
+__all__ = ["DamagedError", "StoredRecord", "digest_of", "dump_record", "load_record"]
 
 _CONTROL: Final = tuple(field.name for field in attrs.fields(Control))
 _NAMES: Final = ("no_cache_fields", "private_fields")
@@ -59,49 +57,34 @@ class StoredRecord:
 
 def digest_of(data: bytes) -> bytes:
     """Return the digest that records use."""
-    return blake2b(data, digest_size=_DIGEST).digest()
-
-
-def key_digest(key: Key) -> bytes:
-    """Return 16 bytes that identify a key: each value is preceded by its length."""
-    parts = b"".join(b"%d:%b" % (len(part), part) for part in key)
-    return blake2b(parts, digest_size=16).digest()
-
-
-def selection_digest(stored: Stored) -> bytes:
-    """Return 8 bytes that identify the request fields that selected a response."""
-    if not stored.selected:
-        return bytes(8)
-    parts = [
-        b"%d:%b%b" % (len(name), name, b"-" if value is None else b"%d:%b" % (len(value), value))
-        for name, value in stored.selected
-    ]
-    return blake2b(b"".join(parts), digest_size=8).digest()
+    return blake2b(data, digest_size=DIGEST).digest()
 
 
 def dump_record(record: StoredRecord) -> bytes:
     """Return the bytes of a record."""
+    ready = dump_ready(key_bytes(record.key), record.stored)
     head = _dump_head(record.key, record.stored)
     inline = record.body is not None
-    fixed = _FIXED.pack(MAGIC, len(head), record.size, inline, record.digest)
-    data = fixed + head + (record.body or b"")
+    fixed = FIXED.pack(MAGIC, len(ready), len(head), record.size, inline, record.digest)
+    data = b"".join((fixed, ready, head, record.body or b""))
     return data + digest_of(data)
 
 
 def load_record(data: bytes) -> StoredRecord:
     """Return the record in ``data``. Raises DamagedError if a bit differs from the written one."""
-    if len(data) < _FIXED.size + _DIGEST:
+    if len(data) < FIXED.size + DIGEST:
         raise DamagedError("too short")
-    content = memoryview(data)[:-_DIGEST]
-    if blake2b(content, digest_size=_DIGEST).digest() != data[-_DIGEST:]:
+    if not is_whole(data):
         raise DamagedError("its digest is wrong")
-    magic, length, size, inline, digest = _FIXED.unpack_from(data)
+    content = memoryview(data)[:-DIGEST]
+    magic, ready, length, size, inline, digest = FIXED.unpack_from(data)
     if magic != MAGIC:
         raise DamagedError("it has another format")
-    start = _FIXED.size + length
-    body = bytes(content[start:]) if inline else None
+    start = FIXED.size + ready
+    end = start + length
+    body = bytes(content[end:]) if inline else None
     try:
-        key, stored = _load_head(bytes(content[_FIXED.size : start]))
+        key, stored = _load_head(bytes(content[start:end]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"its head cannot be read: {error}") from None
     return StoredRecord(key, stored, body, size, digest)

@@ -11,7 +11,7 @@ from lbproxy.http.known import ASKS_CACHE, AUTHORIZATION, COOKIE, IF_NONE_MATCH
 from lbproxy.http.message import RequestHead, ResponseHead, field_name
 from lbproxy.http.scan import EMPTY, Lines, lines_of
 
-__all__ = ["HitRules", "ReadyHead", "chosen_entry", "has_cookies", "is_plain"]
+__all__ = ["HitRules", "ReadyHead", "chosen_entry", "has_cookies", "is_plain", "ready_head"]
 
 _READ: Final = 1 << ASKS_CACHE | 1 << AUTHORIZATION
 """Request fields that only the rules themselves can judge."""
@@ -68,81 +68,116 @@ def has_cookies(head: RequestHead) -> bool:
 
 
 class ReadyHead:
-    """A response ``stored`` (:class:`~lbproxy.cache.stored.Stored`) prepared for hits.
+    """The head of a stored response, prepared for hits by :func:`ready_head`, or read from a record
+    (:mod:`lbproxy.cache.readyrecord`).
 
-    ``usable``: it may be served while it is fresh, without further checks.
+    ``stored``: the response (:class:`~lbproxy.cache.stored.Stored`), None if it was read from a
+    record. ``etag``: without ``W/``. ``usable``: the response may be served while it is fresh,
+    without further checks.
     """
 
     __slots__ = (
-        "_etag",
-        "_first_age",
-        "_lifetime",
-        "_lines",
-        "_public",
-        "_reason",
-        "_selected",
-        "_status",
+        "etag",
+        "first_age",
+        "lifetime",
+        "lines",
+        "public",
+        "reason",
         "received",
+        "selected",
+        "status",
         "stored",
         "usable",
     )
 
-    def __init__(self, stored: Any) -> None:
+    def __init__(
+        self,
+        stored: Any,
+        received: float,
+        first_age: float,
+        lifetime: float,
+        status: int,
+        reason: bytes,
+        lines: Lines,
+        etag: bytes | None,
+        selected: Selected,
+        public: bool,
+        usable: bool,
+    ) -> None:
         self.stored = stored
-        self.received: float = stored.received
-        self._first_age: float = stored.first_age
-        self._lifetime: float = stored.lifetime
-        self._public: bool = stored.public
-        self._selected: Selected = stored.selected
-        self._status: int = stored.status
-        self._reason: bytes = stored.reason
-        etag: bytes | None = stored.header(b"etag")
-        self._etag = None if etag is None else etag.removeprefix(b"W/")
-        self._lines: Lines = EMPTY
-        self.usable = not stored.control.no_cache and not stored.purged
-        try:
-            self._lines = lines_of([pair for pair in stored.headers if pair[0].lower() != b"age"])
-        except (ValueError, TypeError):
-            self.usable = False
+        self.received: float = received
+        self.first_age: float = first_age
+        self.lifetime: float = lifetime
+        self.status: int = status
+        self.reason: bytes = reason
+        self.lines: Lines = lines
+        self.etag: bytes | None = etag
+        self.selected: Selected = selected
+        self.public = public
+        self.usable = usable
 
     def selected_by(self, request: RequestHead) -> bool:
         """Return whether the request has the values that selected the response."""
-        return not self._selected or selects(self._selected, request)
+        return not self.selected or selects(self.selected, request)
 
     def age_at(self, now: float) -> float:
         """Return the age in seconds (RFC 9111 §4.2.3); negative if only the general rules can
         decide.
         """
-        age = self._first_age + abs(now - self.received)
-        return age if self.usable and age < self._lifetime else -1.0
+        age = self.first_age + abs(now - self.received)
+        return age if self.usable and age < self.lifetime else -1.0
 
     def may_answer(self, request: RequestHead) -> bool:
         """Return whether a fresh response certainly answers ``request`` with its whole body."""
         present: i64 = request.present
-        if present >> COOKIE & 1 and not self._public:
+        if present >> COOKIE & 1 and not self.public:
             return False
         return not present >> IF_NONE_MATCH & 1 or self._is_modified(request)
 
     def _is_modified(self, request: RequestHead) -> bool:
         """Return whether no entity tag of If-None-Match can match the response."""
-        if self._status != 200:
+        if self.status != 200:
             return True
         for value in request.every(_IF_NONE_MATCH):
             if value.find(b"*") >= 0:
                 return False
-            if self._etag is not None and value.find(self._etag) >= 0:
+            if self.etag is not None and value.find(self.etag) >= 0:
                 return False
         return True
 
     def head(self, age: float, length: int, rules: HitRules) -> ResponseHead:
         """Return the head for one client, with Age and Cache-Status."""
-        found = ResponseHead(self._status, None, self._reason, length=length, lines=self._lines)
+        found = ResponseHead(self.status, None, self.reason, length=length, lines=self.lines)
         added = [(b"Age", str(int(age)).encode())]
         if rules.status is not None:
-            left = str(int((self._lifetime - age) // 1))
+            left = str(int((self.lifetime - age) // 1))
             added.append((b"Cache-Status", rules.status + left.encode()))
         found.added = added
         return found
+
+
+def ready_head(stored: Any) -> ReadyHead:
+    """Return a response (:class:`~lbproxy.cache.stored.Stored`) prepared for hits."""
+    usable = not stored.control.no_cache and not stored.purged
+    etag: bytes | None = stored.header(b"etag")
+    lines: Lines = EMPTY
+    try:
+        lines = lines_of([pair for pair in stored.headers if pair[0].lower() != b"age"])
+    except (ValueError, TypeError):
+        usable = False
+    return ReadyHead(
+        stored,
+        stored.received,
+        stored.first_age,
+        stored.lifetime,
+        stored.status,
+        stored.reason,
+        lines,
+        None if etag is None else etag.removeprefix(b"W/"),
+        stored.selected,
+        stored.public,
+        usable,
+    )
 
 
 def chosen_entry(entries: list[Any], request: RequestHead) -> Any:
@@ -154,7 +189,7 @@ def chosen_entry(entries: list[Any], request: RequestHead) -> Any:
     for entry in entries:
         ready: ReadyHead | None = entry.ready
         if ready is None or ready.stored is not entry.stored:
-            ready = entry.ready = ReadyHead(entry.stored)
+            ready = entry.ready = ready_head(entry.stored)
         if ready.selected_by(request) and (best is None or ready.received >= latest):
             best, latest = entry, ready.received
     return best

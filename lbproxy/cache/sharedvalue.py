@@ -18,9 +18,9 @@ from lbproxy.cache.codec import (
     digest_of,
     dump_record,
     load_record,
-    selection_digest,
 )
 from lbproxy.cache.key import Key
+from lbproxy.cache.keybytes import selection_digest
 from lbproxy.cache.parts import is_part
 from lbproxy.cache.purgenames import names_of
 from lbproxy.cache.stored import Stored
@@ -51,7 +51,7 @@ def shared_field(stored: Stored) -> bytes:
 
     It identifies the request fields that selected the response: 8 bytes, and 9 for a part.
     """
-    chosen = selection_digest(stored)
+    chosen = selection_digest(stored.selected)
     return b"p" + chosen if is_part(stored) else chosen
 
 

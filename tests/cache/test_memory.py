@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lbproxy.cache.cachestatus import cache_status
 from lbproxy.cache.memory import Memory
 from lbproxy.cache.purge import Purge
-from lbproxy.cache.ready import ReadyHead
+from lbproxy.cache.ready import ready_head
 from lbproxy.cache.stored import Stored
 from tests.cache.conftest import kept, request, response
 from tests.support.purging import purged_of
@@ -115,7 +115,7 @@ def test_the_overhead_is_what_is_counted() -> None:
     for number in range(500):
         memory.add((b"http", b"app", b"%d" % number), page(number, tags=f"t{number}"), bytes(100))
     for entry in memory:
-        entry.ready = ReadyHead(entry.stored)  # as the first hit does
+        entry.ready = ready_head(entry.stored)  # as the first hit does
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert used <= memory.bytes <= 2 * used

@@ -10,6 +10,7 @@ from tests.bench.proxies import Words
 __all__ = [
     "CACHE",
     "CACHE_DISK",
+    "CACHE_DISK_SMALL",
     "CACHE_ELSEWHERE",
     "CACHE_FULL",
     "COMBINED",
@@ -136,6 +137,9 @@ CACHE = caching.MEMORY
 
 CACHE_DISK = caching.disk("4m")
 """A cache in files, with memory for few of the bodies."""
+
+CACHE_DISK_SMALL = caching.disk("1m")
+"""The same with memory for few of the heads."""
 
 CACHE_FULL = {
     "lbproxy": Words(

@@ -156,6 +156,7 @@ _ALL = (
     Row("cache-hit", _hits, _public, words=features.CACHE),
     Row("cache-hit-full", _hits, _public, words=features.CACHE_FULL),
     Row("cache-disk", _disk_hits, partial(_public, 65536), words=features.CACHE_DISK, units=96),
+    Row("cache-disk-1k", _disk_hits, _public, words=features.CACHE_DISK_SMALL),
     Row("cache-miss", _asks(_browser()), _public, words=features.CACHE),
     Row("cache-elsewhere", _asks(_browser()), _varied(), words=features.CACHE_ELSEWHERE),
 )

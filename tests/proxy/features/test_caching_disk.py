@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs, formatEvent
 from lbproxy.cache.control import NONE
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
-from lbproxy.proxy.features.caching.disk import folder
+from lbproxy.proxy.features.caching.disk import failures
 from lbproxy.proxy.features.caching.disk.entries import Place, dump_entry
 from lbproxy.proxy.features.caching.disk.folder import Folder
 from lbproxy.proxy.features.caching.disk.frames import frame
@@ -180,7 +180,7 @@ def test_who_joins_a_fetch_whose_file_is_damaged_gets_its_response_from_a_server
     (path,) = files(tmp_path, "t")
     with path.open("r+b") as file:
         file.write(b"?")
-    folder._quiet._seen.clear()  # of other tests in this second
+    failures._quiet._seen.clear()  # of other tests in this second
     with capturedLogs() as logs:
         second = lb.get("http://h/a")
     assert (second.status, second.body, len(origin.requests)) == (200, LARGE, 2)

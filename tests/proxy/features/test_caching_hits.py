@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,9 +125,9 @@ steps = st.lists(
 )
 
 
-def begin(policy: tuple[str, str]) -> LoadBalancerFixture:
+def begin(policy: tuple[str, str], disk: str = "") -> LoadBalancerFixture:
     cache, frontend = policy
-    lb = LB.from_config(TEXT.format(cache=cache, frontend=frontend))
+    lb = LB.from_config(TEXT.format(cache=f"{cache}\n{disk}", frontend=frontend))
 
     def handle(request: Request) -> Answer:
         status, body, headers = ANSWERS[request.path.partition("?")[0]]
@@ -170,6 +172,37 @@ def test_the_short_path_answers_as_the_rules_do(policy: tuple[str, str], steps: 
     with begin(policy) as quick, begin(policy) as plain:
         plain.service.caches["main"].hit_rules = HitRules(False, False, True, None)
         assert run(quick, steps) == run(plain, steps)
+
+
+def run_in_files(lb: LoadBalancerFixture, made: list[Any]) -> list[Any]:
+    """Run the steps. After each, everything is written, and removed from memory."""
+    found: list[Any] = []
+    for one in made:
+        found.append(run(lb, [one])[:-1])
+        lb.advance(0.01)
+        memory = lb.service.caches["main"].memory
+        for entry in list(memory):
+            memory.discard(entry)
+    cache = lb.service.caches["main"]
+    counters = {
+        name: count
+        for name, count in attrs.asdict(cache.counters).items()
+        if name not in ("loads", "load_seconds")
+    }
+    return [*found, counters]
+
+
+@settings(max_examples=30)
+@given(st.sampled_from(POLICIES), steps)
+def test_hits_of_files_answer_as_the_rules_do(policy: tuple[str, str], steps: list[Any]) -> None:
+    with (
+        TemporaryDirectory() as one,
+        TemporaryDirectory() as other,
+        begin(policy, f"disk = {one} 64m") as quick,
+        begin(policy, f"disk = {other} 64m") as plain,
+    ):
+        plain.service.caches["main"].hit_rules = HitRules(False, False, True, None)
+        assert run_in_files(quick, steps) == run_in_files(plain, steps)
 
 
 @pytest.mark.long

@@ -27,7 +27,7 @@ class Process:
     def _apply(self, payload: bytes) -> None:
         self.known.append(payload)
 
-    def _reset(self) -> None:
+    def _reset(self, damaged: bool) -> None:
         self.known.clear()
         self.resets += 1
 

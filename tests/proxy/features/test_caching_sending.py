@@ -32,7 +32,7 @@ servers = a 10.0.0.1:80
 """
 HOUR = {"Cache-Control": "max-age=3600", "ETag": '"v"'}
 BODY = bytes(range(256)) * 2600  # 650 KiB
-OPENBODY = "lbproxy.proxy.features.caching.disk.openbody"
+OPENFILE = "lbproxy.proxy.features.caching.disk.openfile"
 
 Make = Callable[..., LoadBalancerFixture]
 
@@ -63,14 +63,16 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
 
 
 def open_files(lb: LoadBalancerFixture) -> list[str]:
-    """Names of body files that are open and not in the table of the folder."""
+    """Names of body files that are open and not in the table of the folder. A mapped file has two
+    descriptors.
+    """
     folder: Any = lb.service.caches["main"].store.folder
     if folder is None:
         return []
     links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
     names = [str(link.readlink()) for link in links if link.is_symlink()]
-    found = [name for name in names if name.startswith(str(folder.path)) and ".b" in name]
-    return found[len(folder.open_bodies) :]
+    found = sorted({one for one in names if one.startswith(str(folder.path)) and ".b" in one})
+    return found[len(folder.open_files) :]
 
 
 def begun(lb: LoadBalancerFixture) -> PendingResponse:
@@ -142,7 +144,7 @@ def test_pieces_that_go_as_bytes_are_read_once(make: Make, monkeypatch: pytest.M
         sizes.append(found)
         return found
 
-    monkeypatch.setattr(f"{OPENBODY}.os.preadv", counted)
+    monkeypatch.setattr(f"{OPENFILE}.os.preadv", counted)
     assert lb.get("http://h/a").body == BODY
     assert sum(sizes) <= len(BODY) + 256 * 1024
 
@@ -160,7 +162,7 @@ def test_what_the_kernel_does_not_have_is_read_in_a_thread(
             raise BlockingIOError(11, "Resource temporarily unavailable")
         return preadv(*args)
 
-    monkeypatch.setattr(f"{OPENBODY}.os.preadv", some)
+    monkeypatch.setattr(f"{OPENFILE}.os.preadv", some)
     assert lb.get("http://h/a").body == BODY
 
 

@@ -9,9 +9,9 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from lbproxy.cache.codec import key_digest
 from lbproxy.cache.hints import Hints
 from lbproxy.cache.key import Key, normal_prefix, normal_url
+from lbproxy.cache.keybytes import key_digest
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.parts import is_part
 from lbproxy.cache.policy import Policy

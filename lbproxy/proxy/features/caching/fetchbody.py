@@ -82,7 +82,7 @@ class FetchBody:
         """Log that the file of the body was changed."""
         folder = self._cache.store.folder
         if folder is not None and self.spool is not None:
-            folder.failed(f"has a damaged file {self.spool.name:016x}.b", error)
+            folder.failed("has a damaged file", error, f"{self.spool.name:016x}.b")
 
     # -- memory ---------------------------------------------------------------------------------
 

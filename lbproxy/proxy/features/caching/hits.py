@@ -14,7 +14,8 @@ from typing import Any, Final
 from lbproxy.cache.ready import HitRules, ReadyHead, chosen_entry, has_cookies, is_plain
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote
-from lbproxy.proxy.features.caching.disk.openbody import OpenBody
+from lbproxy.proxy.features.caching.disk.filehits import FileHit, FileHits
+from lbproxy.proxy.features.caching.disk.openfile import OpenFile
 from lbproxy.proxy.features.caching.sending import LARGEST_WHOLE, SentBody, SentFile
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import STARTING, Source
@@ -74,19 +75,28 @@ class HitSource(Source):
         if traffic.info.bound is not None:
             return None
         key, store, memory = self._key(head, traffic), cache.store, cache.memory
+        file_hits: FileHits = store.file_hits
         if cache.searches.rules and cache.searches.concern(key):
             return None
-        entries = memory.lookup(key) if store.memory_only else store.select(key)
-        entry = chosen_entry(entries, head) if entries else None
+        if store.memory_only:
+            entries = memory.lookup(key)
+            entry = chosen_entry(entries, head) if entries else None
+        else:
+            entry = file_hits.find(key, head)
         if entry is None:
             return None
         ready: ReadyHead = entry.ready
         age = ready.age_at(cache.wall())
         if age < 0 or not ready.may_answer(head):
             return None
-        body = entry.body
-        if type(body) is not bytes:
-            body = store.body_of(entry)  # from a file
+        body: Any = None
+        if type(entry) is FileHit:
+            hit: FileHit = entry
+            body = hit.body()
+        else:
+            body = entry.body
+            if type(body) is not bytes:
+                body = store.body_of(entry)  # from a file
         if type(body) is bytes:
             return self._send(entry, body, ready.head(age, len(body), rules), age, sink)
         if body is None:
@@ -102,13 +112,13 @@ class HitSource(Source):
             self._note(entry, size, age, sink)
             sink.server_events([response, body, END] if body else [response, END])
             return STARTING
-        if size > LARGEST_WHOLE or not isinstance(sink, Sourcing):
+        if size > LARGEST_WHOLE or type(entry) is FileHit or not isinstance(sink, Sourcing):
             return None
         self._note(entry, size, age, sink)
         return SentBody(self._cache, entry, sink).start(response, body)
 
     def _send_file(
-        self, entry: Any, body: OpenBody, response: ResponseHead, age: float, sink: Asking
+        self, entry: Any, body: OpenFile, response: ResponseHead, age: float, sink: Asking
     ) -> Any:
         """Answer with a body in a file, if its first bytes are in memory."""
         if isinstance(sink, Sourcing):
@@ -121,10 +131,14 @@ class HitSource(Source):
         return None
 
     def _note(self, entry: Any, size: int, age: float, sink: Asking) -> None:
-        """Count a hit."""
-        self._cache.memory.use(entry)
-        if entry.place is not None:
-            entry.place.used = True
+        """Count a hit of an entry of memory, or of a :class:`FileHit`."""
+        place = entry.place
+        if type(entry) is FileHit:
+            place.hits += 1
+        else:
+            self._cache.memory.use(entry)
+        if place is not None:
+            place.used = True
         counters = self._cache.counters
         counters.hits += 1
         counters.bytes += size

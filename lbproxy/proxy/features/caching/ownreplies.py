@@ -8,9 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from lbproxy.cache.cachestatus import cache_status
-from lbproxy.cache.codec import key_digest
 from lbproxy.cache.hints import takes_hints
 from lbproxy.cache.key import Key, sent_fields
+from lbproxy.cache.keybytes import key_digest
 from lbproxy.cache.purge import Purge
 from lbproxy.http.message import Reply, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote

@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from lbproxy.cache.ranges import Span
-from lbproxy.proxy.features.caching.disk.openbody import OpenBody
+from lbproxy.proxy.features.caching.disk.openfile import OpenFile
 from lbproxy.proxy.features.caching.jobs import Jobs
 
 __all__ = ["FileReading"]
@@ -16,7 +16,7 @@ __all__ = ["FileReading"]
 class FileReading:
     """An open body. :meth:`pieces` may be called once; the iterator closes the file."""
 
-    def __init__(self, body: OpenBody, jobs: Jobs) -> None:
+    def __init__(self, body: OpenFile, jobs: Jobs) -> None:
         self.size = body.size
         self._body = body
         self._jobs = jobs

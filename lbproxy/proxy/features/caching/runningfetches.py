@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from lbproxy.cache.codec import key_digest
 from lbproxy.cache.key import Key
+from lbproxy.cache.keybytes import key_digest
 from lbproxy.cache.memory import Entry, Memory
 from lbproxy.cache.parts import is_part
 from lbproxy.cache.search import SearchRules, applies, reduced, search_rule

@@ -1,10 +1,12 @@
 """DATA. Large stored bodies on their way to clients, for the short path of hits.
 
 :class:`SentBody` is a body in memory. The transport gets all of it at once and sends it without a
-copy. :class:`SentFile` is a body in an open file. It is read into a buffer that all bodies share,
+copy. :class:`SentFile` is a body in an open file. It is sent from a mapping
+(:mod:`~lbproxy.proxy.features.caching.disk.mapping`), or read into a buffer that all bodies share,
 as much as the client accepts at the moment, so a slow client costs no memory. The stamp of the file
-is checked after each read, before the client gets the data. ``sendfile`` is not used: the kernel
-would wait for the disk if necessary, and would send data that is written to the file meanwhile.
+is checked before each part is sent from a mapping, and after each read. The last part is read, so
+no client gets the end of a body that was changed before. ``sendfile`` is not used: the kernel would
+wait for the disk if necessary, and would send data that is written to the file meanwhile.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from lbproxy.cache.codec import DamagedError
 from lbproxy.cache.ranges import Span
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.http.message import END, End, ResponseHead
-from lbproxy.proxy.features.caching.disk.openbody import LARGEST_READ, OpenBody
+from lbproxy.proxy.features.caching.disk.openfile import LARGEST_READ, OpenFile
 from lbproxy.proxy.features.caching.holds import TOO_SLOW, Hold
 from lbproxy.proxy.features.caching.reading import FileReading
 from lbproxy.proxy.http.bodystream import BodyStream
@@ -27,12 +29,18 @@ __all__ = ["LARGEST_WHOLE", "SentBody", "SentFile"]
 LARGEST_WHOLE: Final = 1024 * 1024
 """Size in bytes of the largest body that a transport gets at once."""
 
-_FIRST: Final = 64 * 1024
+_FIRST: Final = 16 * 1024
 """Bytes that are sent together with the head of a body in a file."""
+
+_LAST: Final = 16 * 1024
+"""Bytes at the end of a body in a file that are never sent from a mapping."""
 
 _LEAST: Final = 64 * 1024
 _MOST: Final = LARGEST_READ
-"""Maximum number of bytes per read, which is twice the amount that the client took before."""
+"""Maximum number of bytes per part, which is twice the amount that the client took before."""
+
+_READ: Final = 256 * 1024
+"""Maximum number of bytes per read."""
 
 _TURN: Final = 1024 * 1024
 """Maximum number of bytes of one body sent in a turn of the reactor; a quarter of it as bytes
@@ -116,12 +124,13 @@ class SentFile:
 
     queued = False
 
-    def __init__(self, body: OpenBody, jobs: Any, sink: Sourcing) -> None:
+    def __init__(self, body: OpenFile, jobs: Any, sink: Sourcing) -> None:
         self._body = body
         self._jobs = jobs
         self._sink = sink
         self._at = 0
-        self._piece = 4 * _LEAST
+        self._piece = _MOST
+        self._mapped: Any = body  # None if the client gets bytes only
         self._begun = False  # the exchange has the stream, and will close it
         self._over = False
         self._running = False
@@ -217,18 +226,31 @@ class SentFile:
     def _send_piece(self, size: int) -> int:
         """Send a piece; return the number of bytes that it counts for the turn."""
         try:
-            view = self._body.view(self._at, size)
+            view = self._view(size)
         except DamagedError:
             view = None
         if view is None:
             self._leave()
             return size
         sent = self._sink.offer(view)
+        if sent < 0 and self._mapped is not None:
+            self._mapped = None
+            return 0
         if sent < 0:
             return self._give(view[:_LEAST])
         self._at += sent
         self._piece = max(_LEAST, min(_MOST, 2 * sent))
         return size
+
+    def _view(self, size: int) -> memoryview | None:
+        """Return at most ``size`` more bytes of the body."""
+        left = self._body.size - self._at - _LAST
+        if left > 0 and self._mapped is not None:
+            body: OpenFile = self._mapped
+            view = body.mapped(self._at, min(size, left))
+            if view is not None:
+                return view
+        return self._body.view(self._at, min(size, _READ))
 
     def _give(self, view: memoryview) -> int:
         """Send a small piece as bytes, because it may be buffered."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from lbproxy.cache.asked import PLAIN, PLAIN_WITH_COOKIES, Asked, ask
-from lbproxy.cache.codec import key_digest
 from lbproxy.cache.freshness import current_age
 from lbproxy.cache.key import Key
+from lbproxy.cache.keybytes import key_digest
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.parts import asks_part
 from lbproxy.cache.search import SearchRule, applies, is_reduced, search_rule

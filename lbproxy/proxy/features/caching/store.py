@@ -7,7 +7,7 @@ processes, so nothing is served that another process has purged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,26 +18,28 @@ from lbproxy.cache.codec import (
     DamagedError,
     StoredRecord,
     digest_of,
-    key_digest,
-    selection_digest,
 )
 from lbproxy.cache.freshness import current_age
 from lbproxy.cache.key import Key
+from lbproxy.cache.keybytes import key_digest, selection_digest
 from lbproxy.cache.memory import Entry, Memory
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
+from lbproxy.compiled import native
 from lbproxy.proxy.features.caching.disk.claims import FetchClaims
 from lbproxy.proxy.features.caching.disk.entries import Place
-from lbproxy.proxy.features.caching.disk.folder import Folder, log_failure
+from lbproxy.proxy.features.caching.disk.failures import log_failure
+from lbproxy.proxy.features.caching.disk.filehits import FileHits
+from lbproxy.proxy.features.caching.disk.folder import Folder
 from lbproxy.proxy.features.caching.disk.loader import DiskBody, FolderLoader, described
-from lbproxy.proxy.features.caching.disk.openbodies import LARGEST
-from lbproxy.proxy.features.caching.disk.openbody import OpenBody
+from lbproxy.proxy.features.caching.disk.openfile import OpenFile
+from lbproxy.proxy.features.caching.disk.openfiles import LARGEST
 from lbproxy.proxy.features.caching.disk.slot import FolderSlot
 from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.disk.writer import FolderWriter, Writing, nothing
 from lbproxy.proxy.features.caching.jobs import Jobs
+from lbproxy.proxy.features.caching.storepage import page_of
 from lbproxy.proxy.features.caching.sweeping import Sweeping, free_slowly, sum_of
-from lbproxy.proxy.slices import in_slices
 
 __all__ = ["Observer", "ResponseStore"]
 
@@ -55,11 +57,13 @@ class Observer(Protocol):
         """Purges may have been missed, so no running fetch may be stored."""
 
 
+@native(allow_interpreted_subclasses=True)
 class ResponseStore:
     """See the module. ``now``: clock, in seconds.
 
     ``alone``: no other process uses the folder, so memory works without it. ``memory_only``: the
-    store has no folder, and :meth:`select` only looks up memory.
+    store has no folder, and :meth:`select` only looks up memory. ``file_hits``: the short path of
+    hits if there is a folder.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class ResponseStore:
         self._slot = FolderSlot(self, now, jobs, self.memory)
         self._writer = FolderWriter(self._slot, self.memory, jobs)
         self._loader = FolderLoader(self._slot, self._writer, self.memory, jobs)
+        self.file_hits = FileHits(self._slot, self._writer.writing, self.memory)
         self._remote: dict[str, int] = {}
         self._last: Sweeping | None = None  # the last purge from the folder, in memory
 
@@ -154,7 +159,7 @@ class ResponseStore:
         """Call ``done`` with the stored responses of ``key``, verified, now or later."""
         self._loader.load(key, done)
 
-    def open(self, entry: Entry) -> bytes | OpenBody | None:
+    def open(self, entry: Entry) -> bytes | OpenFile | None:
         """Return the body of ``entry``, or its open file; None if it must be verified again."""
         body = entry.body
         if isinstance(body, bytes):
@@ -167,14 +172,14 @@ class ResponseStore:
             found = self.body_of(entry)
             if found is not None:
                 return found
-            return folder.open_bodies.share(body.name, body.stamp)
+            return folder.open_files.share(body.name, body.stamp)
         except (OSError, DamagedError):
             self.memory.discard(entry)
             if entry.place is not None:
-                entry.place.stamp = None
+                entry.place.body_stamp = None
             return None
 
-    def body_of(self, entry: Entry) -> bytes | OpenBody | None:
+    def body_of(self, entry: Entry) -> bytes | OpenFile | None:
         """Return the body of ``entry`` if it is available at once, or its open file if it is large
         (the caller closes it); None if :meth:`open` must decide.
         """
@@ -186,8 +191,8 @@ class ResponseStore:
             return None
         try:
             if body.size > LARGEST:
-                return folder.open_bodies.share(body.name, body.stamp)
-            return folder.open_bodies.read(body.name, body.stamp)
+                return folder.open_files.share(body.name, body.stamp)
+            return folder.open_files.read(body.name, body.stamp)
         except (OSError, DamagedError):
             return None
 
@@ -227,7 +232,7 @@ class ResponseStore:
             if one.stored.selected == stored.selected
         ]
         if self.folder is not None:
-            chosen = selection_digest(stored)
+            chosen = selection_digest(stored.selected)
             places = self.folder.lookup(key_digest(key))
             times += [one.asked for one in places if one.selected == chosen]
         return max(times)
@@ -327,7 +332,7 @@ class ResponseStore:
         """
         slot = self._slot
         if slot.folder is None:
-            slot.open()
+            slot.open(at_once=True)
         if slot.loading:
             self._purge_memory(wanted, soft)
             return slot.loaded().addCallback(lambda _: self.purge(wanted, soft))
@@ -339,13 +344,17 @@ class ResponseStore:
             return fail(OSError(f"the cache folder {slot.path} cannot be opened"))
         self._last = None
         try:
-            found = slot.folder.purge(wanted, soft), self._last
+            found = slot.folder.purge(wanted, soft), self._begun_sweeping()
         except OSError as error:
             slot.missed = True
             self._purge_memory(wanted, soft)
             slot.fail(error)  # its places are not purged
             return fail(error)
         return sum_of([one.counted() for one in found if one is not None])
+
+    def _begun_sweeping(self) -> Sweeping | None:
+        """Return the sweep of memory by the purge that the folder has just applied."""
+        return self._last
 
     def _purge_memory(self, wanted: Purge, soft: bool) -> Sweeping:
         self._observer.purged(wanted)
@@ -398,26 +407,4 @@ class ResponseStore:
         This is for display, and takes several turns of the reactor. It reads the heads on disk of
         one page only, which blocks.
         """
-        folder = self.folder
-        if folder is not None:
-            folder.sync()
-        found: list[Entry] = []
-        seen = 0
-
-        def steps() -> Iterator[None]:
-            nonlocal seen
-            for entry in self.memory.walk(oldest_first=True):
-                if folder is None or entry.place is None:
-                    seen += 1
-                    if first < seen <= first + limit:
-                        found.append(entry)
-                yield
-            if folder is None:
-                return
-            for place in folder.catalog.walk(oldest_first=True):
-                seen += 1
-                if first < seen <= first + limit:
-                    found.extend(described(folder, [place]))
-                yield
-
-        return in_slices(self._jobs.reactor, steps()).addCallback(lambda _: (found, seen))
+        return page_of(self.memory, self.folder, self._jobs.reactor, first, limit)

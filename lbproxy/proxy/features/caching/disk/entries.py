@@ -6,8 +6,6 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
-from attrs import frozen
-
 from lbproxy.cache.catalog import Listed
 from lbproxy.cache.purge import KINDS, Purge
 
@@ -23,11 +21,22 @@ class Place(Listed[bytes]):
 
     ``key``: digest of its key. ``selected``: digest of its selection. ``record`` and ``body``:
     names of its files; ``body`` is 0 if the record contains the body. ``asked``: when its request
-    was sent. ``stamp``: of the body file when this process verified it. ``shown``: the same
-    response in the memory of this process.
+    was sent. ``record_stamp`` and ``body_stamp``: of the files when this process verified them.
+    ``hits``: number of hits from the files. ``shown``: the same response in the memory of this
+    process.
     """
 
-    __slots__ = ("asked", "body", "purged", "record", "selected", "shown", "stamp")
+    __slots__ = (
+        "asked",
+        "body",
+        "body_stamp",
+        "hits",
+        "purged",
+        "record",
+        "record_stamp",
+        "selected",
+        "shown",
+    )
 
     def __init__(
         self,
@@ -48,23 +57,29 @@ class Place(Listed[bytes]):
         self.body = body
         self.asked = asked
         self.purged = purged
-        self.stamp: Any = None
+        self.record_stamp: Any = None
+        self.body_stamp: Any = None
+        self.hits = 0
         self.shown: Any = None
 
 
-@frozen
 class Dropped:
-    """The record with this name is no longer stored."""
+    """The response with this ``record`` is no longer stored."""
 
-    record: int
+    __slots__ = ("record",)
+
+    def __init__(self, record: int) -> None:
+        self.record = record
 
 
-@frozen
 class Purged:
     """A purge. ``soft``: responses that it names become stale."""
 
-    purge: Purge
-    soft: bool
+    __slots__ = ("purge", "soft")
+
+    def __init__(self, purge: Purge, soft: bool) -> None:
+        self.purge = purge
+        self.soft = soft
 
 
 Entry = Place | Dropped | Purged

@@ -22,7 +22,7 @@ from attrs import evolve
 
 from lbproxy.cache.codec import DamagedError, StoredRecord, dump_record, load_record
 from lbproxy.proxy.features.caching.disk.filesystem import read_rules
-from lbproxy.proxy.features.caching.disk.openbody import OpenBody, Stamp, stamp_of
+from lbproxy.proxy.features.caching.disk.openfile import OpenFile, Stamp, stamp_of
 
 __all__ = ["BLOCK", "FolderFiles", "on_disk"]
 
@@ -49,6 +49,7 @@ class FolderFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._root = str(root)
         self.flags, self.inline = read_rules(root)
 
     def new_name(self) -> int:
@@ -57,8 +58,11 @@ class FolderFiles:
 
     def path(self, name: int, kind: str) -> Path:
         """Return the path of a record (``r``), a body (``b``) or a file being written (``t``)."""
+        return Path(self._name(name, kind))
+
+    def _name(self, name: int, kind: str) -> str:
         text = f"{name:016x}"
-        return self.root / text[:2] / f"{text}.{kind}"
+        return f"{self._root}/{text[:2]}/{text}.{kind}"
 
     def create(self, name: int) -> int:
         """Create a file to write, and return its descriptor. Raises OSError."""
@@ -80,21 +84,24 @@ class FolderFiles:
         """Rename a complete file to its final name."""
         self.path(name, "t").rename(self.path(name, kind))
 
-    def write_record(self, name: int, record: StoredRecord) -> Stamp:
-        """Write a record, and return its stamp. Raises OSError; no file is left then."""
+    def write_record(self, name: int, record: StoredRecord) -> int:
+        """Write a record, and return its size. Raises OSError; no file is left then."""
         fd = self.create(name)
         try:
-            write_all(fd, dump_record(record))
+            data = dump_record(record)
+            write_all(fd, data)
             self.publish(name, "r")
-            return stamp_of(fd)[0]
+            return len(data)
         except BaseException:
             self.remove(name, "t")
             raise
         finally:
             os.close(fd)
 
-    def write_apart(self, name: int, body: int, record: StoredRecord) -> None:
-        """Write a record, and its body to the file ``body``. Raises OSError, with no file left."""
+    def write_apart(self, name: int, body: int, record: StoredRecord) -> int:
+        """Write a record, and its body to the file ``body``. Return the size of the record. Raises
+        OSError, with no file left.
+        """
         assert record.body is not None
         fd = self.create(body)
         try:
@@ -106,37 +113,50 @@ class FolderFiles:
         finally:
             os.close(fd)
         try:
-            self.write_record(name, evolve(record, body=None))
+            return self.write_record(name, evolve(record, body=None))
         except BaseException:
             self.remove(body, "b")
             raise
 
-    def read_record(self, name: int) -> StoredRecord:
-        """Return a verified record. Raises OSError or DamagedError."""
-        fd = os.open(self.path(name, "r"), _READING)
+    def read_record(self, name: int) -> tuple[StoredRecord, Stamp]:
+        """Return a verified record and the stamp of its file. Raises OSError or DamagedError."""
+        fd = os.open(self._name(name, "r"), _READING)
         with open(fd, "rb") as file:  # noqa: PTH123 - a path would follow a link
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise DamagedError("it is no file")
-            return load_record(file.read())
+            stamp = stamp_of(fd)[0]
+            record = load_record(file.read())
+            _require_same(fd, stamp)
+            return record, stamp
 
-    def open_body(self, name: int, known: Stamp | None, record: StoredRecord | None) -> OpenBody:
-        """Open a body. Raises OSError or DamagedError.
+    def open_verified(self, name: int, kind: str, known: Stamp | None) -> OpenFile:
+        """Open a file that had the stamp ``known`` when it was verified; None if it was not.
 
-        The body is verified with the digest of ``record`` unless it has the stamp ``known``.
+        Raises OSError, or DamagedError if it has another one.
         """
-        fd = os.open(self.path(name, "b"), _READING)
+        fd = os.open(self._name(name, kind), _READING)
         try:
             stamp = stamp_of(fd)[0]
-            if stamp != known:
-                if record is None:
-                    raise DamagedError("it is not the file that was verified")
-                _verify(fd, record)
-                if stamp_of(fd)[0] != stamp:
-                    raise DamagedError("the file was changed while it was verified")
-            return OpenBody(fd, stamp[1], stamp, self.flags)
+            if known is not None and stamp != known:
+                raise DamagedError("it is not the file that was verified")
+            return OpenFile(fd, stamp[1], stamp, self.flags)
         except BaseException:
             os.close(fd)
             raise
+
+    def verify_body(self, name: int, known: Stamp | None, record: StoredRecord) -> Stamp:
+        """Verify a body with the digest of ``record``, unless it has the stamp ``known``. Return
+        its stamp. Raises OSError or DamagedError.
+        """
+        fd = os.open(self._name(name, "b"), _READING)
+        try:
+            stamp = stamp_of(fd)[0]
+            if stamp != known:
+                _verify(fd, record)
+                _require_same(fd, stamp)
+            return stamp
+        finally:
+            os.close(fd)
 
     def remove(self, name: int, kind: str) -> None:
         """Remove a file if it exists and can be removed."""
@@ -178,6 +198,11 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def _require_same(fd: int, stamp: Stamp) -> None:
+    if stamp_of(fd)[0] != stamp:
+        raise DamagedError("the file was changed while it was verified")
 
 
 def _verify(fd: int, record: StoredRecord) -> None:

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
-from twisted.logger import Logger
-
 from lbproxy.cache.catalog import Catalog
 from lbproxy.cache.codec import DamagedError
 from lbproxy.cache.purge import Purge
@@ -29,18 +27,16 @@ from lbproxy.proxy.features.caching.disk.entries import (
     dump_entry,
     load_entry,
 )
+from lbproxy.proxy.features.caching.disk.failures import log_failure, log_reset
 from lbproxy.proxy.features.caching.disk.files import FolderFiles
 from lbproxy.proxy.features.caching.disk.journal import Journal
-from lbproxy.proxy.features.caching.disk.openbodies import OpenBodies
+from lbproxy.proxy.features.caching.disk.openfiles import OpenFiles
 from lbproxy.proxy.features.caching.disk.ownership import require_own
 from lbproxy.proxy.features.caching.disk.trash import Trash
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.sweeping import Sweeping, free_slowly
-from lbproxy.proxy.ratelog import Quiet
 
-__all__ = ["Folder", "FolderFollower", "log_failure"]
-
-_quiet: Final = Quiet(Logger(__name__))
+__all__ = ["Folder", "FolderFollower"]
 
 _SWEEP: Final = 3600.0
 """Seconds between sweeps."""
@@ -69,7 +65,7 @@ class Folder:
         require_own(path)
         self.path = path
         self.files = FolderFiles(path)
-        self.open_bodies = OpenBodies(self.files, limit)
+        self.open_files = OpenFiles(self.files, limit)
         self.jobs = jobs
         self.catalog: Catalog[bytes, Place] = Catalog(limit, variants)
         self._follower = follower
@@ -92,7 +88,7 @@ class Folder:
         self._closed = True
         self.catalog.sweeps.clear()
         self.compacting.stop()
-        self.open_bodies.close_all()
+        self.open_files.close_all()
         self.journal.close()
         self.claims.close()
 
@@ -163,8 +159,12 @@ class Folder:
             self.journal.append_surely(dump_entry(Purged(purge, soft)))
         finally:
             self._own = False
-        sweeping, self._sweeping = self._sweeping, None
         self._flush()
+        return self._begun_sweeping()
+
+    def _begun_sweeping(self) -> Sweeping | None:
+        """Return the sweep of the purge that was just applied."""
+        sweeping, self._sweeping = self._sweeping, None
         return sweeping
 
     def _flush(self) -> None:
@@ -181,7 +181,7 @@ class Folder:
     def resize(self, limit: int, variants: int) -> None:
         """Change the limit, and evict down to it."""
         self.catalog.limit, self.catalog.variants = limit, variants
-        self.open_bodies.resize(limit)
+        self.open_files.resize(limit)
         if self.catalog.bytes > limit:
             self.drop(self._evicted(0, []))
 
@@ -189,9 +189,9 @@ class Folder:
         """Evict ``size`` bytes, because the disk is full before the limit is reached."""
         self.drop(self._evicted(self.catalog.limit - self.catalog.bytes + size, []))
 
-    def failed(self, what: str, error: BaseException | None) -> None:
-        """Log a failure of the disk, at most once a second."""
-        log_failure(self.path, what, error)
+    def failed(self, what: str, error: BaseException | None, file: str = "") -> None:
+        """Log a failure of the disk: see :func:`log_failure`."""
+        log_failure(self.path, what, error, file)
 
     # -- room -----------------------------------------------------------------------------------
 
@@ -260,17 +260,18 @@ class Folder:
     def _forget(self, place: Place) -> None:
         del self._names[place.record]
         self.catalog.discard(place)
+        self.open_files.close(place.record)
         if place.body:
             left = self._bodies.pop(place.body) - 1
             if left:
                 self._bodies[place.body] = left
             else:
-                self.open_bodies.close(place.body)
+                self.open_files.close(place.body)
         self._follower.gone(place)
 
-    def _reset(self) -> None:
-        had = bool(self._names)
-        self.open_bodies.close_all()
+    def _reset(self, damaged: bool) -> None:
+        lost = damaged or bool(self._names)
+        self.open_files.close_all()
         catalog = self.catalog
         catalog.sweeps.clear()
         self.catalog = Catalog(catalog.limit, catalog.variants)
@@ -284,9 +285,8 @@ class Folder:
                 yield
 
         free_slowly(self.jobs.reactor, freeing())
-        if had:
-            _quiet.warn("cache reset", "cache folder {path}: its index was replaced or is damaged;"
-                        " its contents are not used", path=str(self.path))  # fmt: skip
+        if lost:
+            log_reset(self.path)
         self._follower.reset()
 
     def _tend(self) -> None:
@@ -341,10 +341,3 @@ class Folder:
             for name, kind in names
             if name not in (self._names if kind == "r" else self._bodies)
         ]
-
-
-def log_failure(path: Path, what: str, error: BaseException | None) -> None:
-    """Log a failure of a folder, at most once a second."""
-    words = getattr(error, "strerror", None) or str(error)
-    text = "cache folder {path} {what}: {words}"
-    _quiet.warn("cache folder", text, path=str(path), what=what, words=words)

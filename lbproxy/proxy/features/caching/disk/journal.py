@@ -36,7 +36,7 @@ NAME: Final = "index"
 """Name of the journal in its folder."""
 
 _LOCK: Final = "lock"
-_MAGIC: Final = b"LBIDX\x00\x01\n"
+_MAGIC: Final = b"LBIDX\x00\x02\n"
 _HEADER: Final = struct.Struct(">8sQQQ")  # magic; old file's inode and position; end of copy
 _READ: Final = 4 * 1024 * 1024
 _STEP_BYTES: Final = 16 * 1024
@@ -49,12 +49,12 @@ class Journal:
     """The journal in the existing ``folder``.
 
     :meth:`load` or :meth:`sync` reads its records. ``apply(payload)`` is called for each record,
-    including those of this process; it raises DamagedError for an invalid record. ``reset()`` is
-    called when the contents are lost, or start again.
+    including those of this process; it raises DamagedError for an invalid record.
+    ``reset(damaged)`` is called when the contents are lost, or start again.
     """
 
     def __init__(
-        self, folder: Path, apply: Callable[[bytes], None], reset: Callable[[], None]
+        self, folder: Path, apply: Callable[[bytes], None], reset: Callable[[bool], None]
     ) -> None:
         self._path = folder / NAME
         self._apply = apply
@@ -221,7 +221,7 @@ class Journal:
     def _start(self, size: int) -> None:
         """Start at the beginning of the file."""
         self._started += 1
-        self._reset()
+        self._reset(False)
         self.records = 0
         self._position = 0
         if size < _HEADER.size:
@@ -245,7 +245,7 @@ class Journal:
         self._moved = True
         self._started += 1
         self.records = 0
-        self._reset()
+        self._reset(True)
 
     def _empty(self) -> None:
         """Discard the contents in all processes. Raises OSError."""

@@ -6,10 +6,9 @@ import errno
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from attrs import frozen
-
-from lbproxy.cache.codec import DamagedError, StoredRecord, key_digest, selection_digest
+from lbproxy.cache.codec import DamagedError, StoredRecord
 from lbproxy.cache.key import Key
+from lbproxy.cache.keybytes import key_digest, selection_digest
 from lbproxy.cache.memory import Body, Entry, Memory
 from lbproxy.proxy.features.caching.disk.entries import Place
 from lbproxy.proxy.features.caching.disk.folder import Folder
@@ -26,17 +25,21 @@ _SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EA
 """Errors that do not indicate a problem with the file."""
 
 _Read = tuple[Place, StoredRecord | None, Any]
-"""A place, the contents of its files, and the stamp of its body or the reason of a failure."""
+"""A place, the contents of its files, and the stamps of both or the reason of a failure."""
 
 
-@frozen
 class DiskBody:
-    """A body in the file ``name``, which had ``stamp`` when it was verified."""
+    """A body of ``size`` bytes in the file ``name``, which had ``stamp`` when it was verified.
+    ``record``: without the body.
+    """
 
-    name: int
-    size: int
-    record: StoredRecord
-    stamp: Any
+    __slots__ = ("name", "record", "size", "stamp")
+
+    def __init__(self, name: int, size: int, record: StoredRecord, stamp: Any) -> None:
+        self.name = name
+        self.size = size
+        self.record = record
+        self.stamp = stamp
 
 
 class FolderLoader:
@@ -103,21 +106,22 @@ class FolderLoader:
                 continue
             name = folder.files.path(place.record, "r").name
             if isinstance(why, OSError) and why.errno in _SHORTAGE:
-                folder.failed(f"has a file {name} that cannot be opened now", why)
+                folder.failed("cannot open at present the file", why, name)
             else:
-                folder.failed(f"has a damaged file {name}", why)
+                folder.failed("has a damaged file", why, name)
                 damaged.append(place)
         folder.drop(damaged)
         return [
-            self._show(place, record, stamp)
-            for place, record, stamp in result
+            self._show(place, record, stamps)
+            for place, record, stamps in result
             if record is not None and place in present
         ]
 
-    def _show(self, place: Place, record: StoredRecord, stamp: Any) -> Entry:
+    def _show(self, place: Place, record: StoredRecord, stamps: tuple[Any, Any]) -> Entry:
         """Copy a response of the folder to memory."""
-        place.stamp = stamp
-        made = _entry(place, record, stamp)
+        place.record_stamp, place.body_stamp = stamps
+        place.hits += 1
+        made = _entry(place, record, place.body_stamp)
         entry = self._memory.add(record.key, made.stored, made.body)
         if entry is None:
             return made
@@ -132,7 +136,7 @@ def described(folder: Folder, places: list[Place]) -> Iterator[Entry]:
             yield place.shown
             continue
         try:
-            record = folder.files.read_record(place.record)
+            record, _ = folder.files.read_record(place.record)
         except (OSError, DamagedError):
             continue
         yield _entry(place, record, None)
@@ -153,16 +157,17 @@ def _read(folder: Folder, key: Key, place: Place) -> _Read:
     """Read and verify the files of a place; the record is None, with the reason, if they are
     damaged."""
     try:
-        record = folder.files.read_record(place.record)
+        record, stamp = folder.files.read_record(place.record)
         if record.key != key:
             raise DamagedError("it is of another key")
-        if record.stored.asked != place.asked or selection_digest(record.stored) != place.selected:
+        if (
+            record.stored.asked != place.asked
+            or selection_digest(record.stored.selected) != place.selected
+        ):
             raise DamagedError("it is another response of its key")
-        stamp = None
+        body = None
         if place.body:
-            body = folder.files.open_body(place.body, place.stamp, record)
-            stamp = body.stamp
-            body.close()
+            body = folder.files.verify_body(place.body, place.body_stamp, record)
     except (OSError, DamagedError) as error:
         return place, None, error
-    return place, record, stamp
+    return place, record, (stamp, body)

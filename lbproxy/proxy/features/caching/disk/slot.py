@@ -18,7 +18,8 @@ from twisted.python.failure import Failure
 from lbproxy.cache.catalog import Counts
 from lbproxy.cache.memory import Memory
 from lbproxy.cache.purge import Purge
-from lbproxy.proxy.features.caching.disk.folder import Folder, FolderFollower, log_failure
+from lbproxy.proxy.features.caching.disk.failures import log_failure
+from lbproxy.proxy.features.caching.disk.folder import Folder, FolderFollower
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.slices import in_slices
 
@@ -81,10 +82,14 @@ class FolderSlot:
         self._retry_at = 0.0
         self.open()
 
-    def open(self) -> None:
-        """Open the folder, unless it failed less than :data:`RETRY` seconds ago."""
+    def open(self, at_once: bool = False) -> None:
+        """Open the folder, unless it failed less than :data:`RETRY` seconds ago and ``at_once`` is
+        false.
+        """
         path = self.path
-        if path is None or self.loading or 0 < self._retry_at - self._now() <= RETRY:
+        if path is None or self.loading:
+            return
+        if not at_once and 0 < self._retry_at - self._now() <= RETRY:
             return
         self._retry_at = self._now() + RETRY
         try:

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from attrs import define, evolve
 
-from lbproxy.cache.codec import StoredRecord, dump_record, key_digest, selection_digest
+from lbproxy.cache.codec import StoredRecord
 from lbproxy.cache.key import Key
+from lbproxy.cache.keybytes import key_digest, selection_digest
 from lbproxy.cache.memory import Entry, Memory, members_cost
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
@@ -51,28 +52,31 @@ class Writing:
 
 
 class FolderWriter:
-    """Writes responses in threads, and publishes them to all processes."""
+    """Writes responses in threads, and publishes them to all processes.
+
+    ``writing``: the responses that are being written, by the digests of their keys and selections.
+    """
 
     def __init__(self, slot: FolderSlot, memory: Memory, jobs: Jobs) -> None:
         self._slot = slot
         self._memory = memory
         self._jobs = jobs
-        self._writing: dict[tuple[bytes, bytes], Writing] = {}  # by digests of key and selection
+        self.writing: dict[tuple[bytes, bytes], Writing] = {}
         self._waiting = 0
 
     def replaces(self, place: Place) -> bool:
         """Return whether a response that replaces ``place`` is being written."""
-        return (place.key, place.selected) in self._writing
+        return (place.key, place.selected) in self.writing
 
     def outdate(self, entry: Entry | None = None) -> None:
         """Do not store ``entry`` if it is being written; None for all entries."""
-        for writing in self._writing.values():
+        for writing in self.writing.values():
             if entry is None or writing.entry is entry:
                 writing.outdated = True
 
     def purge(self, wanted: Purge) -> None:
         """Do not store responses that a purge names."""
-        for writing in self._writing.values():
+        for writing in self.writing.values():
             writing.outdated = writing.outdated or wanted.names(writing.stored)
 
     def write(self, folder: Folder, writing: Writing, record: StoredRecord, body: int) -> None:
@@ -80,8 +84,8 @@ class FolderWriter:
         size = PER_WRITING + (record.size if record.body is not None else 0)
         apart = record.body is not None and not body and record.size > folder.files.inline
         name = folder.files.new_name()
-        where = key_digest(writing.key), selection_digest(writing.stored)
-        before = self._writing.get(where)
+        where = key_digest(writing.key), selection_digest(writing.stored.selected)
+        before = self.writing.get(where)
         if before is not None:
             before.outdated = True
         if self._waiting + size > MOST_WRITING:
@@ -89,7 +93,7 @@ class FolderWriter:
             self._not_written(folder, writing, body)
             writing.done()
             return
-        self._writing[where] = writing
+        self.writing[where] = writing
         self._waiting += size
         if apart:
             body = folder.files.new_name()
@@ -101,9 +105,9 @@ class FolderWriter:
                 self._slot.refused(folder, result, size)
             elif self._slot.folder is folder:
                 known = evolve(record, body=None) if apart else record
-                self._written(folder, writing, known, name, body)
-            if self._writing.get(where) is writing:
-                del self._writing[where]
+                self._written(folder, writing, known, name, body, result)
+            if self.writing.get(where) is writing:
+                del self.writing[where]
             writing.done()
 
         if apart:
@@ -115,21 +119,26 @@ class FolderWriter:
         """Drop the response that should have been replaced; it is older than the one in memory."""
         if self._slot.folder is not folder:
             return
-        chosen = selection_digest(writing.stored)
+        chosen = selection_digest(writing.stored.selected)
         places = folder.lookup(key_digest(writing.key))
         folder.drop([one for one in places if one.selected == chosen])
         if body:
             folder.remove_body(body)
 
     def _written(
-        self, folder: Folder, writing: Writing, record: StoredRecord, name: int, body: int
+        self,
+        folder: Folder,
+        writing: Writing,
+        record: StoredRecord,
+        name: int,
+        body: int,
+        length: int,
     ) -> None:
-        """Publish a response whose files are written."""
+        """Publish a response whose files are written. ``length``: bytes of its record."""
         stored = writing.stored
-        size = on_disk(len(dump_record(evolve(record, body=b""))) + len(record.body or b""))
-        size += on_disk(record.size) if body else 0
+        size = on_disk(length) + (on_disk(record.size) if body else 0)
         place = Place(
-            key_digest(writing.key), selection_digest(stored), stored.url, stored.tags,
+            key_digest(writing.key), selection_digest(stored.selected), stored.url, stored.tags,
             stored.groups, size + indexed(stored), name, body, stored.asked, stored.purged,
         )  # fmt: skip
         try:

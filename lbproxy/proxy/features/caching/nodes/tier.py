@@ -21,8 +21,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from lbproxy.cache.codec import DamagedError, StoredRecord, key_digest
+from lbproxy.cache.codec import DamagedError, StoredRecord
 from lbproxy.cache.key import Key
+from lbproxy.cache.keybytes import key_digest
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.parts import is_part
 from lbproxy.cache.purge import Purge

@@ -10,9 +10,9 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Any, Final
 
 from lbproxy.cache.codec import DamagedError
-from lbproxy.proxy.features.caching.disk.openbody import OpenBody
+from lbproxy.proxy.features.caching.disk.openfile import OpenFile
 
-__all__ = ["LARGEST", "MOST", "OpenBodies"]
+__all__ = ["LARGEST", "MOST", "OpenFiles"]
 
 LARGEST: Final = 64 * 1024
 """Size in bytes of the largest body that is read at once."""
@@ -43,7 +43,7 @@ class OpenCount:
 _opened: Final = OpenCount()
 
 
-class OpenBodies:
+class OpenFiles:
     """Open files of ``files`` (:class:`~lbproxy.proxy.features.caching.disk.files.FolderFiles`) in
     a folder of ``limit`` bytes. Beyond the most that may be open, the one used longest ago is
     closed.
@@ -53,7 +53,7 @@ class OpenBodies:
 
     def __init__(self, files: Any, limit: int) -> None:
         self._files = files
-        self._open: dict[int, OpenBody] = {}
+        self._open: dict[int, OpenFile] = {}
         self._most = 1
         self.resize(limit)
 
@@ -66,42 +66,55 @@ class OpenBodies:
         while len(self._open) > self._most:
             self.close(next(iter(self._open)))
 
-    def share(self, name: int, stamp: Any) -> OpenBody:
+    def share(self, name: int, stamp: Any) -> OpenFile:
         """Return the open body in the file ``name``, which the caller closes.
 
         Raises OSError if the file cannot be opened, and DamagedError if its stamp is not ``stamp``.
         """
-        body = self._get(name, stamp)
+        body = self._get(name, stamp, "b")
         if not body.is_unchanged():
             self.close(name)
             raise DamagedError("the file was changed")
         return body.share()
 
-    def _get(self, name: int, stamp: Any) -> OpenBody:
+    def _get(self, name: int, stamp: Any, kind: str) -> OpenFile:
         body = self._open.pop(name, None)
         if body is not None:
             self._open[name] = body
             if body.stamp == stamp:
                 return body
             self.close(name)
-        opened: OpenBody = self._files.open_body(name, stamp, None)
+        opened: OpenFile = self._files.open_verified(name, kind, stamp)
+        self._add(name, opened)
+        return opened
+
+    def _add(self, name: int, opened: OpenFile) -> None:
         if self._open and (len(self._open) >= self._most or _opened.count >= _opened.most()):
             self.close(next(iter(self._open)))
         self._open[name] = opened
         _opened.count += 1
-        return opened
 
-    def read(self, name: int, stamp: Any) -> bytes | None:
-        """Return the body in the file ``name``; None if not all of it is in the page cache.
+    def read(self, name: int, stamp: Any, kind: str = "b") -> bytes | None:
+        """Return the contents of the file ``name``, a body or a record (``kind``: ``b`` or ``r``);
+        None if not all of it is in the page cache.
 
         Raises OSError or DamagedError like :meth:`share`.
         """
-        body = self._get(name, stamp)
+        file = self._get(name, stamp, kind)
         try:
-            return body.whole()
+            return file.whole()
         except DamagedError:
             self.close(name)
             raise
+
+    def read_new(self, name: int) -> tuple[bytes | None, Any]:
+        """Return the contents of the record ``name``, as :meth:`read` does, and its stamp. The file
+        need not have been verified. Raises OSError.
+        """
+        self.close(name)
+        file: OpenFile = self._files.open_verified(name, "r", None)
+        self._add(name, file)
+        return file.whole(), file.stamp
 
     def close(self, name: int) -> None:
         """Close a file, or let its readers do it. Has no effect if it is not open."""

@@ -6,11 +6,12 @@ import os
 from typing import Any, Final
 
 from lbproxy.cache.codec import DamagedError
+from lbproxy.proxy.features.caching.disk.mapping import unmap, view_of
 
-__all__ = ["LARGEST_READ", "OpenBody", "Stamp", "stamp_of"]
+__all__ = ["LARGEST_READ", "OpenFile", "Stamp", "stamp_of"]
 
 LARGEST_READ: Final = 1024 * 1024
-"""Maximum number of bytes that :meth:`OpenBody.view` reads."""
+"""Maximum number of bytes that :meth:`OpenFile.view` reads."""
 
 Stamp = tuple[int, int, int, int]
 """Inode, size, mtime and ctime (ns) of a file when its contents were verified."""
@@ -25,7 +26,7 @@ def stamp_of(fd: int) -> tuple[Stamp, int]:
     return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), found.st_nlink
 
 
-class OpenBody:
+class OpenFile:
     """A verified body that is open for reading.
 
     ``flags``: for reads that must not wait for a disk. The file is closed when each of its users
@@ -41,7 +42,7 @@ class OpenBody:
         self.flags = flags
         self._users = 1
 
-    def share(self) -> OpenBody:
+    def share(self) -> OpenFile:
         """Add a user, and return this object."""
         self._users += 1
         return self
@@ -50,6 +51,7 @@ class OpenBody:
         """Release the file. Each user calls it once."""
         self._users -= 1
         if not self._users:
+            unmap(self)
             fd, self.fd = self.fd, -1
             os.close(fd)
 
@@ -78,6 +80,19 @@ class OpenBody:
         self._check(True)
         return view
 
+    def mapped(self, at: int, size: int) -> memoryview | None:
+        """Return bytes of the body in memory that is mapped to the file, None if that is not
+        possible, or if some are not in the page cache. They are only to be sent (see
+        :mod:`lbproxy.proxy.features.caching.disk.mapping`).
+
+        Raises DamagedError if the file was changed since it was verified. It may also change until
+        the bytes are sent, so a later check must follow.
+        """
+        view = view_of(self, at, size)
+        if view is not None:
+            self._check(True)
+        return view
+
     def read_cached(self, at: int, size: int) -> bytes | None:
         """Return the same data as :meth:`view`, as bytes."""
         view = self.view(at, size)
@@ -89,6 +104,8 @@ class OpenBody:
         Raises DamagedError if the file was changed since it was verified, or has lost its name.
         """
         size = self.size
+        if size > LARGEST_READ:
+            return None
         view = _buffer[:size]
         try:
             count = os.preadv(self.fd, (view,), 0, self.flags)

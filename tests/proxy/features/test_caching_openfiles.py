@@ -28,8 +28,8 @@ servers = a 10.0.0.1:80
 """
 HOUR = {"Cache-Control": "max-age=3600", "ETag": '"v"'}
 BODY = bytes(range(256)) * 192  # 48 KiB
-OPENBODIES = "lbproxy.proxy.features.caching.disk.openbodies"
-OPENBODY = "lbproxy.proxy.features.caching.disk.openbody"
+OPENFILES = "lbproxy.proxy.features.caching.disk.openfiles"
+OPENFILE = "lbproxy.proxy.features.caching.disk.openfile"
 
 Make = Callable[..., LoadBalancerFixture]
 
@@ -82,7 +82,7 @@ def test_a_hit_reads_the_open_file(
     def fail(*_: object, **__: object) -> int:
         raise AssertionError("a file is opened")
 
-    assert len(folder_of(stored).open_bodies) == 1
+    assert len(folder_of(stored).open_files) == 2  # the record and the body
     monkeypatch.setattr("lbproxy.proxy.features.caching.disk.files.os.open", fail)
     for _ in range(3):
         assert get(stored).body == BODY
@@ -97,7 +97,7 @@ def test_a_body_that_the_kernel_does_not_have_is_read_in_a_thread(
     def fail(*_: object) -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(f"{OPENBODY}.os.preadv", fail)
+    monkeypatch.setattr(f"{OPENFILE}.os.preadv", fail)
     assert get(stored).body == BODY
 
 
@@ -105,7 +105,7 @@ def test_a_body_that_the_kernel_does_not_have_is_read_in_a_thread(
 def test_a_short_read_is_no_body(
     stored: LoadBalancerFixture, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr(f"{OPENBODY}.os.preadv", lambda *_: count)
+    monkeypatch.setattr(f"{OPENFILE}.os.preadv", lambda *_: count)
     entry = next(iter(stored.service.caches["main"].memory))
     assert stored.service.caches["main"].store.body_of(entry) is None
 
@@ -144,7 +144,7 @@ def test_a_removed_file_is_fetched_again(stored: LoadBalancerFixture, tmp_path: 
 
 def test_a_purge_closes_the_file(stored: LoadBalancerFixture) -> None:
     assert purged(stored.service.caches["main"], Purge("all")) == 1
-    assert len(folder_of(stored).open_bodies) == 0
+    assert len(folder_of(stored).open_files) == 0
     assert get(stored).body == b"good"
 
 
@@ -154,11 +154,11 @@ def test_a_purge_of_another_process_closes_the_file(
     other = make(Answer(200, b"good", HOUR))
     assert purged(other.service.caches["main"], Purge("all")) == 1
     assert get(stored).body == b"good"
-    assert len(folder_of(stored).open_bodies) == 0
+    assert len(folder_of(stored).open_files) == 0
 
 
 def test_the_end_closes_all_files(stored: LoadBalancerFixture) -> None:
-    bodies = folder_of(stored).open_bodies
+    bodies = folder_of(stored).open_files
     stored.service.caches["main"].store.close()
     assert len(bodies) == 0
 
@@ -189,7 +189,7 @@ def test_a_cache_that_a_reload_removes_leaves_no_open_file(make: Make, tmp_path:
 
 
 def test_few_files_are_open(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{OPENBODIES}.MOST", 2)
+    monkeypatch.setattr(f"{OPENFILES}.MOST", 2)
     first = make(Answer(200, BODY, HOUR))
     for path in "abc":
         first.get(f"http://h/{path}")
@@ -198,7 +198,7 @@ def test_few_files_are_open(make: Make, monkeypatch: pytest.MonkeyPatch) -> None
     lb = make(Answer(200, b"good", HOUR))
     for path in "abcabcaabb":
         assert lb.get(f"http://h/{path}").body == BODY
-        assert len(folder_of(lb).open_bodies) <= 2
+        assert len(folder_of(lb).open_files) <= 2
 
 
 def test_all_caches_keep_no_more_than_a_share_of_the_descriptors(
@@ -210,12 +210,12 @@ def test_all_caches_keep_no_more_than_a_share_of_the_descriptors(
     first.advance(1)
     first.close()
     gc.collect()
-    monkeypatch.setattr(f"{OPENBODIES}.getrlimit", lambda _: (16 * 3, 16 * 3))
+    monkeypatch.setattr(f"{OPENFILES}.getrlimit", lambda _: (16 * 3, 16 * 3))
     one, other = make(Answer(200, b"good", HOUR)), make(Answer(200, b"good", HOUR))
     for path in "abcdabcd":
         for lb in (one, other):
             assert lb.get(f"http://h/{path}").body == BODY
-        assert len(folder_of(one).open_bodies) + len(folder_of(other).open_bodies) <= 4
+        assert len(folder_of(one).open_files) + len(folder_of(other).open_files) <= 4
 
 
 def test_a_refreshed_head_keeps_the_file(make: Make, tmp_path: Path) -> None:
