@@ -1,4 +1,6 @@
-"""PURE. A strict parser of the three forms of HTTP dates (RFC 9110 §5.6.7)."""
+"""PURE. A strict parser of the three forms of HTTP dates (RFC 9110 §5.6.7), in which case does not
+matter (RFC 9111 §4.2).
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,14 @@ from typing import Final
 
 __all__ = ["http_seconds"]
 
-_MONTHS: Final = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_MONTHS: Final = b"jan feb mar apr may jun jul aug sep oct nov dec".split()
 _MONTH: Final = {name: number for number, name in enumerate(_MONTHS, 1)}
 _DAY: Final = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _LONG_DAY: Final = rb"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
 _TIME: Final = rb"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
-_MONTH_NAME: Final = rb"(?P<month>[A-Z][a-z]{2})"
+_MONTH_NAME: Final = rb"(?P<month>[a-z]{3})"
 _FORMS: Final = tuple(
-    re.compile(form)
+    re.compile(form, re.IGNORECASE)
     for form in (
         _DAY + rb", (?P<day>\d\d) " + _MONTH_NAME + rb" (?P<year>\d{4}) " + _TIME + rb" GMT",
         _LONG_DAY + rb", (?P<day>\d\d)-" + _MONTH_NAME + rb"-(?P<year>\d\d) " + _TIME + rb" GMT",
@@ -51,7 +53,7 @@ def _usual(value: bytes) -> int | None:
 
 
 def _seconds(found: re.Match[bytes], now: float) -> int | None:
-    month = _MONTH.get(found["month"])
+    month = _MONTH.get(found["month"].lower())
     if month is None:
         return None
     year = int(found["year"])

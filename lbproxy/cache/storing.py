@@ -51,9 +51,28 @@ _XKEY: Final = field_name(b"xkey")
 UNDERSTOOD: Final = HEURISTIC | {302, 303, 307, 400, 401, 402, 403, 406, 408, 409, 411, 412, 413,
                                  415, 417, 421, 422, 425, 426, 429, 431, 451, 500, 502, 503, 504,
                                  505}  # fmt: skip
-"""Final statuses that lbproxy understands as a cache (RFC 9111 §3); 304 is handled before."""
+"""Final statuses that lbproxy understands as a cache. Others are stored if they state a lifetime,
+but not with must-understand (RFC 9111 §3).
+"""
 
 NEGATIVE: Final = frozenset({404, 405, 410, 414, 501})
+
+PERSONAL: Final = {
+    407: "RFC 9110 §15.5.8",
+    408: "RFC 9110 §15.5.9",
+    412: "RFC 9110 §15.5.13",
+    416: "RFC 9110 §15.5.17",
+    417: "RFC 9110 §15.5.18",
+    421: "RFC 9110 §15.5.20",
+    425: "RFC 8470 §5.2",
+    428: "RFC 6585 §3",
+    429: "RFC 6585 §4",
+    431: "RFC 6585 §5",
+    511: "RFC 6585 §6",
+}
+"""Statuses that depend on a client, a connection or request fields outside the key, with the
+sections that define them. They are stored only if a line of ``ttl`` names them.
+"""
 
 
 @frozen
@@ -107,6 +126,8 @@ def store(
     if guessed and response.status not in HEURISTIC and not control.public:
         reason = f"status {response.status} without stated freshness"
         return Refusal(reason, "RFC 9111 §3")
+    if response.status in PERSONAL and (line is None or response.status not in line.statuses):
+        return Refusal(f"status {response.status} is about one request", PERSONAL[response.status])
     return Stored(
         url=url,
         status=response.status,
@@ -186,7 +207,9 @@ def _refusal(
         return Refusal("method", "RFC 9111 §3")
     if response.status == 206:
         return Refusal("partial response", "RFC 9111 §3.3")
-    if response.status not in UNDERSTOOD:
+    if response.status not in UNDERSTOOD and (
+        control.must_understand or response.status < 200 or response.status == 304
+    ):
         return Refusal(f"status {response.status}", "RFC 9111 §3")
     if asked.control.no_store:
         return Refusal("request says no-store", "RFC 9111 §5.2.1.5")

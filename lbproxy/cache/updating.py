@@ -20,10 +20,10 @@ __all__ = ["answered", "head_agrees", "is_same", "updated", "validated"]
 
 _DATE: Final = field_name(b"date")
 
-_KEPT: Final = frozenset(
-    {b"content-length", b"content-encoding", b"content-range", b"content-type", *DIGESTS}
-)
-"""Fields of the stored body that an update does not change (RFC 9111 §3.2)."""
+_KEPT: Final = frozenset({b"content-length", b"content-encoding", b"content-range", *DIGESTS})
+"""Fields that describe the bytes of the stored body, which an update does not change (RFC 9111
+§3.2).
+"""
 
 
 def is_same(stored: Stored, response: ResponseHead) -> bool:

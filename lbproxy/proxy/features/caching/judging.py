@@ -36,7 +36,7 @@ def stored_or_refused(
         found = store_part(fetch.url, request, fetch.asked, head, policy, times)
     else:
         found = store(fetch.url, request, fetch.asked, head, policy, times)
-    if head.status in FAILURES and _has_good(fetch, request, times[1]):
+    if head.status >= 500 and _has_good(fetch, request, times[1]):
         return BETTER
     if isinstance(found, Refusal):
         return found
