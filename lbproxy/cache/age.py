@@ -11,12 +11,17 @@ __all__ = ["date_of", "initial_age"]
 
 
 def date_of(head: Any, received: float) -> Any:
-    """Return the Date of a response, or the time of its arrival (RFC 9110 §6.6.1).
+    """Return the Date of a response, the earliest of several, or the time of its arrival (RFC 9110
+    §6.6.1).
 
-    ``head``: :class:`~lbproxy.cache.targeted.Fields`."""
+    ``head``: :class:`~lbproxy.cache.targeted.Fields`.
+    """
     dates: list[bytes] = head.header_values(b"date")
-    found: int | None = http_seconds(dates[0], received) if len(dates) == 1 else None
-    return received if found is None else found
+    if len(dates) == 1:
+        found: int | None = http_seconds(dates[0], received)
+        return received if found is None else found
+    several = [http_seconds(value, received) for value in dates]
+    return min((one for one in several if one is not None), default=received)
 
 
 def initial_age(head: Any, asked: float, received: float) -> float:

@@ -32,7 +32,7 @@ def is_not_modified(response: Stored | ResponseHead, request: Fields, now: float
     """Return whether ``response`` meets the conditions of a request, which then gets a 304.
 
     If-None-Match takes precedence over If-Modified-Since (RFC 9110 §13.1.3). Only a 200 is compared
-    (RFC 9111 §4.3.2).
+    (RFC 9111 §4.3.2). A malformed entity tag, such as one without quotes, matches itself.
     """
     if response.status != 200:
         return False
@@ -40,7 +40,9 @@ def is_not_modified(response: Stored | ResponseHead, request: Fields, now: float
     if tags:
         own = response.header(b"etag")
         asked = entity_tags(tags)
-        return ANY in asked or (own is not None and any(weak_match(own, tag) for tag in asked))
+        if ANY in asked or own in tags:
+            return True
+        return own is not None and any(weak_match(own, tag) for tag in asked)
     since = request.header_values(b"if-modified-since")
     if len(since) != 1:
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from lbproxy.cache.storing import group_names
 from lbproxy.http.message import RequestHead, ResponseHead
@@ -12,6 +12,8 @@ __all__ = ["SAFE", "invalidated_groups", "invalidated_urls"]
 
 SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PROPFIND", b"REPORT", b"SEARCH"})
 """Safe methods (RFC 9110 §9.2.1)."""
+
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 def invalidated_urls(url: bytes, request: RequestHead, response: ResponseHead) -> list[bytes]:
@@ -37,12 +39,19 @@ def _joined(url: bytes, value: bytes) -> bytes | None:
     try:
         full = urlsplit(urljoin(base, value.decode("latin-1")))._replace(fragment="")
         own = urlsplit(base)
-        same = (full.scheme, full.netloc.lower()) == (own.scheme, own.netloc.lower())
+        same = _origin(full) == _origin(own)
     except ValueError:
         return None
     if not same:
         return None
-    return full._replace(path=full.path or "/").geturl().encode("latin-1", "replace")
+    full = full._replace(netloc=own.netloc, path=full.path or "/")
+    return full.geturl().encode("latin-1", "replace")
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    """Return scheme, host and port (RFC 9110 §4.3.1). ValueError if the port is no number."""
+    port = url.port
+    return url.scheme, url.hostname, _PORTS.get(url.scheme) if port is None else port
 
 
 def invalidated_groups(request: RequestHead, response: ResponseHead) -> frozenset[bytes]:

@@ -55,14 +55,14 @@ def decide(stored: Stored, asked: Asked, policy: Policy, now: float) -> Decision
     demanded = _demanded(asked, policy, age)
     if demanded is not None:
         return say(*demanded)
+    slack = asked.control.min_fresh if policy.client_no_cache is not NoCache.IGNORE else None
     if stored.purged:
-        if _refreshable(stored, policy, -ttl):
+        if _refreshable(stored, policy, -ttl) and not slack:
             return say(Use.SERVE_AND_REFRESH, "soft purge", "purge")
         return say(Use.VALIDATE, "soft purge", "purge")
-    slack = asked.control.min_fresh if policy.client_no_cache is not NoCache.IGNORE else None
     if ttl > (slack or 0):
         return say(Use.SERVE, "fresh", "RFC 9111 §4.2")
-    if ttl > 0:
+    if slack:
         return say(Use.VALIDATE, "request says min-fresh", "RFC 9111 §5.2.1.3")
     return say(*_stale(stored, asked, policy, -ttl))
 

@@ -17,6 +17,7 @@ ANY: Final = b"*"
 _CODINGS: Final = frozenset(
     {b"gzip", b"x-gzip", b"br", b"zstd", b"deflate", b"compress", b"dcz", b"dcb"}
 )
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _ZERO: Final = re.compile(rb"q\s*=\s*0(?:\.0{0,3})?\s*$")
 
 _LISTS: Final = frozenset({b"accept-charset", b"accept-language"})
@@ -31,14 +32,20 @@ Selected = tuple[tuple[bytes, bytes | None], ...]
 
 
 def vary_names(head: Fields) -> tuple[bytes, ...]:
-    """Return the names in Vary, in lower case, sorted; ``(ANY,)`` if ``*`` is among them."""
+    """Return the names in Vary, in lower case, sorted.
+
+    The result is ``(ANY,)`` if ``*`` is among them, or a member that no field can have as its name:
+    what it depends on is unknown.
+    """
     names = {
         name.strip(b" \t").lower()
         for value in head.header_values(b"vary")
         for name in value.split(b",")
         if name.strip(b" \t")
     }
-    return (ANY,) if ANY in names else tuple(sorted(names))
+    if ANY in names or not all(map(_NAME.fullmatch, names)):
+        return (ANY,)
+    return tuple(sorted(names))
 
 
 def selected_by(names: Iterable[bytes], request: Fields) -> Selected:

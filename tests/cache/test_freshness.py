@@ -98,6 +98,8 @@ def test_a_status_that_may_not_be_guessed_needs_public() -> None:
         ({"Date": date(NOW + 50)}, 0, 0),
         ({"Date": date(NOW - 50), "Age": "80"}, 1, 81),
         ({"Date": "x"}, 0, 0),
+        ({"Date": [date(NOW - 20), "x", date(NOW - 50)]}, 0, 50),
+        ({"Date": ["x", "y"]}, 0, 0),
     ],
 )
 def test_ages(headers: dict[str, str], asked: float, age: float) -> None:

@@ -179,6 +179,14 @@ def test_conditions(headers: dict[str, str], not_modified: bool) -> None:
     assert is_not_modified(PAGE, request(**headers), NOW) is not_modified
 
 
+@pytest.mark.parametrize("tag", ["v1", 'w/"v1"', 'W"v1"', "W/v1", '"v1'])
+def test_a_malformed_entity_tag_matches_itself_alone(tag: str) -> None:
+    page = kept(request(), response(Cache_Control="max-age=60", ETag=tag))
+    assert is_not_modified(page, request(If_None_Match=tag), NOW)
+    assert not is_not_modified(page, request(If_None_Match=tag.upper().replace("V1", "V2")), NOW)
+    assert not is_not_modified(page, request(If_None_Match='"v3"'), NOW)
+
+
 @pytest.mark.parametrize(
     ("value", "allowed"),
     [
