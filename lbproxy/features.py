@@ -113,8 +113,10 @@ def declare_keys() -> None:
     for section in (section for one in declared for section in one.sections):
         SECTIONS.setdefault(section.kind, section)
     for owner in ("frontend", "backend", "route"):
-        keys = [one.Keys for one in declared if one.owner == owner and one.Keys is not None]
-        add_keys(owner, *keys)
+        keys = [one.Keys for one in declared if one.owner == owner]
+        if owner == "backend":
+            keys += [one.BackendKeys for one in declared]
+        add_keys(owner, *(one for one in keys if one is not None))
     add_route_options(*(one.RouteKeys for one in declared if one.RouteKeys is not None))
 
 

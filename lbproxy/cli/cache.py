@@ -36,7 +36,7 @@ cache.add_command(replay_command)
 def _names(remote: Remote, name: str) -> list[str]:
     names = [one["name"] for one in remote.all("caches")]
     if not names:
-        stop("no frontend or route has a cache: add a [cache NAME] and 'cache = NAME'")
+        stop("no route has a cache: add a [cache NAME] and 'cache = NAME'")
     if name and name not in names:
         stop(f"there is no cache {name!r}; the caches are {', '.join(names)}")
     return [name] if name else names

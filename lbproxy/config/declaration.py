@@ -25,12 +25,15 @@ class Declaration:
     become keys of its owner's section; None if :mod:`lbproxy.model` has them. ``workers=`` of an
     option says how workers split it (:mod:`lbproxy.config.share`). ``RouteKeys``: the same for
     options of routes, for a feature of a frontend; an option is None if the route does not set it.
-    ``sections``: kinds of sections that belong to the feature.
+    ``BackendKeys``: some of ``Keys`` as keys of backends, for a feature of a route: a key of the
+    backend applies if the route does not set it, and has precedence over that of the frontend; the
+    default means that it is not set. ``sections``: kinds of sections that belong to the feature.
     """
 
     owner: ClassVar[OwnerKind] = "backend"
     Keys: ClassVar[type[Any] | None] = None
     RouteKeys: ClassVar[type[Any] | None] = None
+    BackendKeys: ClassVar[type[Any] | None] = None
     sections: ClassVar[tuple[Section, ...]] = ()
 
     @classmethod

@@ -83,7 +83,7 @@ def _as_option(key: Attribute[Any], default_words: str) -> Attribute[Any]:
     kind = key.metadata["kind"]
     if kind.partition(":")[0] in ("line", "lines"):
         raise ValueError(f"{key.name}: a route cannot have an option of kind {kind!r}")
-    metadata = {**key.metadata, "default_words": default_words}
+    metadata = {**key.metadata, "default_words": key.metadata.get("route_default", default_words)}
     validator, converter = key.validator, key.converter
     return key.evolve(
         default=None,

@@ -6,7 +6,7 @@ from lbproxy.cache.asked import ask
 from lbproxy.cache.key import key_of
 from lbproxy.cache.policy import Policy
 from lbproxy.cache.search import applies
-from lbproxy.config.model import Config, FrontendSpec
+from lbproxy.config.model import BackendSpec, Config, FrontendSpec
 from lbproxy.decide.path import DryTraffic
 from lbproxy.http.message import RequestHead
 from lbproxy.http.route import Route
@@ -16,12 +16,13 @@ from lbproxy.proxy.features.caching.spec import CacheSpec, policy_of
 __all__ = ["cache_lines", "cache_name"]
 
 
-def cache_name(spec: FrontendSpec, route: Route | None) -> str:
-    """Return the name of the cache of a route, "" without one."""
-    own = ""
-    if route is not None and route.index < len(spec.routes):
-        own = getattr(spec.routes[route.index], "cache", "")
-    found: str = own or getattr(spec, "cache", "")
+def cache_name(spec: FrontendSpec, route: Route | None, backend: BackendSpec | None) -> str:
+    """Return the name of the cache of a route, "" without one: that of the route itself, or else of
+    its backend, or else of the frontend.
+    """
+    own = None if route is None else route.spec
+    names = (getattr(one, "cache", "") for one in (own, backend, spec))
+    found: str = next(filter(None, names), "")
     return "" if found == "none" else found
 
 

@@ -134,7 +134,7 @@ class DryCalls:
 
     def _cache(self, head: RequestHead, asked: AllowedCall, traffic: DryTraffic) -> Iterator[str]:
         """Return the key of the call in the cache, if the frontend has one."""
-        name = cache_name(self._spec, None)
+        name = cache_name(self._spec, None, None)
         if not name:
             return
         rules = FetchRules.of(self._spec)

@@ -263,7 +263,8 @@ def _cache(
         return []
     from lbproxy.decide.caching import cache_lines, cache_name
 
-    return cache_lines(config, cache_name(spec, verdict.route), traffic, verdict.backend)
+    name = cache_name(spec, verdict.route, config.backend(verdict.backend))
+    return cache_lines(config, name, traffic, verdict.backend)
 
 
 def _firewall(config: Config, spec: FrontendSpec, verdict: PathVerdict, traffic: DryTraffic) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -23,6 +23,8 @@ __all__ = ["prepare_features", "prepare_routes"]
 
 Report = Callable[[Where, str, str, Exception], None]
 """``report(where, section, key, error)`` records an error."""
+
+_Place = tuple[Where, str, str]
 
 
 def prepare_features(
@@ -50,12 +52,16 @@ def prepare_features(
 
 
 def prepare_routes(
-    spec: FrontendSpec, old: Frontend | None, given: Callable[[str], Given], report: Report
+    spec: FrontendSpec,
+    backends: Mapping[str, BackendSpec],
+    old: Frontend | None,
+    given: Callable[[str], Given],
+    report: Report,
 ) -> Sequence[RouteOwner]:
     """Return the routes of a frontend with their features; empty if no feature belongs to routes.
 
     A route continues the old one with the same conditions. ``given(name)``: for the features of a
-    route. An error in a key of the frontend is reported once.
+    route. An error in a key of the frontend or of a backend is reported once.
     """
     kinds = features_of("route")
     if not kinds:
@@ -63,28 +69,23 @@ def prepare_routes(
     earlier = {one.spec.conditions: one for one in old.routes} if old is not None else {}
     owners: list[RouteOwner] = []
     names: set[str] = set()
-    told: set[tuple[str, str]] = set()
+    told: set[tuple[str, _Place, int]] = set()
     for position, route in enumerate(_routes(spec)):
         name = _unique(f"{spec.name}: {_conditions(route)}", names)
         before = earlier.get(route.conditions)
         planned = {}
-        whole = _filled(route, spec)
+        backend = backends.get(route.backend)
+        whole = _filled(route, backend, spec)
         for kind in () if route.action is not None else kinds:
             try:
                 made = _prepare(kind, whole, before, given(name))
             except Exception as error:
-                key = kind.keys[0]
-                own = getattr(route, key, None) is not None
-                mark = (key, "" if not own else str(position))
+                place = _place(kind, route, backend, spec)
+                own = place[2] == "routes"
+                mark = (kind.name, place, position if own else -1)
                 if mark not in told:
                     told.add(mark)
-                    where = route.where if own else spec.where
-                    report(
-                        where,
-                        f"frontend {spec.name}",
-                        "routes" if own else key,
-                        _reason(key if own else "", error),
-                    )
+                    report(*place, _reason(kind.keys[0] if own else "", error))
                 continue
             if made is not None:
                 planned[kind.name] = made
@@ -108,16 +109,36 @@ def _routes(spec: FrontendSpec) -> Sequence[RouteSpec]:
     return (*spec.routes, cls((), spec.backend, where=spec.where))
 
 
-def _filled(route: RouteSpec, spec: FrontendSpec) -> RouteSpec:
-    """Return ``route`` with the keys of the frontend for those that it does not set."""
+def _filled(route: RouteSpec, backend: BackendSpec | None, spec: FrontendSpec) -> RouteSpec:
+    """Return ``route`` with the keys of its backend, or else of the frontend, for those that it
+    does not set.
+    """
     absent = {
-        key: getattr(spec, key)
+        key: getattr(backend if _sets(backend, kind, key) else spec, key)
         for kind in features_of("route")
         if kind.Keys is not None
         for key in attrs.fields_dict(kind.Keys)
         if getattr(route, key) is None
     }
     return attrs.evolve(route, **absent)
+
+
+def _sets(backend: BackendSpec | None, kind: Kind, key: str) -> bool:
+    """Return whether a backend sets the key of a feature of routes."""
+    if backend is None or kind.BackendKeys is None:
+        return False
+    field = attrs.fields_dict(kind.BackendKeys).get(key)
+    return field is not None and bool(getattr(backend, key, field.default) != field.default)
+
+
+def _place(kind: Kind, route: RouteSpec, backend: BackendSpec | None, spec: FrontendSpec) -> _Place:
+    """Return the position, the section and the key of the line with the first key of ``kind``."""
+    key = kind.keys[0]
+    if getattr(route, key, None) is not None:
+        return route.where, f"frontend {spec.name}", "routes"
+    if backend is not None and _sets(backend, kind, key):
+        return backend.where, f"backend {backend.name}", key
+    return spec.where, f"frontend {spec.name}", key
 
 
 def _conditions(route: RouteSpec) -> str:

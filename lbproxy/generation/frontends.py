@@ -31,6 +31,7 @@ class FrontendAssembly:
 
     def __init__(self, run: Assembly) -> None:
         self._run = run
+        self._backends = {one.name: one for one in run.config.backends}
         self._logs = LogAssembly(run)
         self._left = list(run.old.listeners)  # not taken over yet
 
@@ -44,7 +45,7 @@ class FrontendAssembly:
         filters = self._run.filters(spec.filters, section, old)
         given = self._run.given(spec.name)
         features = prepare_features("frontend", spec, old, given, self._run.problem)
-        routes = prepare_routes(spec, old, self._run.given, self._run.problem)
+        routes = prepare_routes(spec, self._backends, old, self._run.given, self._run.problem)
         keep = (
             old is not None
             and not self._run.hooks_changed

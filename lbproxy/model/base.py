@@ -61,7 +61,8 @@ def option(
     all remaining words, as a tuple), ``label`` (the name users see, if it is not that of the
     field), ``empty`` (of several lines: the word for none, which must be written), ``http_only``
     (refused in tcp mode), ``restart`` (a reload cannot change it), ``secret`` (masked where the
-    configuration is shown to others), ``after_if`` (conditions behind ``if``) and ``workers``.
+    configuration is shown to others), ``after_if`` (conditions behind ``if``), ``route_default``
+    (words for the default of the option of routes, of a key that routes have too) and ``workers``.
 
     ``workers`` says how worker processes get the value (:mod:`lbproxy.config.share`). ``"split"``:
     an equal share of a limit. ``"master"``: the default value, because only the master uses the

@@ -297,6 +297,7 @@ PASSIVE = st.fixed_dictionaries(
 BACKEND = (
     spec(
         BackendSpec,
+        cache=st.just(""),  # needs a [cache NAME]
         name=st.just("app"),
         mode=st.just("http"),
         servers=SERVERS.map(tuple),

@@ -34,7 +34,7 @@ def _expand(expansion: Expansion) -> None:
             name = _wanted(expansion, section, tables)
             used.add(name)
             if name in tables:
-                _inherit(section, *tables[name], kinds[section.kind], named=bool(name))
+                _inherit(section, *tables[name], kinds, named=bool(name))
     for name, (section, _) in tables.items():
         if name not in used:
             expansion.wrong(section, section.where, "", "no frontend and no backend uses it")
@@ -63,24 +63,27 @@ def _inherit(
     section: IniSection,
     defaults: IniSection,
     entries: Mapping[str, IniEntry],
-    fields: Mapping[str, Any],
+    kinds: Mapping[str, Mapping[str, Any]],
     *,
     named: bool,
 ) -> None:
     """Add the keys that ``section`` does not set itself.
 
-    The mode of ``[defaults]`` applies to frontends, whose backends follow. The mode of a named one
-    applies to the sections that use it. A section of another mode inherits nothing.
+    A key that both kinds have, such as the mode, applies from ``[defaults]`` to frontends, and from
+    a named one to the sections that use it; in a ``[listen]`` only the mode applies to both halves.
+    A section of another mode inherits nothing.
     """
     written = {entry.key: entry for entry in section.entries}
     mode = _text(entries.get("mode"))
     if mode and _text(written.get("mode"), mode) != mode:
         return
     for key, entry in entries.items():
-        if key not in fields or key in written:
+        if key not in kinds[section.kind] or key in written:
             continue
-        if key == "mode" and section.kind == "backend" and not named:
-            continue
+        if section.kind == "backend" and key in kinds["frontend"]:
+            half = section.shown.startswith("listen ") and key != "mode"
+            if half or not named:
+                continue
         section.entries.append(moved(entry, defaults, inherited=mode or "any"))
 
 
@@ -97,7 +100,8 @@ DEFAULTS = Macro(
     " the keys that its kind and its mode have. Not inherited: "
     + ", ".join(f"``{key}``" for key in OWN)
     + ". ``mode`` sets the mode of frontends without one; sections of another mode inherit "
-    "nothing.",
+    "nothing. Keys that both kinds have, such as ``cache``, are inherited from ``[defaults]`` by "
+    "frontends only.",
     expand=_expand,
     optional=True,
 )

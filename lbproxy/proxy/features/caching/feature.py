@@ -1,4 +1,4 @@
-"""DATA. ``cache = NAME`` at a route or a frontend."""
+"""DATA. ``cache = NAME`` of a route, a backend or a frontend."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from attrs import evolve, frozen
 
 from lbproxy.cache.cachestatus import cache_status
@@ -15,6 +13,7 @@ from lbproxy.config.model import NOWHERE, Condition, Where, hidden, option
 from lbproxy.config.options import option_fields
 from lbproxy.config.section import Judge, Section
 from lbproxy.config.units import dump
+from lbproxy.proxy.features.caching.sections import check_together
 
 __all__ = ["CACHE", "CacheDeclaration", "CacheKeys", "CacheSpec", "hit_rules_of", "policy_of"]
 
@@ -282,47 +281,39 @@ def _check_ttl(draft: Draft, judge: Judge) -> None:
             judge.wrong(draft, draft.line("ttl"), "ttl", message)
 
 
-def _folders(judge: Judge) -> None:
-    """Report caches in one folder, because each needs its own index there, and folders in folders
-    of others.
-    """
-    seen: dict[str, str] = {}
-    for draft in judge.drafts.of("cache"):
-        disk = draft.get("disk", None)
-        if disk is None or "disk" in draft.broken:
-            continue
-        folder = os.path.realpath(disk.folder)
-        for known, name in seen.items():
-            if folder == known:
-                message = f"[cache {name}] has the same folder"
-            elif folder.startswith(known + "/"):
-                message = f"the folder is inside that of [cache {name}]"
-            elif known.startswith(folder + "/"):
-                message = f"the folder contains that of [cache {name}]"
-            else:
-                continue
-            judge.wrong(draft, draft.line("disk"), "disk", message)
-        seen.setdefault(folder, draft.name)
-
-
 CACHE = Section(
     "cache",
     CacheSpec,
-    doc="A cache of responses (RFC 9111). Frontends and routes use it by ``cache = NAME``.",
+    doc="A cache of responses (RFC 9111). Frontends, backends and routes use it by"
+    " ``cache = NAME``.",
     plural="caches",
-    between=_folders,
+    between=check_together,
     check=_check,
 )
 
 
 @frozen
 class CacheKeys:
-    """The key of routes and frontends."""
+    """The key of frontends and routes."""
 
     cache: str = option(
         "string",
         "",
         doc="the [cache NAME] that answers for the servers; ``none`` for no cache",
+        route_default="that of the backend, else that of the frontend",
+        http_only=True,
+    )
+
+
+@frozen
+class CacheBackendKeys:
+    """The key of backends."""
+
+    cache: str = option(
+        "string",
+        "",
+        doc="the [cache NAME] for requests that routes send here, in place of that of the"
+        " frontend; ``none`` for no cache. The option of a route has precedence",
         http_only=True,
     )
 
@@ -332,4 +323,5 @@ class CacheDeclaration(Declaration):
 
     owner = "route"
     Keys = CacheKeys
+    BackendKeys = CacheBackendKeys
     sections = (CACHE,)
