@@ -195,6 +195,9 @@ class BodyStream:
         self._over = True
         self._timer.close()
         error = failure.value
+        if isinstance(error, ProxyError):
+            self._tell(error)
+            return
         _quiet.failure(f"{type(error).__name__}", "the body of a response failed", failure)
         detail = f"body: {type(error).__name__}: {error}"
         self._tell(ProxyError(Kind.FILTER_FAILED, detail))

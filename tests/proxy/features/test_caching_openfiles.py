@@ -210,7 +210,7 @@ def test_all_caches_keep_no_more_than_a_share_of_the_descriptors(
     first.advance(1)
     first.close()
     gc.collect()
-    monkeypatch.setattr(f"{OPENFILES}.getrlimit", lambda _: (16 * 3, 16 * 3))
+    monkeypatch.setattr(f"{OPENFILES}.getrlimit", lambda _: (4 * 3, 4 * 3))
     one, other = make(Answer(200, b"good", HOUR)), make(Answer(200, b"good", HOUR))
     for path in "abcdabcd":
         for lb in (one, other):

@@ -4,13 +4,21 @@ in a thread.
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from typing import Final
 
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from lbproxy.cache.codec import DamagedError
 from lbproxy.cache.ranges import Span
+from lbproxy.errors import Kind, ProxyError
 from lbproxy.proxy.features.caching.disk.openfile import OpenFile
 from lbproxy.proxy.features.caching.jobs import Jobs
+from lbproxy.proxy.ratelog import Quiet
 
 __all__ = ["FileReading"]
+
+_quiet: Final = Quiet(Logger())
 
 
 class FileReading:
@@ -34,7 +42,7 @@ class FileReading:
         return self
 
     async def __anext__(self) -> bytes:
-        """Return the next piece. Raises OSError, or DamagedError if the file has changed."""
+        """Return the next piece. Raises ProxyError if the file has changed or cannot be read."""
         if not self._spans:
             raise StopAsyncIteration
         part = self._spans.pop()
@@ -44,8 +52,17 @@ class FileReading:
         if last < part.last:
             self._spans.append(Span(last + 1, part.last))
         size = last - part.first + 1
-        data = self._body.read_cached(part.first, size)
-        return data if data is not None else await self._read(part.first, size)
+        try:
+            data = self._body.read_cached(part.first, size)
+            return data if data is not None else await self._read(part.first, size)
+        except (OSError, DamagedError) as error:
+            _quiet.warn(
+                f"stored body {self._body.path}",
+                "a client that was receiving {path} is cut off: {error}",
+                path=self._body.path,
+                error=error,
+            )
+            raise ProxyError(Kind.SERVER_GONE, f"a file of the cache: {error}") from None
 
     def _read(self, at: int, size: int) -> Deferred[bytes]:
         done: Deferred[bytes] = Deferred(lambda _: None)

@@ -24,7 +24,7 @@ from lbproxy.proxy.features.caching.disk.slot import FolderSlot
 
 __all__ = ["PROMOTE", "FileHit", "FileHits"]
 
-PROMOTE: Final = 64
+PROMOTE: Final = 256
 """Number of hits from files after which a response is copied to memory."""
 
 PROMOTE_EARLY: Final = 4

@@ -22,7 +22,7 @@ from attrs import evolve
 
 from lbproxy.cache.codec import DamagedError, StoredRecord, dump_record, load_record
 from lbproxy.proxy.features.caching.disk.filesystem import read_rules
-from lbproxy.proxy.features.caching.disk.openfile import OpenFile, Stamp, stamp_of
+from lbproxy.proxy.features.caching.disk.openfile import READING, Stamp, stamp_of
 
 __all__ = ["BLOCK", "FolderFiles", "on_disk"]
 
@@ -31,8 +31,6 @@ BLOCK: Final = 4096
 
 PIECE: Final = 1024 * 1024
 """Number of bytes that are read at a time to verify a body."""
-
-_READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def on_disk(size: int) -> int:
@@ -58,9 +56,10 @@ class FolderFiles:
 
     def path(self, name: int, kind: str) -> Path:
         """Return the path of a record (``r``), a body (``b``) or a file being written (``t``)."""
-        return Path(self._name(name, kind))
+        return Path(self.path_of(name, kind))
 
-    def _name(self, name: int, kind: str) -> str:
+    def path_of(self, name: int, kind: str) -> str:
+        """Return the same path as a string."""
         text = f"{name:016x}"
         return f"{self._root}/{text[:2]}/{text}.{kind}"
 
@@ -120,7 +119,7 @@ class FolderFiles:
 
     def read_record(self, name: int) -> tuple[StoredRecord, Stamp]:
         """Return a verified record and the stamp of its file. Raises OSError or DamagedError."""
-        fd = os.open(self._name(name, "r"), _READING)
+        fd = os.open(self.path_of(name, "r"), READING)
         with open(fd, "rb") as file:  # noqa: PTH123 - a path would follow a link
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise DamagedError("it is no file")
@@ -129,26 +128,11 @@ class FolderFiles:
             _require_same(fd, stamp)
             return record, stamp
 
-    def open_verified(self, name: int, kind: str, known: Stamp | None) -> OpenFile:
-        """Open a file that had the stamp ``known`` when it was verified; None if it was not.
-
-        Raises OSError, or DamagedError if it has another one.
-        """
-        fd = os.open(self._name(name, kind), _READING)
-        try:
-            stamp = stamp_of(fd)[0]
-            if known is not None and stamp != known:
-                raise DamagedError("it is not the file that was verified")
-            return OpenFile(fd, stamp[1], stamp, self.flags)
-        except BaseException:
-            os.close(fd)
-            raise
-
     def verify_body(self, name: int, known: Stamp | None, record: StoredRecord) -> Stamp:
         """Verify a body with the digest of ``record``, unless it has the stamp ``known``. Return
         its stamp. Raises OSError or DamagedError.
         """
-        fd = os.open(self._name(name, "b"), _READING)
+        fd = os.open(self.path_of(name, "b"), READING)
         try:
             stamp = stamp_of(fd)[0]
             if stamp != known:
@@ -181,7 +165,7 @@ class FolderFiles:
         them: they are abandoned if they are older than ``before`` (Unix time).
         """
         try:
-            fd = os.open(self.path(name, kind), _READING)
+            fd = os.open(self.path(name, kind), READING)
         except OSError:
             return False
         try:

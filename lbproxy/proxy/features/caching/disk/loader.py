@@ -25,7 +25,9 @@ _SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EA
 """Errors that do not indicate a problem with the file."""
 
 _Read = tuple[Place, StoredRecord | None, Any]
-"""A place, the contents of its files, and the stamps of both or the reason of a failure."""
+"""A place, the contents of its files, and the stamps of both; or None, and the kind of the file
+that failed with the reason.
+"""
 
 
 class DiskBody:
@@ -101,10 +103,11 @@ class FolderLoader:
             return []
         present = self._unshown(folder.lookup(key_digest(key)))
         damaged = []
-        for place, record, why in result:
+        for place, record, failed in result:
             if record is not None or place not in present:
                 continue
-            name = folder.files.path(place.record, "r").name
+            kind, why = failed
+            name = folder.files.path(place.body if kind == "b" else place.record, kind).name
             if isinstance(why, OSError) and why.errno in _SHORTAGE:
                 folder.failed("cannot open at present the file", why, name)
             else:
@@ -154,8 +157,8 @@ def _entry(place: Place, record: StoredRecord, stamp: Any) -> Entry:
 
 
 def _read(folder: Folder, key: Key, place: Place) -> _Read:
-    """Read and verify the files of a place; the record is None, with the reason, if they are
-    damaged."""
+    """Read and verify the files of a place."""
+    kind = "r"
     try:
         record, stamp = folder.files.read_record(place.record)
         if record.key != key:
@@ -167,7 +170,8 @@ def _read(folder: Folder, key: Key, place: Place) -> _Read:
             raise DamagedError("it is another response of its key")
         body = None
         if place.body:
+            kind = "b"
             body = folder.files.verify_body(place.body, place.body_stamp, record)
     except (OSError, DamagedError) as error:
-        return place, None, error
+        return place, None, (kind, error)
     return place, record, (stamp, body)

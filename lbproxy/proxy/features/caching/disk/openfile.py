@@ -8,10 +8,13 @@ from typing import Any, Final
 from lbproxy.cache.codec import DamagedError
 from lbproxy.proxy.features.caching.disk.mapping import unmap, view_of
 
-__all__ = ["LARGEST_READ", "OpenFile", "Stamp", "stamp_of"]
+__all__ = ["LARGEST_READ", "READING", "OpenFile", "Stamp", "open_file", "stamp_of"]
 
 LARGEST_READ: Final = 1024 * 1024
 """Maximum number of bytes that :meth:`OpenFile.view` reads."""
+
+READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Flags that open a file of the folder for reading; a FIFO delays nothing."""
 
 Stamp = tuple[int, int, int, int]
 """Inode, size, mtime and ctime (ns) of a file when its contents were verified."""
@@ -26,16 +29,27 @@ def stamp_of(fd: int) -> tuple[Stamp, int]:
     return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), found.st_nlink
 
 
+def open_file(path: str, stamp: Any, flags: int) -> OpenFile:
+    """Open a file that had ``stamp`` when it was verified, None if it was not verified.
+
+    The methods of the result compare the stamp; this call does not. Raises OSError.
+    """
+    fd = os.open(path, READING)
+    found = stamp_of(fd)[0] if stamp is None else stamp
+    return OpenFile(path, fd, found[1], found, flags)
+
+
 class OpenFile:
-    """A verified body that is open for reading.
+    """A verified file that is open for reading, such as a body.
 
     ``flags``: for reads that must not wait for a disk. The file is closed when each of its users
     has called :meth:`close`; the first user is the caller that opened it.
     """
 
-    __slots__ = ("_users", "fd", "flags", "size", "stamp")
+    __slots__ = ("_users", "fd", "flags", "path", "size", "stamp")
 
-    def __init__(self, fd: int, size: int, stamp: Any, flags: int) -> None:
+    def __init__(self, path: str, fd: int, size: int, stamp: Any, flags: int) -> None:
+        self.path = path
         self.fd = fd
         self.size = size
         self.stamp = stamp
@@ -113,7 +127,7 @@ class OpenFile:
             return None
         stamp, links = stamp_of(self.fd)
         if stamp != self.stamp or not links:
-            raise DamagedError("the file was changed")
+            raise DamagedError(f"{self.path} was changed")
         return bytes(view) if count == size else None
 
     def is_unchanged(self) -> bool:
@@ -125,4 +139,4 @@ class OpenFile:
         stamp, links = stamp_of(self.fd)
         same = stamp == self.stamp if links else stamp[:3] == self.stamp[:3]
         if not same or not complete:
-            raise DamagedError("the file was changed while it was read")
+            raise DamagedError(f"{self.path} was changed while it was read")

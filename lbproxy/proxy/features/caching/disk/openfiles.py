@@ -10,7 +10,7 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Any, Final
 
 from lbproxy.cache.codec import DamagedError
-from lbproxy.proxy.features.caching.disk.openfile import OpenFile
+from lbproxy.proxy.features.caching.disk.openfile import OpenFile, open_file
 
 __all__ = ["LARGEST", "MOST", "OpenFiles"]
 
@@ -29,7 +29,7 @@ _FEW: Final = 64
 
 
 class OpenCount:
-    """Counts the open files of all caches: at most a 16th of the descriptors of the process."""
+    """Counts the open files of all caches: at most a quarter of the descriptors of the process."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -37,7 +37,7 @@ class OpenCount:
     def most(self) -> int:
         """Return the limit."""
         descriptors = getrlimit(RLIMIT_NOFILE)[0]
-        return 1 << 30 if descriptors == RLIM_INFINITY else descriptors // 16
+        return 1 << 30 if descriptors == RLIM_INFINITY else descriptors // 4
 
 
 _opened: Final = OpenCount()
@@ -45,8 +45,8 @@ _opened: Final = OpenCount()
 
 class OpenFiles:
     """Open files of ``files`` (:class:`~lbproxy.proxy.features.caching.disk.files.FolderFiles`) in
-    a folder of ``limit`` bytes. Beyond the most that may be open, the one used longest ago is
-    closed.
+    a folder of ``limit`` bytes. Beyond the most that may be open, and while three quarters of the
+    descriptors are in use, the one used longest ago is closed.
 
     A cache that a reload removes ends without a call: its files are closed with this object.
     """
@@ -54,7 +54,7 @@ class OpenFiles:
     def __init__(self, files: Any, limit: int) -> None:
         self._files = files
         self._open: dict[int, OpenFile] = {}
-        self._most = 1
+        self._most = self._most_of_all = 1
         self.resize(limit)
 
     def __len__(self) -> int:
@@ -63,6 +63,7 @@ class OpenFiles:
     def resize(self, limit: int) -> None:
         """Follow a new ``limit`` of the folder."""
         self._most = min(MOST, max(_FEW, limit // _SHARE))
+        self._most_of_all = _opened.most()
         while len(self._open) > self._most:
             self.close(next(iter(self._open)))
 
@@ -84,12 +85,15 @@ class OpenFiles:
             if body.stamp == stamp:
                 return body
             self.close(name)
-        opened: OpenFile = self._files.open_verified(name, kind, stamp)
+        opened = open_file(self._files.path_of(name, kind), stamp, self._files.flags)
         self._add(name, opened)
         return opened
 
     def _add(self, name: int, opened: OpenFile) -> None:
-        if self._open and (len(self._open) >= self._most or _opened.count >= _opened.most()):
+        most = self._most_of_all
+        if self._open and (
+            len(self._open) >= self._most or _opened.count >= most or opened.fd >= 3 * most
+        ):
             self.close(next(iter(self._open)))
         self._open[name] = opened
         _opened.count += 1
@@ -112,7 +116,7 @@ class OpenFiles:
         need not have been verified. Raises OSError.
         """
         self.close(name)
-        file: OpenFile = self._files.open_verified(name, "r", None)
+        file = open_file(self._files.path_of(name, "r"), None, self._files.flags)
         self._add(name, file)
         return file.whole(), file.stamp
 
