@@ -36,24 +36,37 @@ def open_file(path: str, stamp: Any, flags: int) -> OpenFile:
     """
     fd = os.open(path, READING)
     found = stamp_of(fd)[0] if stamp is None else stamp
-    return OpenFile(path, fd, found[1], found, flags)
+    return OpenFile(path, fd, found, flags)
 
 
 class OpenFile:
     """A verified file that is open for reading, such as a body.
 
-    ``flags``: for reads that must not wait for a disk. The file is closed when each of its users
-    has called :meth:`close`; the first user is the caller that opened it.
+    ``flags``: for reads that must not wait for a disk. ``used``: it was used since it was opened,
+    or since :class:`~.openfiles.OpenFiles` looked for files to close. The file is closed when each
+    of its users has called :meth:`close`; the first user is the caller that opened it.
     """
 
-    __slots__ = ("_users", "fd", "flags", "path", "size", "stamp")
+    __slots__ = (
+        "_changed",
+        "_inode",
+        "_modified",
+        "_users",
+        "fd",
+        "flags",
+        "path",
+        "size",
+        "stamp",
+        "used",
+    )
 
-    def __init__(self, path: str, fd: int, size: int, stamp: Any, flags: int) -> None:
+    def __init__(self, path: str, fd: int, stamp: Stamp, flags: int) -> None:
         self.path = path
         self.fd = fd
-        self.size = size
         self.stamp = stamp
+        self._inode, self.size, self._modified, self._changed = stamp
         self.flags = flags
+        self.used = False
         self._users = 1
 
     def share(self) -> OpenFile:
@@ -125,18 +138,27 @@ class OpenFile:
             count = os.preadv(self.fd, (view,), 0, self.flags)
         except OSError:
             return None
-        stamp, links = stamp_of(self.fd)
-        if stamp != self.stamp or not links:
+        if not self.is_unchanged():
             raise DamagedError(f"{self.path} was changed")
         return bytes(view) if count == size else None
 
     def is_unchanged(self) -> bool:
         """Return whether the file is unchanged since verification, and still has its name."""
-        stamp, links = stamp_of(self.fd)
-        return links > 0 and bool(stamp == self.stamp)
+        found = os.fstat(self.fd)
+        return self._has_stamp(found) and found.st_nlink > 0
+
+    def _has_stamp(self, found: os.stat_result) -> bool:
+        return (
+            found.st_ctime_ns == self._changed
+            and found.st_mtime_ns == self._modified
+            and found.st_size == self.size
+            and found.st_ino == self._inode
+        )
 
     def _check(self, complete: bool) -> None:
-        stamp, links = stamp_of(self.fd)
-        same = stamp == self.stamp if links else stamp[:3] == self.stamp[:3]
+        found = os.fstat(self.fd)
+        same = self._has_stamp(found)
+        if not same and not found.st_nlink:  # the loss of its name changed the ctime
+            same = found.st_mtime_ns == self._modified and found.st_size == self.size
         if not same or not complete:
             raise DamagedError(f"{self.path} was changed while it was read")

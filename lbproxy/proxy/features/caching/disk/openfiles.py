@@ -27,6 +27,9 @@ while they are open.
 
 _FEW: Final = 64
 
+_TRIES: Final = 16
+"""Maximum number of used files that are passed over to find one to close."""
+
 
 class OpenCount:
     """Counts the open files of all caches: at most a quarter of the descriptors of the process."""
@@ -46,7 +49,7 @@ _opened: Final = OpenCount()
 class OpenFiles:
     """Open files of ``files`` (:class:`~lbproxy.proxy.features.caching.disk.files.FolderFiles`) in
     a folder of ``limit`` bytes. Beyond the most that may be open, and while three quarters of the
-    descriptors are in use, the one used longest ago is closed.
+    descriptors are in use, one that was not used lately is closed for each that is opened.
 
     A cache that a reload removes ends without a call: its files are closed with this object.
     """
@@ -79,11 +82,11 @@ class OpenFiles:
         return body.share()
 
     def _get(self, name: int, stamp: Any, kind: str) -> OpenFile:
-        body = self._open.pop(name, None)
-        if body is not None:
-            self._open[name] = body
-            if body.stamp == stamp:
-                return body
+        file = self._open.get(name)
+        if file is not None:
+            if file.stamp == stamp:
+                file.used = True
+                return file
             self.close(name)
         opened = open_file(self._files.path_of(name, kind), stamp, self._files.flags)
         self._add(name, opened)
@@ -94,9 +97,21 @@ class OpenFiles:
         if self._open and (
             len(self._open) >= self._most or _opened.count >= most or opened.fd >= 3 * most
         ):
-            self.close(next(iter(self._open)))
+            self._close_one()
         self._open[name] = opened
         _opened.count += 1
+
+    def _close_one(self) -> None:
+        """Close the oldest file that was not used lately; of many used ones, the oldest."""
+        for _ in range(_TRIES):
+            name = next(iter(self._open))
+            file = self._open[name]
+            if not file.used:
+                break
+            file.used = False
+            del self._open[name]
+            self._open[name] = file
+        self.close(next(iter(self._open)))
 
     def read(self, name: int, stamp: Any, kind: str = "b") -> bytes | None:
         """Return the contents of the file ``name``, a body or a record (``kind``: ``b`` or ``r``);
