@@ -13,6 +13,7 @@ import pytest
 
 from lbproxy.cache.purge import Purge
 from lbproxy.proxy.features.caching.disk.claims import PASS_SECONDS, FetchClaims
+from lbproxy.proxy.features.caching.runningfetches import LARGE_SECONDS
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer
 from tests.support.purging import purged
@@ -20,7 +21,7 @@ from tests.support.purging import purged
 KEY, OTHER = bytes(16), b"\x01" + bytes(15)
 TEXT = """
 [cache main]
-disk = {folder} 64m
+disk = {folder} 256m
 wait = 5s
 {cache}
 [frontend web]
@@ -250,9 +251,34 @@ def test_one_refresh_in_the_background(make: Make) -> None:
     assert (one.get("http://h/a").body, two.get("http://h/a").body) == (b"two", b"two")
 
 
-def test_the_end_of_a_large_body_is_not_waited_for(make: Make) -> None:
-    one, two, _, other = pair(make, None)
+def test_the_end_of_a_large_body_is_waited_for_a_second(make: Make) -> None:
+    one, two, _, other = pair(make, None, "max_object = 4m")
     head = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 900000\r\n\r\n"
+    one.origins["a"].handler = Answer(raw=head + b"x" * 600_000)
+    other.handler = Answer(200, b"two", MINUTE)
+    one.begin("GET", "http://h/a")
+    one.advance(0.5)
+    second = two.begin("GET", "http://h/a")
+    two.advance(0.5)
+    assert not other.requests
+    one.advance(LARGE_SECONDS)
+    assert second.wait().body == b"two"
+
+
+def test_a_large_body_that_arrives_soon_is_fetched_once(make: Make) -> None:
+    one, two, origin, other = pair(
+        make, Answer(200, b"x" * 900_000, MINUTE, after=0.5), "max_object = 4m"
+    )
+    first, second = one.begin("GET", "http://h/a"), two.begin("GET", "http://h/a")
+    one.advance(2)
+    two.advance(0.1)
+    assert first.wait().body == second.wait().body == b"x" * 900_000
+    assert (len(origin.requests), len(other.requests)) == (1, 0)
+
+
+def test_a_huge_body_is_not_waited_for(make: Make) -> None:
+    one, two, _, other = pair(make, None, "max_object = 100m")
+    head = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 70000000\r\n\r\n"
     one.origins["a"].handler = Answer(raw=head + b"x" * 600_000)
     other.handler = Answer(200, b"two", MINUTE)
     one.begin("GET", "http://h/a")

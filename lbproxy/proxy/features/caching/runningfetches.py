@@ -19,10 +19,16 @@ from lbproxy.proxy.features.caching.counters import Reasons
 from lbproxy.proxy.features.caching.disk.claims import PASS_SECONDS
 from lbproxy.proxy.features.caching.keepparts import keep_part
 
-__all__ = ["RunningFetches", "count_reason", "take_claim"]
+__all__ = ["LARGE_SECONDS", "RunningFetches", "count_reason", "take_claim"]
 
 MOST_REMEMBERED: Final = 10_000
 """Maximum number of keys remembered as not stored, and of keys whose uses are counted."""
+
+LARGE_SECONDS: Final = 1.0
+"""Number of seconds for which requests of other processes wait for the end of a large body."""
+
+_HUGE: Final = 64 * 1024 * 1024
+"""Size in bytes of a body for whose end they do not wait."""
 
 _PASS_SECONDS: Final[float] = PASS_SECONDS
 
@@ -158,8 +164,15 @@ class RunningFetches:
         raise NotImplementedError
 
     def fetch_is_large(self, fetch: Any) -> None:
-        """Release requests of other processes, which do not wait for the end of a large body."""
-        take_claim(fetch)()
+        """Release requests of other processes soon: they wait for the end of a large body only if
+        it arrives within :data:`LARGE_SECONDS`.
+        """
+        if fetch.claim is None:
+            return
+        if fetch.length is not None and fetch.length > _HUGE:
+            take_claim(fetch)()
+        else:
+            fetch.cache.jobs.reactor.callLater(LARGE_SECONDS, take_claim(fetch))
 
     def fetch_over(self, fetch: Any) -> None:
         """Remove a fetch that has ended."""
