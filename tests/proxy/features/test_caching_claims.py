@@ -270,7 +270,7 @@ def test_a_large_body_that_arrives_soon_is_fetched_once(make: Make) -> None:
         make, Answer(200, b"x" * 900_000, MINUTE, after=0.5), "max_object = 4m"
     )
     first, second = one.begin("GET", "http://h/a"), two.begin("GET", "http://h/a")
-    one.advance(2)
+    one.advance(0.7)
     two.advance(0.1)
     assert first.wait().body == second.wait().body == b"x" * 900_000
     assert (len(origin.requests), len(other.requests)) == (1, 0)

@@ -172,7 +172,7 @@ class RunningFetches:
         if fetch.length is not None and fetch.length > _HUGE:
             take_claim(fetch)()
         else:
-            fetch.cache.jobs.reactor.callLater(LARGE_SECONDS, take_claim(fetch))
+            fetch.cache.jobs.reactor.callLater(LARGE_SECONDS, _release, fetch)
 
     def fetch_over(self, fetch: Any) -> None:
         """Remove a fetch that has ended."""
@@ -201,6 +201,11 @@ def count_reason(found: dict[str, int], reason: str) -> None:
         Reasons.count(found, reason)
     else:
         found[reason] = known + 1
+
+
+def _release(fetch: Any) -> None:
+    """End the claim of a fetch, if it still has one."""
+    take_claim(fetch)()
 
 
 def take_claim(fetch: Any) -> Callable[..., None]:
