@@ -330,12 +330,16 @@ class ResponseStore:
         with the number of responses when all are removed. It fails with OSError if the purge cannot
         be recorded for other processes or the next start.
         """
+        if self._slot.folder is None:
+            self._slot.open(at_once=True)
+        return self._purge(wanted, soft)
+
+    def _purge(self, wanted: Purge, soft: bool) -> Deferred[int]:
+        """See :meth:`purge`. A folder that fails while it is read is not opened again."""
         slot = self._slot
-        if slot.folder is None:
-            slot.open(at_once=True)
         if slot.loading:
             self._purge_memory(wanted, soft)
-            return slot.loaded().addCallback(lambda _: self.purge(wanted, soft))
+            return slot.loaded().addCallback(lambda _: self._purge(wanted, soft))
         if slot.folder is None:
             memory = self._purge_memory(wanted, soft)
             if slot.path is None:

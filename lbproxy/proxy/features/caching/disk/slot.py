@@ -77,10 +77,12 @@ class FolderSlot:
             self._follower.reset()
             self.folder.close()
             self.folder = None
-        self._stop_loading()
+        self._abandon()
         self.path, self._limit = path, limit
         self._retry_at = 0.0
         self.open()
+        if not self.loading:
+            self._answer()  # who waits for the folder before, if any
 
     def open(self, at_once: bool = False) -> None:
         """Open the folder, unless it failed less than :data:`RETRY` seconds ago and ``at_once`` is
@@ -123,14 +125,15 @@ class FolderSlot:
 
     def _unread(self, failure: Failure, folder: Folder) -> None:
         if self._loading is folder:
-            self._stop_loading()
+            self._abandon()
+            self._answer()
         log_failure(folder.path, "cannot be opened", failure.value)
 
-    def _stop_loading(self) -> None:
+    def _abandon(self) -> None:
+        """Stop reading the folder, if it is being read."""
         folder, self._loading = self._loading, None
         if folder is not None:
             folder.close()
-        self._answer()
 
     def _answer(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -171,8 +174,9 @@ class FolderSlot:
 
     def close(self) -> None:
         """Close the folder; its files stay."""
-        self._stop_loading()
+        self._abandon()
         if self.folder is not None:
             self.folder.close()
             self.folder = None
         self.path = None
+        self._answer()

@@ -1,0 +1,90 @@
+"""Purges that wait for a cache folder while it is read: a failure, another folder, and the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from lbproxy.cache.purge import Purge
+from lbproxy.proxy import slices
+from lbproxy.proxy.features.caching.disk.journal import Journal
+from lbproxy.testing import LB
+from tests.support.purging import result_of
+
+TEXT = """
+[cache main]
+disk = {folder} 64m
+[frontend web]
+listen = tcp:80
+cache = main
+backend = app
+[backend app]
+servers = a 10.0.0.1:80
+"""
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Journal]:
+    """The journals that are being read; reading takes two turns, and fails if it says so."""
+    found: list[Journal] = []
+
+    def load(self: Journal) -> Iterator[None]:
+        found.append(self)
+        assert len(found) < 20
+        yield
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(slices, "SLICE_S", -1.0)
+    monkeypatch.setattr(Journal, "load", load)
+    return found
+
+
+def waiting(lb: Any) -> tuple[Any, list[Deferred[int]]]:
+    """Return a store whose folder is being read, and two purges that wait for it."""
+    store = lb.service.caches["main"].store
+    found = [store.purge(Purge("all")) for _ in range(2)]
+    assert not any(one.called for one in found)
+    return store, found
+
+
+def test_a_folder_that_fails_while_it_is_read_is_not_read_forever(
+    tmp_path: Path, reads: list[Journal]
+) -> None:
+    with LB.from_config(TEXT.format(folder=tmp_path / "store")) as lb:
+        _, purges = waiting(lb)
+        before = len(reads)
+        for _ in range(5):
+            lb.advance(0)
+        assert len(reads) == before
+        for one in purges:
+            with pytest.raises(OSError, match="cannot be opened"):
+                result_of(one)
+
+
+@pytest.mark.usefixtures("reads")
+def test_a_waiting_purge_does_not_open_the_folder_that_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LB.from_config(TEXT.format(folder=tmp_path / "store")) as lb:
+        store, purges = waiting(lb)
+        monkeypatch.undo()
+        store.use_folder(tmp_path / "other", 1 << 26, True)
+        lb.advance(0)
+        assert store.folder.path == tmp_path / "other"
+        assert [result_of(one) for one in purges] == [0, 0]
+
+
+def test_a_waiting_purge_does_not_open_a_closed_folder(
+    tmp_path: Path, reads: list[Journal]
+) -> None:
+    with LB.from_config(TEXT.format(folder=tmp_path / "store")) as lb:
+        store, purges = waiting(lb)
+        before = len(reads)
+        store.close()
+        lb.advance(0)
+        assert len(reads) == before
+        assert [result_of(one) for one in purges] == [0, 0]
