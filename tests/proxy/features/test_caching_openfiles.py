@@ -12,6 +12,7 @@ from weakref import ref
 import pytest
 
 from lbproxy.cache.purge import Purge
+from lbproxy.proxy.features.caching.disk.openfile import open_file
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer
 from tests.support.purging import purged
@@ -29,6 +30,7 @@ servers = a 10.0.0.1:80
 HOUR = {"Cache-Control": "max-age=3600", "ETag": '"v"'}
 BODY = bytes(range(256)) * 192  # 48 KiB
 OPENFILES = "lbproxy.proxy.features.caching.disk.openfiles"
+MAPPING = "lbproxy.proxy.features.caching.disk.mapping"
 OPENFILE = "lbproxy.proxy.features.caching.disk.openfile"
 
 Make = Callable[..., LoadBalancerFixture]
@@ -210,12 +212,30 @@ def test_all_caches_keep_no_more_than_a_share_of_the_descriptors(
     first.advance(1)
     first.close()
     gc.collect()
-    monkeypatch.setattr(f"{OPENFILES}.getrlimit", lambda _: (4 * 3, 4 * 3))
+    monkeypatch.setattr(f"{MAPPING}.getrlimit", lambda _: (16, 16))
     one, other = make(Answer(200, b"good", HOUR)), make(Answer(200, b"good", HOUR))
     for path in "abcdabcd":
         for lb in (one, other):
             assert lb.get(f"http://h/{path}").body == BODY
         assert len(folder_of(one).open_files) + len(folder_of(other).open_files) <= 4
+
+
+def test_mappings_take_no_more_than_a_share_of_the_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{MAPPING}.getrlimit", lambda _: (160, 160))
+    files = []
+    for number in range(20):
+        path = tmp_path / f"{number}"
+        path.write_bytes(bytes(4096))
+        files.append(open_file(str(path), None, 0))
+    before = len(os.listdir("/proc/self/fd"))
+    for file in files:
+        assert file.mapped(0, 4096) is not None
+    assert len(os.listdir("/proc/self/fd")) <= before + 10
+    for file in files:
+        file.close()
+    assert len(os.listdir("/proc/self/fd")) == before - len(files)
 
 
 def test_a_refreshed_head_keeps_the_file(make: Make, tmp_path: Path) -> None:

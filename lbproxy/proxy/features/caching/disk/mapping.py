@@ -6,7 +6,7 @@ first. Python code never reads a mapping: in a file that was truncated this woul
 whereas ``send`` fails with EFAULT.
 
 Mappings cost no memory beside the page cache, but appear in the resident size of the process, so
-their total size is bounded.
+their total size is bounded. Each has a descriptor of its own, so their number is bounded, too.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import ctypes
 import mmap
 import sys
 from contextlib import suppress
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Any, Final
 
-__all__ = ["LARGEST_MAPPED", "MOST_MAPPED", "Mapping", "unmap", "view_of"]
+__all__ = ["LARGEST_MAPPED", "MOST_MAPPED", "Mapping", "descriptors", "unmap", "view_of"]
 
 LARGEST_MAPPED: Final = 16 * 1024 * 1024
 """Size in bytes of the largest file that is mapped."""
@@ -25,8 +26,17 @@ LARGEST_MAPPED: Final = 16 * 1024 * 1024
 MOST_MAPPED: Final = 64 * 1024 * 1024
 """Maximum number of bytes that all caches of a process map."""
 
+_FEW: Final = 8
+"""Number of files that may be mapped with however few descriptors."""
+
 _PAGE: Final = mmap.PAGESIZE
 _libc: Any = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def descriptors(sixteenths: int) -> int:
+    """Return so many sixteenths of the descriptors that the process may have."""
+    found = getrlimit(RLIMIT_NOFILE)[0]
+    return 1 << 30 if found == RLIM_INFINITY else found * sixteenths // 16
 
 
 class Mapping:
@@ -92,8 +102,9 @@ def _mapped(file: Any) -> Mapping | None:
     """Map a file, and unmap others to make room."""
     if _libc is None or file.size > LARGEST_MAPPED:
         return None
-    while _mappings.bytes + file.size > MOST_MAPPED:
-        unmap(next(iter(_mappings.by_file)))
+    by_file, most = _mappings.by_file, max(_FEW, descriptors(1))
+    while by_file and (_mappings.bytes + file.size > MOST_MAPPED or len(by_file) >= most):
+        unmap(next(iter(by_file)))
     try:
         found = Mapping(file.fd, file.size)
     except (OSError, ValueError):  # no memory, no descriptor, or a file that has become shorter

@@ -6,10 +6,10 @@ a file that was changed, replaced or removed is not used, but verified again or 
 
 from __future__ import annotations
 
-from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Any, Final
 
 from lbproxy.cache.codec import DamagedError
+from lbproxy.proxy.features.caching.disk.mapping import descriptors
 from lbproxy.proxy.features.caching.disk.openfile import OpenFile, open_file
 
 __all__ = ["LARGEST", "MOST", "OpenFiles"]
@@ -32,15 +32,16 @@ _TRIES: Final = 16
 
 
 class OpenCount:
-    """Counts the open files of all caches: at most a quarter of the descriptors of the process."""
+    """Counts the open files of all caches: at most 3/16 of the descriptors of the process, and 1/16
+    more for mappings.
+    """
 
     def __init__(self) -> None:
         self.count = 0
 
     def most(self) -> int:
         """Return the limit."""
-        descriptors = getrlimit(RLIMIT_NOFILE)[0]
-        return 1 << 30 if descriptors == RLIM_INFINITY else descriptors // 4
+        return descriptors(3)
 
 
 _opened: Final = OpenCount()
@@ -95,7 +96,7 @@ class OpenFiles:
     def _add(self, name: int, opened: OpenFile) -> None:
         most = self._most_of_all
         if self._open and (
-            len(self._open) >= self._most or _opened.count >= most or opened.fd >= 3 * most
+            len(self._open) >= self._most or _opened.count >= most or opened.fd >= 4 * most
         ):
             self._close_one()
         self._open[name] = opened
