@@ -318,6 +318,8 @@ def group_names(values: list[bytes]) -> frozenset[bytes]:
     return frozenset(name.encode() for name in names if type(name) is str)
 
 
-def stored_fields(headers: Headers, names: frozenset[bytes]) -> Headers:
-    """Return ``headers`` without ``names`` and hop-by-hop fields."""
-    return without(headers, names | _HOP)
+def stored_fields(response: ResponseHead, names: frozenset[bytes]) -> Headers:
+    """Return the fields of ``response`` without ``names`` and hop-by-hop fields, which include those
+    that Connection names (RFC 9110 §7.6.1).
+    """
+    return without(response.pairs(), names | _HOP | frozenset(response.nominated))

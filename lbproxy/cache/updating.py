@@ -77,7 +77,7 @@ def _merged(stored: Stored, response: ResponseHead) -> Headers:
     age = frozenset({b"age"}) if response.header(b"age") is None else frozenset()
     if response.header(b"date") is None:
         named |= {b"date"}  # stored again, with the time of this response
-    return without(stored.headers, named | age) + stored_fields(response.headers, _KEPT)
+    return without(stored.headers, named | age) + stored_fields(response, _KEPT)
 
 
 def validated(stored: Stored, response: ResponseHead) -> bool:

@@ -173,3 +173,103 @@ def test_fifty_clients_cost_one_request(status: int) -> None:
     found, count = together(Answer(status, b"no", after=1.0), clients=50)
     assert [one.status for one in found] == [status] * 50
     assert count == 1
+
+
+GOOD = {"Cache-Control": "max-age=60, stale-if-error=600", "ETag": '"1"'}
+ANSWERS: list[Any] = [Answer(503, b"no"), Answer(500), Answer(504, b"no", GOOD)]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_head_gets_a_stale_response_after_a_failure(answer: Answer) -> None:
+    with LB.from_config(TEXT) as lb:
+        serve(lb, Answer(200, b"one", GOOD), answer)
+        lb.get("http://h/a")
+        lb.advance(61)
+        found = lb.request("HEAD", "http://h/a")
+        assert (found.status, found.body) == (200, b"")
+        assert (found.header("Content-Length"), found.header("ETag")) == ("3", '"1"')
+        assert "hit" in found.header("Cache-Status").split("; ")
+        same = lb.request("HEAD", "http://h/a", headers={"If-None-Match": '"1"'})
+        assert same.status == 304
+        assert lb.get("http://h/a").body == b"one"
+        lb.advance(600)
+        assert lb.request("HEAD", "http://h/a").status == answer.status
+
+
+def test_a_head_gets_a_stale_response_without_a_server() -> None:
+    with LB.from_config(TEXT) as lb:
+        origin = serve(lb, Answer(200, b"one", GOOD))
+        lb.get("http://h/a")
+        lb.advance(61)
+        origin.stop()
+        assert lb.request("HEAD", "http://h/a").status == 200
+        assert lb.request("HEAD", "http://h/b").status == 502
+        cookie = {"Cookie": "me=1"}
+        assert lb.request("HEAD", "http://h/a", headers=cookie).status == 502
+
+
+@pytest.mark.parametrize("control", ["must-revalidate", "no-cache"])
+def test_a_head_gets_no_stale_response_that_must_be_validated(control: str) -> None:
+    good = {"Cache-Control": f"max-age=60, {control}, stale-if-error=600", "ETag": '"1"'}
+    with LB.from_config(TEXT) as lb:
+        serve(lb, Answer(200, b"one", good), Answer(503))
+        lb.get("http://h/a")
+        lb.advance(61)
+        assert lb.request("HEAD", "http://h/a").status == 503
+
+
+def test_another_validator_costs_one_more_request_for_all_who_wait() -> None:
+    with LB.from_config(TEXT) as lb:
+        good = {"Cache-Control": "max-age=60", "ETag": '"1"'}
+        other = Answer(304, headers={"ETag": '"2"'}, after=1.0)
+        fresh = Answer(200, b"two", {"Cache-Control": "max-age=60", "ETag": '"2"'}, after=1.0)
+        origin = serve(lb, Answer(200, b"one", good), other, fresh)
+        lb.get("http://h/a")
+        lb.advance(61)
+        waiting = [lb.begin("GET", "http://h/a") for _ in range(20)]
+        assert [one.wait(30).body for one in waiting] == [b"two"] * 20
+        assert len(origin.requests) == 3
+        assert not origin.requests[-1].header("If-None-Match")
+
+
+@pytest.mark.parametrize("how", ["client_no_cache = obey", "refresh = header Cache-Control"])
+@pytest.mark.parametrize("headers", [{}, {"Cache-Control": "no-store"}])
+def test_who_waits_for_a_forced_request_gets_a_stale_response(
+    how: str, headers: dict[str, str]
+) -> None:
+    with LB.from_config(TEXT.replace("set_cookie", f"{how}\nset_cookie")) as lb:
+        origin = serve(lb, Answer(200, b"one", GOOD), Answer(503, b"no", headers, after=1.0))
+        lb.get("http://h/a")
+        lb.advance(61)
+        forced = {"Cache-Control": "no-cache"}
+        first = lb.begin("GET", "http://h/a", headers=forced)
+        waiting = [lb.begin("GET", "http://h/a") for _ in range(5)]
+        assert first.wait(30).status == 503
+        assert [one.wait(30).body for one in waiting] == [b"one"] * 5
+        assert len(origin.requests) == 2
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_an_error_for_others_has_no_field_of_one_hop(status: int) -> None:
+    headers = {"Connection": "X-Hop", "X-Hop": "1", "X-End": "2"}
+    found, count = together(Answer(status, b"no", headers, after=1.0), more="negative = 0s")
+    assert [(one.header("X-Hop"), one.header("X-End")) for one in found] == [("", "2")] * 5
+    assert count == 1
+
+
+HOP = {"Connection": "X-Hop", "X-Hop": "1"}
+
+
+@pytest.mark.parametrize("tag", ['"1"', '"2"'])
+def test_no_response_has_a_field_of_one_hop(tag: str) -> None:
+    """Neither a 304 by the cache, nor a stored response that a 304 has changed."""
+    good = Answer(200, b"one", {"Cache-Control": "max-age=60", "ETag": '"1"', **HOP})
+    same = Answer(304, headers={"Cache-Control": "no-store", "ETag": '"1"', **HOP})
+    with LB.from_config(TEXT) as lb:
+        serve(lb, good, same, good)
+        asked = {"If-None-Match": tag}
+        found = [lb.get("http://h/a", headers=asked)]
+        lb.advance(61)
+        found += [lb.get("http://h/a"), lb.get("http://h/a", headers=asked)]
+        assert [one.status for one in found] == [304 if tag == '"1"' else 200, 200, found[0].status]
+        assert [one.header("X-Hop") for one in found] == [""] * 3

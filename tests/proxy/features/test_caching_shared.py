@@ -330,6 +330,24 @@ def test_a_reply_of_a_filter_with_a_cookie_is_for_one_client(make: Make) -> None
     assert idle(lb)
 
 
+@pytest.mark.parametrize("headers", [{"Authorization": "Basic eDp4"}, {"Cookie": "id=1"}])
+def test_a_client_with_credentials_gets_no_reply_for_another(
+    make: Make, headers: dict[str, str]
+) -> None:
+    lb = make()
+    public = Answer(200, b"page", {"Cache-Control": "public, max-age=60"})
+    lb.origin("a", "10.0.0.1:80", public)
+    lb.get(URL)
+    lb.advance(61)
+    names = iter(range(9))
+    one = Answering(lambda: b"%d" % next(names))
+    lb.service.frontends["web"].compile(compile_phases([one]))
+    waiting = [lb.begin("GET", URL, headers=own) for own in ({}, headers, {})]
+    one.go()
+    assert [response.wait().body for response in waiting] == [b"0", b"1", b"0"]
+    assert idle(lb)
+
+
 @pytest.mark.parametrize(
     "headers", [{"Cache-Control": "no-store"}, {"Authorization": "Basic eDp4"}, {"Cookie": "id=1"}]
 )

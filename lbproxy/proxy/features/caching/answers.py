@@ -103,7 +103,8 @@ def not_modified(head: Stored | ResponseHead) -> ResponseHead:
     gone = _OF_BODY if head.header(b"etag") is not None else _OF_BODY - {b"last-modified"}
     gone |= {b"content-length", b"transfer-encoding"}
     headers = [pair for pair in head.headers if pair[0].lower() not in gone]
-    return ResponseHead(304, headers, reason_phrase(304), length=0)
+    nominated = head.nominated if isinstance(head, ResponseHead) else ()
+    return ResponseHead(304, headers, reason_phrase(304), length=0, nominated=nominated)
 
 
 def _partial(

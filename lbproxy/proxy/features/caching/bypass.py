@@ -6,20 +6,27 @@ from typing import Any
 
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.cachestatus import cache_status
+from lbproxy.cache.freshness import current_age
 from lbproxy.cache.invalidation import invalidated_groups, invalidated_urls
 from lbproxy.cache.key import Key, sent_fields, sent_headers, sent_target, url_of
 from lbproxy.cache.memory import Entry, origin_of
+from lbproxy.cache.search import same_search, search_rule
+from lbproxy.cache.serving import usable_on_error
+from lbproxy.cache.stored import Stored
 from lbproxy.cache.updating import head_agrees, updated, validated
 from lbproxy.cache.vary import matching
+from lbproxy.errors import ProxyError
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote
+from lbproxy.proxy.features.caching.answers import Said, planned
 from lbproxy.proxy.features.caching.counters import Reasons
+from lbproxy.proxy.features.caching.judging import FAILURES
 from lbproxy.proxy.features.caching.postbody import PostSink, body_of
 from lbproxy.proxy.http.sink import Asking, ForwardingSink
 from lbproxy.proxy.http.source import Source
 from lbproxy.proxy.http.streams import SourceStream
 
-__all__ = ["Bypass", "public_url", "selected"]
+__all__ = ["Bypass", "public_url", "same_url", "selected"]
 
 
 def selected(entries: list[Entry], head: RequestHead, cache: Any) -> Entry | None:
@@ -33,6 +40,18 @@ def selected(entries: list[Entry], head: RequestHead, cache: Any) -> Entry | Non
 def public_url(sink: Asking, cache: Any) -> bytes:
     """Return the URL by which the response to a request is purged."""
     return url_of(sink.traffic.request, cache.policy, sink.traffic.scheme.encode())
+
+
+def same_url(cache: Any, stored: Stored, sink: Asking) -> bool:
+    """Return whether a response has the URL of a request, or a URL that it declares equivalent.
+
+    Requests wait together for URLs that the present response declares equivalent; the next response
+    may differ.
+    """
+    if not cache.searches.rules or cache.policy.key:
+        return True
+    url = public_url(sink, cache)
+    return stored.url == url or same_search(search_rule(stored), stored.url, url)
 
 
 class Bypass:
@@ -100,9 +119,31 @@ class Bypass:
         if fresh is not None:
             store.replace(entry, fresh)
 
+    def stale_head(self, key: Key, asked: Asked, sink: Asking, why: str) -> ResponseHead | None:
+        """Return the head of a stored GET as the answer to a HEAD for which the server failed; None
+        if no stored response may be used. ``why``: the failure.
+        """
+        cache, request = self.cache, sink.traffic.request
+        entry = selected(cache.store.select(key) or [], request, cache)
+        if entry is None:
+            return None
+        stored, now = entry.stored, cache.wall()
+        rule = usable_on_error(stored, asked, cache.policy, now)
+        if rule is None or not same_url(cache, stored, sink):
+            return None
+        cache.counters.hits += 1
+        cache.counters.stale += 1
+        why, age = f"{why}, {rule}", current_age(stored, now)
+        sink.traffic.cached = CacheNote("stale", why, age)
+        facts: dict[str, Any] = {"hit": True, "ttl": stored.lifetime - age, "detail": why}
+        said = Said(cache.name, age, cache.spec.cache_status, **facts)
+        return planned(stored, stored.length, request, said, now)[0]
+
 
 class _Watching(ForwardingSink):
-    """Passes on a response that bypasses the cache, and examines its head."""
+    """Passes on a response that bypasses the cache, and examines its head. After a failure of the
+    server, a HEAD gets the head of a stored response that may be used.
+    """
 
     def __init__(
         self,
@@ -124,9 +165,37 @@ class _Watching(ForwardingSink):
         """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
         first = events[0]
         if not self._seen and isinstance(first, ResponseHead) and first.status >= 200:
+            stale = self._stale(f"status {first.status}") if first.status in FAILURES else None
             self._seen = True
-            self._look(first)
+            if stale is not None:
+                events[0] = stale
+            else:
+                self._look(first)
         self.sink.server_events(events)
+
+    def server_failed(self, error: ProxyError) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
+        if not self._answered(error):
+            self.sink.server_failed(error)
+
+    def fail(self, error: ProxyError) -> None:
+        """See :class:`~lbproxy.proxy.http.sink.Asking`."""
+        if not self._answered(error):
+            self.sink.fail(error)
+
+    def _answered(self, error: ProxyError) -> bool:
+        """Answer with a stale head after a failure, if that is possible."""
+        stale = self._stale(str(error.kind.value))
+        if stale is not None:
+            self._seen = True
+            self.sink.server_events([stale, END])
+        return stale is not None
+
+    def _stale(self, why: str) -> ResponseHead | None:
+        key, asked = self._key, self._asked
+        if self._seen or key is None or asked is None or asked.method != b"HEAD":
+            return None
+        return self._bypass.stale_head(key, asked, self.sink, why)
 
     def _look(self, head: ResponseHead) -> None:
         bypass, request = self._bypass, self.traffic.request

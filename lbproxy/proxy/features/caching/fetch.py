@@ -157,7 +157,9 @@ class Fetch(Fanout):
 
     def _interim(self, head: ResponseHead) -> None:
         for reader in list(self.readers):
-            reader.interim(ResponseHead(head.status, head.pairs(), head.reason))
+            reader.interim(
+                ResponseHead(head.status, head.pairs(), head.reason, nominated=head.nominated)
+            )
 
     def _answer(self, head: ResponseHead) -> None:
         """Decide by the final head how the response is handled."""
@@ -189,7 +191,7 @@ class Fetch(Fanout):
             self.cache.store.remove(entry)
             self._ended()
             for reader in self._leave():
-                reader.again()
+                reader.anew()
             return
         fresh = updated(entry.stored, self._request, self.asked, head, policy, times)
         shown = fresh or answered(entry.stored, head, times)

@@ -23,6 +23,9 @@ class Serving(Protocol):
     def alone(self, sink: Asking) -> SourceStream:
         """Answer a request from the store or by a separate fetch."""
 
+    def anew(self, sink: Asking) -> SourceStream:
+        """Answer a request by a fetch that validates nothing, which others may join."""
+
     def pass_by(self, sink: Asking) -> SourceStream:
         """Send the request to a server, bypassing the store."""
 

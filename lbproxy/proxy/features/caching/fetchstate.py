@@ -50,6 +50,9 @@ class Waiting(Protocol):
     def again(self) -> None:
         """Send the request to a server, because the fetch is over."""
 
+    def anew(self) -> None:
+        """Fetch the response anew, together: the stored one was outdated."""
+
     def failed(self, error: ProxyError) -> None:
         """The fetch has failed, possibly in the middle of the response."""
 

@@ -16,7 +16,14 @@ from lbproxy.http.message import RequestHead, ResponseHead
 from lbproxy.proxy.features.caching.fetchstate import BETTER, PURGED, TOO_FEW, TOO_LARGE
 from lbproxy.proxy.features.caching.judged import Judged
 
-__all__ = ["FAILURES", "error_for_all", "remove_older", "stored_or_refused", "supersedes"]
+__all__ = [
+    "FAILURES",
+    "error_for_all",
+    "known_response",
+    "remove_older",
+    "stored_or_refused",
+    "supersedes",
+]
 
 FAILURES: Final = frozenset({500, 502, 503, 504})
 """Statuses for which a stale response may be served instead."""
@@ -40,7 +47,7 @@ def stored_or_refused(
         return BETTER
     if isinstance(found, Refusal):
         return found
-    if not worth and _known(fetch, request) is None:
+    if not worth and known_response(fetch, request) is None:
         return TOO_FEW
     if head.length is not None and head.length > policy.max_object:
         return TOO_LARGE
@@ -60,19 +67,19 @@ def error_for_all(
         return None
     if not is_silent(request, head, fetch.cache.policy, received):
         return None
-    fields = stored_fields(head.pairs(), frozenset({b"content-length"}))
+    fields = stored_fields(head, frozenset({b"content-length"}))
     return ResponseHead(head.status, fields, head.reason, length=head.length)
 
 
 def _has_good(fetch: Judged, request: RequestHead, now: float) -> bool:
     """Return whether the store has a response that may still be used in place of a failure."""
-    known = _known(fetch, request)
+    known = known_response(fetch, request)
     if known is None:
         return False
     return usable_on_error(known.stored, fetch.asked, fetch.cache.policy, now) is not None
 
 
-def _known(fetch: Judged, request: RequestHead) -> Entry | None:
+def known_response(fetch: Judged, request: RequestHead) -> Entry | None:
     """Return the stored response that the request selects."""
     entries = responses_of(fetch.cache, fetch.key)
     return _matching(entries, sent_fields(request, fetch.cache.policy)) if entries else None

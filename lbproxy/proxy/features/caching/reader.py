@@ -16,7 +16,14 @@ from lbproxy.net.timers import Timer
 from lbproxy.proxy.features.caching.answers import not_modified
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.fetchowner import Serving
-from lbproxy.proxy.features.caching.sharing import fits, fits_stale, head_for, reflect
+from lbproxy.proxy.features.caching.judging import FAILURES, known_response
+from lbproxy.proxy.features.caching.sharing import (
+    fits,
+    fits_stale,
+    head_for,
+    may_get_error,
+    reflect,
+)
 from lbproxy.proxy.http.bodystream import TURN_BYTES
 from lbproxy.proxy.http.deferredstream import DeferredStream
 from lbproxy.proxy.http.sink import Asking
@@ -136,7 +143,10 @@ class Reader(DeferredStream):
         """Add the head; return False if nothing remains to be sent."""
         fetch = self._fetch
         assert fetch.head is not None
-        cache = self._serving.cache
+        cache, status = self._serving.cache, fetch.head.status
+        if status in FAILURES and self._stale_instead(f"status {status}"):
+            fetch.left(self)
+            return False
         head = head_for(cache, fetch, self._sink, self._first)
         if head is None:
             self._end()
@@ -200,22 +210,41 @@ class Reader(DeferredStream):
         reflect(self._fetch, self._sink.traffic, self._first)
         self._answer(lambda sink: serving.serve_stale(sink, entry, why))
 
+    def _stale_instead(self, why: str) -> bool:
+        """Answer a request that waited with a stored response after a failure, if the fetch did not
+        validate it, because its own request required another one.
+        """
+        fetch = self._fetch
+        if self._first or self._begun or fetch.entry is not None or fetch.outdated:
+            return False
+        entry = known_response(fetch, self._client().request)
+        if entry is None or not fits_stale(self._serving.cache, entry.stored, self._sink):
+            return False
+        self.stale(entry, why)
+        return True
+
     def again(self) -> None:
         """Send the request to a server, because the fetch cannot be used."""
         if not self._over:
             self._end()
             self._elsewhere()
 
+    def anew(self) -> None:
+        """Join or start another fetch, because the stored response was outdated."""
+        if not self._over:
+            self._end()
+            self._answer(self._serving.anew)
+
     def failed(self, error: ProxyError) -> None:
         """Handle a failure of the fetch, possibly in the middle of the response."""
-        if not self._over:
+        if not self._over and not self._stale_instead(str(error.kind.value)):
             self._end()
             reflect(self._fetch, self._sink.traffic, self._first)
             self._sink.server_failed(error)
 
     def refused(self, error: ProxyError) -> None:
         """Handle a failure before a server received the request."""
-        if not self._over:
+        if not self._over and not self._stale_instead(str(error.kind.value)):
             self._end()
             reflect(self._fetch, self._sink.traffic, self._first)
             if self._begun:
@@ -225,7 +254,13 @@ class Reader(DeferredStream):
 
     def replied(self, reply: Reply) -> None:
         """Send the reply of a filter of phase ``server_request``."""
-        if not self._over:
+        if self._over:
+            return
+        if not self._first and not may_get_error(
+            reply.status, self._serving.cache, self._fetch, self._sink
+        ):
+            self.again()
+        else:
             self._end()
             copy = Reply(reply.status, reply.body, list(reply.headers), reply.close)
             self._sink.hook_replied(copy)

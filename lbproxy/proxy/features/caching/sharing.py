@@ -11,20 +11,19 @@ from lbproxy.cache.cachestatus import cache_status
 from lbproxy.cache.freshness import current_age
 from lbproxy.cache.key import sent_fields
 from lbproxy.cache.parts import is_part, whole
-from lbproxy.cache.search import same_search, search_rule
 from lbproxy.cache.serving import Use, decide, usable_on_error
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.vary import matching
 from lbproxy.http.message import ResponseHead
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.answers import Said, fresh_head
-from lbproxy.proxy.features.caching.bypass import public_url
+from lbproxy.proxy.features.caching.bypass import public_url, same_url
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.judging import FAILURES
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
-__all__ = ["fits", "fits_fetch", "fits_stale", "head_for", "reflect", "same_url"]
+__all__ = ["fits", "fits_fetch", "fits_stale", "head_for", "may_get_error", "reflect"]
 
 
 def head_for(cache: Any, fetch: Fetch, sink: Asking, first: bool) -> ResponseHead | None:
@@ -34,7 +33,7 @@ def head_for(cache: Any, fetch: Fetch, sink: Asking, first: bool) -> ResponseHea
     if first:
         _note_first(cache, fetch, head, sink)
         return head
-    if fetch.failure is not None and _may_get(fetch.failure, cache, fetch, sink):
+    if fetch.failure is not None and may_get_error(fetch.failure.status, cache, fetch, sink):
         return _failure_for(cache, fetch, fetch.failure, sink)
     if stored is None or not fits_fetch(cache, fetch, sink):
         return None
@@ -46,15 +45,15 @@ def head_for(cache: Any, fetch: Fetch, sink: Asking, first: bool) -> ResponseHea
     return fresh_head(stored, said, fetch.length)
 
 
-def _may_get(failure: ResponseHead, cache: Any, fetch: Fetch, sink: Asking) -> bool:
-    """Return whether an error answers a request that waited.
+def may_get_error(status: int, cache: Any, fetch: Fetch, sink: Asking) -> bool:
+    """Return whether an error, or a reply of a filter, answers a request that waited.
 
-    An error with another status than :data:`FAILURES` may depend on the client, so that a request
+    One with another status than :data:`FAILURES` may depend on the client, so that a request
     with cookies or credentials of its own goes to a server. Such a request may wait only because
     the stored response is public.
     """
     request = sink.traffic.request
-    if failure.status not in FAILURES and ask(request, cache.policy).personal:
+    if status not in FAILURES and ask(request, cache.policy).personal:
         return False
     return public_url(sink, cache) == fetch.url
 
@@ -125,18 +124,6 @@ def fits_stale(cache: Any, stored: Stored, sink: Asking) -> bool:
     usable = usable_on_error(stored, ask(request, policy), policy, cache.wall()) is not None
     same = usable and same_url(cache, stored, sink)
     return same and matching([stored], sent_fields(request, policy)) is not None
-
-
-def same_url(cache: Any, stored: Stored, sink: Asking) -> bool:
-    """Return whether a response has the URL of a request, or a URL that it declares equivalent.
-
-    Requests wait together for URLs that the present response declares equivalent; the next response
-    may differ.
-    """
-    if not cache.searches.rules or cache.policy.key:
-        return True
-    url = public_url(sink, cache)
-    return stored.url == url or same_search(search_rule(stored), stored.url, url)
 
 
 def reflect(fetch: Fetch, traffic: HTTPTraffic, first: bool) -> None:

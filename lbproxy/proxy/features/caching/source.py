@@ -19,7 +19,7 @@ from lbproxy.http.message import End, RequestHead
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.answers import Said, answer
 from lbproxy.proxy.features.caching.asking import identified
-from lbproxy.proxy.features.caching.bypass import Bypass, selected
+from lbproxy.proxy.features.caching.bypass import Bypass, same_url, selected
 from lbproxy.proxy.features.caching.counters import CacheCounters
 from lbproxy.proxy.features.caching.elsewhere import Awaiting
 from lbproxy.proxy.features.caching.fetching import FetchSource
@@ -29,7 +29,7 @@ from lbproxy.proxy.features.caching.ownreplies import answer_only_cached, answer
 from lbproxy.proxy.features.caching.parts import MISSES, answer_parts, miss_reason
 from lbproxy.proxy.features.caching.postbody import begin_held
 from lbproxy.proxy.features.caching.reading import FileReading
-from lbproxy.proxy.features.caching.sharing import fits_fetch, same_url
+from lbproxy.proxy.features.caching.sharing import fits_fetch
 from lbproxy.proxy.http.bodystream import respond
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import Source
@@ -346,6 +346,10 @@ class CacheSource(FetchSource):
         return self._bypass.begin(
             head, b"", None, sink, "uri-miss", "the shared response does not fit"
         )
+
+    def anew(self, sink: Asking) -> SourceStream:
+        """Answer a request by a fetch that validates nothing, which others may join."""
+        return self._fetch(self._key(sink), self._ask(sink), sink, None, "stale", waited=True)
 
     def alone(self, sink: Asking) -> SourceStream:
         """Answer a request from the store, or by a fetch that no other request joins."""

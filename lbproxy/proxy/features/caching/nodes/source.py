@@ -7,10 +7,9 @@ from lbproxy.cache.key import Key
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.search import is_reduced
 from lbproxy.cache.serving import Use, decide
-from lbproxy.proxy.features.caching.bypass import selected
+from lbproxy.proxy.features.caching.bypass import same_url, selected
 from lbproxy.proxy.features.caching.opening import Opening
 from lbproxy.proxy.features.caching.parts import answer_parts
-from lbproxy.proxy.features.caching.sharing import same_url
 from lbproxy.proxy.features.caching.source import CacheSource
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.streams import SourceStream
