@@ -319,7 +319,7 @@ def group_names(values: list[bytes]) -> frozenset[bytes]:
 
 
 def stored_fields(response: ResponseHead, names: frozenset[bytes]) -> Headers:
-    """Return the fields of ``response`` without ``names`` and hop-by-hop fields, which include those
-    that Connection names (RFC 9110 §7.6.1).
+    """Return the fields of ``response`` without ``names`` and hop-by-hop fields. Those that
+    Connection names are among the latter (RFC 9110 §7.6.1).
     """
     return without(response.pairs(), names | _HOP | frozenset(response.nominated))

@@ -273,3 +273,18 @@ def test_no_response_has_a_field_of_one_hop(tag: str) -> None:
         found += [lb.get("http://h/a"), lb.get("http://h/a", headers=asked)]
         assert [one.status for one in found] == [304 if tag == '"1"' else 200, 200, found[0].status]
         assert [one.header("X-Hop") for one in found] == [""] * 3
+
+
+def test_an_interim_response_has_no_field_of_one_hop() -> None:
+    raw = (
+        b"HTTP/1.1 103 Early Hints\r\nConnection: X-Hop\r\nX-Hop: 1\r\nLink: </a>\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    )
+    with LB.from_config(TEXT) as lb:
+        lb.origin("a", "10.0.0.1:80", Answer(raw=raw))
+        waiting = lb.begin("GET", "http://h/a")
+        waiting.wait()
+        received = waiting.client.received
+        assert b" 103 " in received
+        assert b"Link: </a>" in received
+        assert b"X-Hop" not in received
