@@ -5,61 +5,106 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["given_host", "given_prefix", "given_url"]
+from lbproxy.http.syntax import normal_host
+
+__all__ = ["given_host", "given_prefix", "given_url", "parts_of"]
 
 _WANTED: Final = "must be a complete URL, such as https://www.example.com/a"
-_HOST: Final = re.compile(r"(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]]+)(?::[0-9]+)?", re.I)
 _UNSAFE: Final = re.compile(r"[^\x21-\x7e]")
-_HOST_START: Final = re.compile(r"[^\s@]+")
+_HOST_START: Final = re.compile(r"[0-9a-z_~.:\[\]-]+")
+_PORT: Final = re.compile(r":[0-9]*\Z")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_DEVIATIONS: Final = frozenset("\u00df\u1e9e\u03c2\u200c\u200d")
+"""Characters that browsers encode otherwise than the codec of Python (UTS 46 §7), so that it would
+return the name of another site.
+"""
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 def given_url(text: str) -> str:
     """Return ``text`` as a URL in ASCII: a host with other letters becomes its IDNA form, and
     blanks and other characters outside ASCII are percent-encoded in UTF-8, as browsers do.
 
-    Raises ValueError if it is not a complete URL for http or https.
+    A fragment is removed. Raises ValueError if it is not a complete URL for http or https.
     """
-    return _url(text, _HOST)
+    scheme, host, target = _split(text.partition("#")[0])
+    return f"{scheme}://{_whole(host)}{target}"
 
 
 def given_prefix(text: str) -> str:
     """Return ``text`` as the beginning of a URL in ASCII; see :func:`given_url`.
 
-    Raises ValueError if it does not contain the beginning of a host.
+    The host may be incomplete if it is the end. Raises ValueError if no URL begins like this, or if
+    it contains a fragment, without which it would name more URLs.
     """
-    return _url(text, _HOST_START)
+    if "#" in text:
+        raise ValueError("contains '#': URLs are stored without a fragment")
+    scheme, host, target = _split(text)
+    if target:
+        return f"{scheme}://{_whole(host)}{target}"
+    if not host.rpartition(".")[2].isascii():
+        raise ValueError(f"must end the host {host[:80]!r} with '/': its IDNA form is not known")
+    start = _ascii(host)
+    if not _HOST_START.fullmatch(start):
+        raise ValueError(f"{_WANTED}; {host[:80]!r} is not a host")
+    if start.endswith(_DEFAULT_PORTS[scheme]):
+        raise ValueError("must be without the default port, or end with '/'")
+    return f"{scheme}://{start}"
 
 
 def given_host(text: str) -> str:
     """Return a host, with its port if it has one, in ASCII and lower case. Raises ValueError."""
-    if not _HOST.fullmatch(text):
-        raise ValueError("must be a host such as www.example.com or www.example.com:8443")
-    return _ascii_host(text)
+    try:
+        return _normal(text)
+    except ValueError:
+        raise ValueError(
+            f"must be a host such as www.example.com or www.example.com:8443, not {text[:80]!r}"
+        ) from None
 
 
-def _url(text: str, host: re.Pattern[str]) -> str:
+def parts_of(url: str) -> tuple[str, str, str]:
+    """Return scheme, host and target of the result of :func:`given_url`. A ``?`` without a query
+    is part of the target.
+    """
+    scheme, host, target = _split(url)
+    return scheme, host, target if target.startswith("/") else "/" + target
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    """Return scheme, host and target, which may be empty. The host is as it is written."""
     if _CONTROL.search(text):
         raise ValueError("contains a control character")
-    text = text.partition("#")[0]
     scheme, mark, rest = text.partition("://")
     at = re.search(r"[/?]", rest)
     cut = len(rest) if at is None else at.start()
-    if scheme.lower() not in ("http", "https") or not mark or not rest[:cut]:
+    if scheme.lower() not in _DEFAULT_PORTS or not mark or not rest[:cut]:
         raise ValueError(_WANTED)
     if "@" in rest[:cut]:
         raise ValueError(f"{_WANTED}, without user and password")
-    if not host.fullmatch(rest[:cut]):
-        raise ValueError(f"{_WANTED}; {rest[:cut][:80]!r} is not a host")
-    target = _UNSAFE.sub(_escape, rest[cut:])
-    return f"{scheme.lower()}://{_ascii_host(rest[:cut])}{target}"
+    return scheme.lower(), rest[:cut], _UNSAFE.sub(_escape, rest[cut:])
 
 
-def _ascii_host(host: str) -> str:
+def _whole(host: str) -> str:
     try:
-        return host.lower() if host.isascii() else host.encode("idna").decode("ascii").lower()
-    except UnicodeError:
-        raise ValueError(f"{host[:80]!r} is not a host") from None
+        return _normal(host)
+    except ValueError:
+        raise ValueError(f"{_WANTED}; {host[:80]!r} is not a host") from None
+
+
+def _normal(host: str) -> str:
+    return normal_host(_ascii(host).encode("ascii")).decode("ascii")
+
+
+def _ascii(host: str) -> str:
+    """Return a host in its IDNA form, in lower case; its port is not part of a label."""
+    if host.isascii():
+        return host.lower()
+    if not _DEVIATIONS.isdisjoint(host):
+        raise ValueError(f"{host[:80]!r} has no certain IDNA form: write that form (xn--...)")
+    found = _PORT.search(host)
+    port = "" if found is None else found[0]
+    name = host.removesuffix(port)
+    return name.encode("idna").decode("ascii").lower() + port
 
 
 def _escape(match: re.Match[str]) -> str:

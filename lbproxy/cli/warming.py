@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from attrs import define, evolve, field, frozen
 
-from lbproxy.cache.givenurl import given_url
+from lbproxy.cache.givenurl import given_url, parts_of
 
 __all__ = ["LARGEST", "Report", "WarmOptions", "Warmed", "warm"]
 
@@ -248,7 +248,7 @@ class _Client:
         client = self._connection(parts)
         left = max(end - time.monotonic(), 0.001)
         client.sock.settimeout(min(self._options.timeout, left))
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        target = parts_of(given_url(url))[2]
         client.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
         client.putheader("Host", parts.netloc)
         given = {name.lower() for name, _ in self._options.headers}

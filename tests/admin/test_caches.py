@@ -159,6 +159,8 @@ def test_a_soft_purge_keeps_the_response(client: AdminClient) -> None:
         ("caches/main/purge?prefix=http:///", 400),
         ("caches/main/purge?host=http://h:8080", 400),
         ("caches/main/purge?host=h:8080/", 400),
+        ("caches/main/purge?host=*.example.com", 400),
+        ("caches/main/purge?prefix=http://h:8080%23/", 400),
         ("caches/other/purge?all=true", 404),
     ],
 )
@@ -188,6 +190,8 @@ def test_why(client: AdminClient) -> None:
     client.lb.get("http://h:8080/mine")
     found = why("http://h:8080/mine")
     assert (found["stored"], found["not_stored"]) == ([], "private (RFC 9111 §5.2.2.7)")
+    found = why("http://h:8080/a?")
+    assert (found["url"], found["stored"]) == ("http://h:8080/a?", [])
     refused = client.ask("POST", "caches/main/why", {"url": "mine"})
     assert refused.status == 400
     broken = client.ask("POST", "caches/main/why", {"url": "http://[x/"})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from lbproxy.admin.auth import Role
 from lbproxy.admin.cachemetrics import cache_families
@@ -23,7 +22,7 @@ from lbproxy.admin.schema import (
     string,
 )
 from lbproxy.admin.view import AdminView
-from lbproxy.cache.givenurl import given_host, given_prefix, given_url
+from lbproxy.cache.givenurl import given_host, given_prefix, given_url, parts_of
 from lbproxy.cache.purge import KINDS, Purge
 from lbproxy.proxy.features.caching.cache import Cache
 from lbproxy.proxy.features.caching.shown import (
@@ -197,14 +196,14 @@ async def _purge(call: APICall) -> Any:
 
 async def _why(call: APICall) -> Any:
     cache = find(_caches(call.admin), call.path["cache"], "cache")
-    parts = urlsplit(_given("url", call.body["url"]))
+    scheme, host, target = parts_of(_given("url", call.body["url"]))
     method = call.body.get("method", "GET")
     if not _TOKEN.fullmatch(method):
         raise APIError(400, f"method {method!r} is not a word such as GET")
     request = {
-        "scheme": parts.scheme,
-        "host": parts.netloc,
-        "target": (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        "scheme": scheme,
+        "host": host,
+        "target": target,
         "method": method,
         "headers": [_header(line) for line in call.body.get("headers", ())],
     }
