@@ -17,6 +17,8 @@ _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _RAW: Final = re.compile(rb"[^\x21-\x7e]")
 _SLASHES: Final = re.compile(rb"//+")
 _HIDDEN_SLASH: Final = re.compile(rb"%2[Ff]|%5[Cc]|\\")
+_CUT_DOTS: Final = (b"..;", b"..%3B", b"..%3F", b"..%23", b"..%00")
+"""Segments that some servers cut behind the dots, before or after they decode the path."""
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:
@@ -36,7 +38,7 @@ def normal_path(path: bytes) -> bytes | None:
     digits. Raw bytes outside ASCII are escaped, runs of slashes become one, and dot segments are
     resolved (RFC 3986 §6.2.2, §5.2.4). The result is None for more ``..`` than segments, or for a
     ``..`` that only some servers see: next to ``%2F``, ``%5C`` or a backslash, or with a parameter
-    (``..;x``).
+    (``..;x``) or ``%3B``, ``%3F``, ``%23`` or ``%00`` behind it.
 
     Targets that are not paths (``*``, the authority of CONNECT) are returned unchanged.
     """
@@ -73,14 +75,14 @@ def _is_plain(path: bytes) -> bool:
 
 
 def _ambiguous(path: bytes) -> bool:
-    """Return whether a server that treats ``%2F`` or a backslash as a slash, or drops parameters,
-    sees another ``..``.
+    """Return whether a server that treats ``%2F`` or a backslash as a slash, or cuts parameters or
+    what it takes for the end of the path, sees another ``..``.
     """
     if b".." not in path:
         return False
     hidden = _HIDDEN_SLASH.search(path) is not None
     segments = _HIDDEN_SLASH.sub(b"/", path).split(b"/")
-    return any(part.startswith(b"..;") or (hidden and part == b"..") for part in segments)
+    return any(part.startswith(_CUT_DOTS) or (hidden and part == b"..") for part in segments)
 
 
 def _resolve(path: bytes) -> bytes | None:
