@@ -22,6 +22,8 @@ LONGEST: Final = 100
 _DIGITS: Final = re.compile(rb"[0-9]+")
 _QUOTED: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*"', re.DOTALL)
 _BLANK: Final = re.compile(rb"[; \t]+")
+_QUOTE: Final = re.compile(rb"[\"']")
+_WORD: Final = re.compile(rb"[^\"',;= \t]+")
 _PART: Final = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*")+', re.DOTALL)
 
 
@@ -101,7 +103,7 @@ def parse_control(values: Sequence[bytes], field: bytes = b"cache-control") -> C
 
     Names are compared without case. A value may be a token or a quoted string. An unclosed quote is
     ignored, so that it does not hide later directives. A semicolon or blank instead of a comma does
-    not hide a restrictive directive.
+    not hide a restrictive directive, nor do quotes around directives.
     """
     if not values:
         return NONE
@@ -138,6 +140,8 @@ def _directives(values: Sequence[bytes]) -> Iterable[tuple[bytes, bytes | None]]
             if _BLANK.search(part.strip(b" \t")) is not None:
                 yield from _unseparated(_QUOTED.sub(b"", part).strip(b" \t"))
             name, equals, value = part.partition(b"=")
+            if _QUOTE.search(name) is not None:
+                yield from _restricting(_WORD.findall(part.lower()))
             name = name.strip(b" \t").lower()
             if not equals:
                 yield name, None
@@ -152,7 +156,13 @@ def _unseparated(part: bytes) -> Iterable[tuple[bytes, bytes | None]]:
     ``part``: text without quoted strings.
     """
     words = _BLANK.split(part.lower())
-    for word in words if len(words) > 1 else ():
+    if len(words) > 1:
+        yield from _restricting(words)
+
+
+def _restricting(words: Iterable[bytes]) -> Iterable[tuple[bytes, bytes | None]]:
+    """Yield the restrictive directives among the words of malformed text."""
+    for word in words:
         name = word.partition(b"=")[0]
         if name in _RESTRICTING:
             yield name, None

@@ -62,7 +62,9 @@ def _seconds(found: re.Match[bytes], now: float) -> int | None:
         year += this - this % 100
         if year > this + 50:
             year -= 100
-    second = min(int(found["second"]), 59)  # a leap second
+    second = int(found["second"])
+    if second == 60:  # a leap second
+        second = 59
     try:
         date = datetime(
             year, month, int(found["day"]), int(found["hour"]), int(found["minute"]), second

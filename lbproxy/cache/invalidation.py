@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -13,6 +14,7 @@ __all__ = ["SAFE", "invalidated_groups", "invalidated_urls"]
 SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PROPFIND", b"REPORT", b"SEARCH"})
 """Safe methods (RFC 9110 §9.2.1)."""
 
+_UNSAFE: Final = re.compile(rb"[^\x21-\x7e]")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -45,7 +47,15 @@ def _joined(url: bytes, value: bytes) -> bytes | None:
     if not same:
         return None
     full = full._replace(netloc=own.netloc, path=full.path or "/")
-    return full.geturl().encode("latin-1", "replace")
+    found = full.geturl()
+    if value.partition(b"#")[0].endswith(b"?") and not full.query:
+        found += "?"  # part of the target; geturl() drops it
+    return _UNSAFE.sub(_escape, found.encode("latin-1", "replace"))
+
+
+def _escape(match: re.Match[bytes]) -> bytes:
+    """Return a byte as clients send it when they follow a URL."""
+    return b"%%%02X" % match[0][0]
 
 
 def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:

@@ -42,6 +42,11 @@ from tests.cache.conftest import response
         (b"no-storer, xno-store", Control()),
         (b",, ,no-store,", Control(no_store=True)),
         (b"no-store=1", Control(no_store=True)),
+        (b'"no-store", max-age=60', Control(no_store=True, max_age=60)),
+        (b"'Private', max-age=60", Control(private=True, max_age=60)),
+        (b'"no-store, max-age=60"', Control(no_store=True, max_age=0)),
+        (b"'max-age=60, no-cache'", Control(no_cache=True, max_age=0)),
+        (b'"public", "max-age"=60', Control(max_age=0)),
         (b"private; max-age=60", Control(private=True, max_age=0)),
         (b"max-age=60; Private", Control(private=True, max_age=0)),
         (

@@ -35,6 +35,7 @@ from tests.cache.conftest import NOW, date, kept, request, response
         (b"Sun, 06 Nov 0000 08:49:37 GMT", None),
         (b"Sun,  6 Nov 1994 08:49:37 GMT", None),
         (b"Sun, 06 Nov 1994 08:49:60 GMT", 784111799),
+        (b"Sun, 06 Nov 1994 08:49:61 GMT", None),
     ],
 )
 def test_dates(text: bytes, seconds: int | None) -> None:

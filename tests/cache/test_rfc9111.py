@@ -390,6 +390,7 @@ def test_4_1_vary_star(world: World, value: str) -> None:
         ({"Cache_Control": "max-age=60, s-maxage=30", "Expires": "@90"}, 30),
         ({"Cache_Control": "max-age=60", "Expires": "@90"}, 60),
         ({"Expires": "@90"}, 90),
+        ({"Expires": "@90", "expires": "@30"}, 30),
         ({"Cache_Control": "max-age=60, max-age=20"}, 20),
         ({"Last_Modified": "@-1000"}, 100),
     ],
@@ -440,8 +441,17 @@ def test_4_2_2_statuses_that_may_be_guessed(
     assert world.fetches(*TWICE) == fetches
 
 
-def test_4_2_3_age_is_counted_from_every_source(world: World) -> None:
-    world.answer = answers(Cache_Control="max-age=60", Date=world.date(-50), Age="20")
+@pytest.mark.parametrize(
+    ("dates", "age", "delay"),
+    [((-50,), 20, 0), ((-20,), 50, 0), ((0,), 45, 5), ((-20, -50), 0, 0), ((-50, -20), 0, 0)],
+)
+def test_4_2_3_age_is_counted_from_every_source(
+    world: World, dates: tuple[int, ...], age: int, delay: int
+) -> None:
+    several = {name: world.date(at) for name, at in zip(("Date", "date"), dates, strict=False)}
+    answer = answers(Cache_Control="max-age=60", Age=str(age), **several)
+    answer.after = delay
+    world.answer = answer
     world.ask()
     assert world.ask().header("Age") == "50"
     world.lb.advance(11)
@@ -755,8 +765,11 @@ def test_5_2_3_unknown_directives(world: World) -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1", "never", "", "Thu, 99 Foo 2099 00:00:00 GMT"])
 def test_5_3_invalid_expires(world: World, value: str) -> None:
-    world.answer = answers(Expires=value, Last_Modified=world.date(-100_000), Date=world.date(0))
+    odd = {"Expires": value, "Last_Modified": world.date(-100_000), "Date": world.date(0)}
+    world.answer = answers(**odd)
     assert world.fetches(*TWICE) == 2
+    world.answer = answers(**odd, expires=world.date(60))
+    assert world.fetches({"target": "/b"}, {"target": "/b"}) == 2
 
 
 def test_5_4_pragma(world: World) -> None:

@@ -16,6 +16,7 @@ from lbproxy.cache.ranges import MOST_RANGES, Span, multipart, spans
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.updating import is_same, updated
 from lbproxy.cache.vary import matching
+from lbproxy.http.message import ResponseHead
 from tests.cache.conftest import NOW, date, kept, request, response
 
 
@@ -293,3 +294,17 @@ def test_a_304_may_end_the_storing() -> None:
 def test_invalidation(method: str, answer: object, urls: list[str]) -> None:
     found = invalidated_urls(b"http://h/a", request(method), answer)  # type: ignore[arg-type]
     assert found == [url.encode() for url in urls]
+
+
+@pytest.mark.parametrize(
+    ("location", "url"),
+    [
+        (b"/a?", b"http://h/a?"),
+        (b"/a?#b", b"http://h/a?"),
+        (b"/a#b?", b"http://h/a"),
+        (b"/gr\xc3\xbcn b", b"http://h/gr%C3%BCn%20b"),
+    ],
+)
+def test_a_location_names_the_url_that_clients_send(location: bytes, url: bytes) -> None:
+    answer = ResponseHead(201, [(b"Location", location)])
+    assert invalidated_urls(b"http://h/x", request("POST"), answer) == [b"http://h/x", url]
