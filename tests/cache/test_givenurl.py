@@ -24,13 +24,10 @@ def test_hosts(text: str, host: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["*.example.com", "a\\b", "a%2eb", "a..b", "h:0", "h:65536", "[::1", "[1.2.3.4]", "a,b"]
-    # no certain IDNA form; the codec would name another host, or a path
-    + [
-        "stra\u00dfe.example",
-        "\u03bb\u03cc\u03b3\u03bf\u03c2.example",
-        "a\u200db",
-        "\u2100.example",
+    [
+        *("*.example.com", "a\\b", "a%2eb", "a..b", "h:0", "h:65536", "[::1", "[1.2.3.4]", "a,b"),
+        # no certain IDNA form; the codec would name another host, or a path
+        *("stra\u00dfe.example", "\u03bb\u03cc\u03b3\u03bf\u03c2.example", "a\u200db", "\u2100.b"),
     ],
 )
 def test_hosts_that_no_request_has_are_refused(text: str) -> None:

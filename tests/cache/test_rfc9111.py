@@ -529,11 +529,29 @@ def test_4_3_2_conditions_of_clients(world: World, headers: dict[str, str], stat
     assert found.header("ETag") == '"1"'
 
 
-@pytest.mark.parametrize(("tag", "status"), [('"1"', 206), ('"2"', 200), ('W/"1"', 200)])
-def test_4_3_2_if_range(world: World, tag: str, status: int) -> None:
-    world.answer = answers(body=b"0123456789", Cache_Control="max-age=60", ETag='"1"')
+@pytest.mark.parametrize(
+    ("own", "asked", "status"),
+    [
+        ('"1"', '"1"', 206),
+        ('"1"', '"2"', 200),
+        ('"1"', 'W/"1"', 200),
+        ('W/"1"', 'W/"1"', 200),
+        (-60, -60, 206),
+        (-60, -50, 200),
+        (0, 0, 200),  # of the second of Date, so that the body may have changed since
+    ],
+)
+def test_4_3_2_if_range(world: World, own: str | int, asked: str | int, status: int) -> None:
+    def text(validator: str | int) -> str:
+        return world.date(validator) if isinstance(validator, int) else validator
+
+    validator = {"ETag" if isinstance(own, str) else "Last_Modified": text(own)}
+    world.answer = answers(
+        body=b"0123456789", Cache_Control="max-age=60", Date=world.date(0), **validator
+    )
+    condition = text(asked)
     world.ask()
-    assert world.ask(Range="bytes=0-1", If_Range=tag).status == status
+    assert world.ask(Range="bytes=0-1", If_Range=condition).status == status
     assert world.count == 1
 
 
