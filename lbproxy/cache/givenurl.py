@@ -7,9 +7,10 @@ from typing import Final
 
 from lbproxy.http.syntax import normal_host
 
-__all__ = ["given_host", "given_prefix", "given_url", "parts_of"]
+__all__ = ["given_host", "given_prefix", "given_url", "parts_of", "target_of"]
 
 _WANTED: Final = "must be a complete URL, such as https://www.example.com/a"
+_PATH: Final = re.compile(r"[/?]")
 _UNSAFE: Final = re.compile(r"[^\x21-\x7e]")
 _HOST_START: Final = re.compile(r"[0-9a-z_~.:\[\]-]+")
 _PORT: Final = re.compile(r":[0-9]*\Z")
@@ -63,11 +64,20 @@ def given_host(text: str) -> str:
 
 
 def parts_of(url: str) -> tuple[str, str, str]:
-    """Return scheme, host and target of the result of :func:`given_url`. A ``?`` without a query
-    is part of the target.
+    """Return scheme, host and target of the result of :func:`given_url`."""
+    scheme, host, _ = _split(url)
+    return scheme, host, target_of(url)
+
+
+def target_of(url: str) -> str:
+    """Return what a client sends of ``url`` as the target of its request.
+
+    A ``?`` without a query is part of it, which :func:`urllib.parse.urlsplit` drops.
     """
-    scheme, host, target = _split(url)
-    return scheme, host, target if target.startswith("/") else "/" + target
+    rest = url.partition("#")[0].partition("://")[2]
+    at = _PATH.search(rest)
+    target = "" if at is None else rest[at.start() :]
+    return target if target.startswith("/") else "/" + target
 
 
 def _split(text: str) -> tuple[str, str, str]:
@@ -75,7 +85,7 @@ def _split(text: str) -> tuple[str, str, str]:
     if _CONTROL.search(text):
         raise ValueError("contains a control character")
     scheme, mark, rest = text.partition("://")
-    at = re.search(r"[/?]", rest)
+    at = _PATH.search(rest)
     cut = len(rest) if at is None else at.start()
     if scheme.lower() not in _DEFAULT_PORTS or not mark or not rest[:cut]:
         raise ValueError(_WANTED)

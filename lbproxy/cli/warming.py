@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from attrs import define, evolve, field, frozen
 
-from lbproxy.cache.givenurl import given_url, parts_of
+from lbproxy.cache.givenurl import given_url, target_of
 
 __all__ = ["LARGEST", "Report", "WarmOptions", "Warmed", "warm"]
 
@@ -248,7 +248,7 @@ class _Client:
         client = self._connection(parts)
         left = max(end - time.monotonic(), 0.001)
         client.sock.settimeout(min(self._options.timeout, left))
-        target = parts_of(given_url(url))[2]
+        target = target_of(given_url(url))
         client.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
         client.putheader("Host", parts.netloc)
         given = {name.lower() for name, _ in self._options.headers}

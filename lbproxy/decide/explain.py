@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from attrs import asdict, define, field
 
+from lbproxy.cache.givenurl import target_of
 from lbproxy.config.model import Config, FrontendSpec, ListenSpec, PluginSpec
 from lbproxy.decide.path import (
     DryBackend,
@@ -123,7 +124,7 @@ def explain_http(
     port = parts.port or (443 if parts.scheme == "https" else 80)
     found = _listener(config, "http", port, tls=parts.scheme == "https")
     frontend = DryFrontend(found[0] if found is not None else FrontendSpec(name=""))
-    head = _head(method, parts, headers, frontend)
+    head = _head(method, url, headers, frontend)
     if isinstance(head, Invalid):
         return Explanation(error=f"{head.status}: {head.detail}")
     head.scheme = parts.scheme.encode("ascii")
@@ -132,13 +133,12 @@ def explain_http(
     return _explain(config, found, traffic, f"no http frontend listens on port {port}")
 
 
-def _head(
-    method: str, parts: SplitResult, headers: Headers, frontend: DryFrontend
-) -> RequestHead | Invalid:
+def _head(method: str, url: str, headers: Headers, frontend: DryFrontend) -> RequestHead | Invalid:
     """The request as the codec reads it, with a client's usual Host; or what it would be refused
     with.
     """
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    parts = urlsplit(url)
+    target = target_of(url.strip())
     host = parts.netloc.rpartition("@")[2]
     method = method.upper()
     if method == "CONNECT":

@@ -12,6 +12,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from lbproxy.cache.givenurl import target_of
 from lbproxy.testing.client import Client, PendingResponse, Response, open_client
 from lbproxy.testing.memory import MemoryReactor
 from lbproxy.testing.origin import Handler, HTTPOrigin, TCPOrigin
@@ -168,7 +169,7 @@ class LoadBalancerFixture:
             target = frontend or self._listener(parts.scheme, parts.port)
             name = (parts.hostname or "") if parts.scheme == "https" else None
             via = self.connect(target, client=client, tls=name, context=context)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        path = target_of(url)
         lines = list(headers.items()) if isinstance(headers, Mapping) else list(headers or ())
         given = {key.lower() for key, _ in lines}
         if "host" not in given:

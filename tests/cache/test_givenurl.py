@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lbproxy.cache.givenurl import given_host, given_prefix, given_url, parts_of
+from lbproxy.cache.givenurl import given_host, given_prefix, given_url, parts_of, target_of
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,4 @@ def test_a_question_mark_without_a_query_is_part_of_the_target() -> None:
     assert parts_of("http://h/a?") == ("http", "h", "/a?")
     assert parts_of("http://h?b") == ("http", "h", "/?b")
     assert parts_of("http://h") == ("http", "h", "/")
+    assert target_of("http://h/a?#b?") == "/a?"

@@ -91,3 +91,8 @@ def test_prefetch_is_for_requests_without_cookies() -> None:
         found = explain_http(config, "GET", "http://h/a?b=1", header_pairs(headers)).cache
         assert any("prefetch" in line for line in found) is shown
         assert not any("No-Vary-Search" in line for line in found)
+
+
+def test_a_question_mark_without_a_query_is_in_the_key() -> None:
+    (line, *_) = explain_http(parse_config(TEXT), "GET", "http://h/odd?#x", []).cache
+    assert "target=/odd?" in line
