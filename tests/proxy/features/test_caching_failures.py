@@ -288,3 +288,50 @@ def test_an_interim_response_has_no_field_of_one_hop() -> None:
         assert b" 103 " in received
         assert b"Link: </a>" in received
         assert b"X-Hop" not in received
+
+
+@pytest.mark.parametrize("more", ["waiters = 2", "wait = 2s"])
+@pytest.mark.parametrize("size", [3, 500_000])
+@pytest.mark.parametrize("failure", ["status", "large", "cut", "refused", "silent"])
+def test_who_no_longer_waits_gets_a_stale_response_after_a_failure(
+    more: str, size: int, failure: str
+) -> None:
+    body = b"x" * size
+    with LB.from_config(TEXT.replace("set_cookie", f"{more}\nset_cookie")) as lb:
+        failures = {
+            "status": Answer(503, b"no", after=5.0),
+            "large": Answer(503, b"y" * 300_000, after=5.0),
+            "cut": Answer(raw=b"HTTP/1.1 ", after=5.0, close=True),
+        }
+        answer = failures.get(failure, Answer(503, after=500.0))
+        origin = serve(lb, Answer(200, body, GOOD), answer)
+        lb.get("http://h/a")
+        lb.advance(61)
+        if failure == "refused":
+            origin.stop(reset=True)
+        waiting = [lb.begin("GET", "http://h/a") for _ in range(6)]
+        found = [one.wait(200) for one in waiting]
+        assert [one.status for one in found] == [200] * 6
+        assert [one.body == body for one in found] == [True] * 6
+        assert failure == "refused" or len(origin.requests) > 3
+        assert lb.get("http://h/b").status >= 502
+
+
+def test_a_post_gets_a_stale_response_after_a_failure() -> None:
+    with LB.from_config(TEXT.replace("set_cookie", "post = 1k\nset_cookie")) as lb:
+        serve(lb, Answer(200, b"one", GOOD), Answer(503, b"no", after=1.0))
+        lb.request("POST", "http://h/a", body=b"q")
+        lb.advance(61)
+        waiting = [lb.begin("POST", "http://h/a", body=b"q") for _ in range(3)]
+        assert [one.wait(30).body for one in waiting] == [b"one"] * 3
+
+
+@pytest.mark.parametrize("how", ["client_no_cache = obey", "refresh = header Cache-Control"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_forced_request_gets_the_error(how: str, method: str) -> None:
+    with LB.from_config(TEXT.replace("set_cookie", f"{how}\nset_cookie")) as lb:
+        serve(lb, Answer(200, b"one", GOOD), Answer(503))
+        lb.get("http://h/a")
+        forced = {"Cache-Control": "no-cache"}
+        assert lb.request(method, "http://h/a", headers=forced).status == 503
+        assert lb.request(method, "http://h/a").status == 200

@@ -10,6 +10,7 @@ from lbproxy.cache.freshness import current_age
 from lbproxy.cache.invalidation import invalidated_groups, invalidated_urls
 from lbproxy.cache.key import Key, sent_fields, sent_headers, sent_target, url_of
 from lbproxy.cache.memory import Entry, origin_of
+from lbproxy.cache.policy import NoCache
 from lbproxy.cache.search import same_search, search_rule
 from lbproxy.cache.serving import usable_on_error
 from lbproxy.cache.stored import Stored
@@ -22,11 +23,12 @@ from lbproxy.proxy.features.caching.answers import Said, planned
 from lbproxy.proxy.features.caching.counters import Reasons
 from lbproxy.proxy.features.caching.judging import FAILURES
 from lbproxy.proxy.features.caching.postbody import PostSink, body_of
+from lbproxy.proxy.features.caching.standby import Standby
 from lbproxy.proxy.http.sink import Asking, ForwardingSink
 from lbproxy.proxy.http.source import Source
 from lbproxy.proxy.http.streams import SourceStream
 
-__all__ = ["Bypass", "public_url", "same_url", "selected"]
+__all__ = ["Bypass", "is_forced", "public_url", "same_url", "selected"]
 
 
 def selected(entries: list[Entry], head: RequestHead, cache: Any) -> Entry | None:
@@ -54,6 +56,15 @@ def same_url(cache: Any, stored: Stored, sink: Asking) -> bool:
     return stored.url == url or same_search(search_rule(stored), stored.url, url)
 
 
+def is_forced(cache: Any, asked: Asked, sink: Asking) -> bool:
+    """Return whether only a server may answer a request, even with an error."""
+    obeys = cache.policy.client_no_cache is NoCache.OBEY
+    if obeys and asked.demands(cache.policy):
+        return True
+    refreshes: bool = cache.refreshes(sink.traffic)
+    return refreshes
+
+
 class Bypass:
     """Sends requests to ``inner``, the next source after the cache."""
 
@@ -63,18 +74,24 @@ class Bypass:
 
     def begin(
         self, head: RequestHead, data: bytes, end: End | None, sink: Asking, reason: str,
-        detail: str, key: Key | None = None, asked: Asked | None = None,
+        detail: str, key: Key | None = None, asked: Asked | None = None, serving: Any = None,
     ) -> SourceStream:  # fmt: skip
         """Send a request. ``reason`` is for Cache-Status, ``detail`` for people.
 
-        ``key`` and ``asked``: of a HEAD, which may refresh a stored response."""
+        ``key`` and ``asked``: of a HEAD, which may refresh a stored response, and of a request that
+        a stored response may answer if the server fails. ``serving``: the source that does so for
+        a GET or POST."""
         self.cache.counters.bypassed += 1
         Reasons.count(self.cache.reasons.bypassed, detail or reason)
         sink.traffic.cached = CacheNote("bypass", detail or reason)
         if end is None and sink.traffic.request_ended and not data:
             data, end = body_of(sink), END
         facts = {"fwd": reason, "detail": detail}
-        return self._inner.begin(head, data, end, _Watching(self, sink, facts, key, asked))
+        watching = _Watching(self, sink, facts, key, asked)
+        if serving is None:
+            return self._inner.begin(head, data, end, watching)
+        watching.standby = standby = Standby(serving, sink)
+        return standby.begin(lambda: self._inner.begin(head, data, end, watching))
 
     def observed(self, sink: Asking, response: ResponseHead) -> None:
         """Examine the response to a request that bypasses the store: it may invalidate entries."""
@@ -119,30 +136,39 @@ class Bypass:
         if fresh is not None:
             store.replace(entry, fresh)
 
-    def stale_head(self, key: Key, asked: Asked, sink: Asking, why: str) -> ResponseHead | None:
-        """Return the head of a stored GET as the answer to a HEAD for which the server failed; None
-        if no stored response may be used. ``why``: the failure.
+    def usable(self, key: Key, asked: Asked, sink: Asking) -> tuple[Entry | None, str]:
+        """Return the stored response that may answer a request for which the server failed, and the
+        rule that allows it; None if there is none.
         """
-        cache, request = self.cache, sink.traffic.request
-        entry = selected(cache.store.select(key) or [], request, cache)
-        if entry is None:
-            return None
-        stored, now = entry.stored, cache.wall()
-        rule = usable_on_error(stored, asked, cache.policy, now)
-        if rule is None or not same_url(cache, stored, sink):
-            return None
+        cache = self.cache
+        entry = selected(cache.store.select(key) or [], sink.traffic.request, cache)
+        if (
+            entry is None
+            or is_forced(cache, asked, sink)
+            or not same_url(cache, entry.stored, sink)
+        ):
+            return None, ""
+        rule = usable_on_error(entry.stored, asked, cache.policy, cache.wall())
+        return (None, "") if rule is None else (entry, rule)
+
+    def stale_head(self, entry: Entry, sink: Asking, why: str) -> ResponseHead:
+        """Return the head of a stored GET as the answer to a HEAD. ``why``: the failure, and the
+        rule that allows its use.
+        """
+        cache, stored, now = self.cache, entry.stored, self.cache.wall()
         cache.counters.hits += 1
         cache.counters.stale += 1
-        why, age = f"{why}, {rule}", current_age(stored, now)
+        age = current_age(stored, now)
         sink.traffic.cached = CacheNote("stale", why, age)
         facts: dict[str, Any] = {"hit": True, "ttl": stored.lifetime - age, "detail": why}
         said = Said(cache.name, age, cache.spec.cache_status, **facts)
-        return planned(stored, stored.length, request, said, now)[0]
+        return planned(stored, stored.length, sink.traffic.request, said, now)[0]
 
 
 class _Watching(ForwardingSink):
     """Passes on a response that bypasses the cache, and examines its head. After a failure of the
-    server, a HEAD gets the head of a stored response that may be used.
+    server, the client gets a stored response that may be used. ``standby``: the stream of a request
+    other than HEAD.
     """
 
     def __init__(
@@ -160,42 +186,52 @@ class _Watching(ForwardingSink):
         self._asked = asked
         self._sent = bypass.cache.wall(), bypass.cache.purges
         self._seen = False
+        self._stale = False  # a stored response has answered
+        self.standby: Standby | None = None
 
     def server_events(self, events: list[Any]) -> None:
         """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
-        first = events[0]
-        if not self._seen and isinstance(first, ResponseHead) and first.status >= 200:
-            stale = self._stale(f"status {first.status}") if first.status in FAILURES else None
-            self._seen = True
-            if stale is not None:
-                events[0] = stale
-            else:
-                self._look(first)
+        if self._stale:
+            return
+        if not self._seen:
+            final = _final(events)
+            if final is not None:
+                why = f"status {final.status}"
+                if final.status in FAILURES and self._answered(why, ended=False):
+                    return
+                self._seen = True
+                self._look(final)
         self.sink.server_events(events)
 
     def server_failed(self, error: ProxyError) -> None:
         """See :class:`~lbproxy.proxy.http.sink.ResponseSink`."""
-        if not self._answered(error):
+        if not self._stale and not self._answered(str(error.kind.value), ended=True):
             self.sink.server_failed(error)
 
     def fail(self, error: ProxyError) -> None:
         """See :class:`~lbproxy.proxy.http.sink.Asking`."""
-        if not self._answered(error):
+        if not self._stale and not self._answered(str(error.kind.value), ended=True):
             self.sink.fail(error)
 
-    def _answered(self, error: ProxyError) -> bool:
-        """Answer with a stale head after a failure, if that is possible."""
-        stale = self._stale(str(error.kind.value))
-        if stale is not None:
-            self._seen = True
-            self.sink.server_events([stale, END])
-        return stale is not None
-
-    def _stale(self, why: str) -> ResponseHead | None:
-        key, asked = self._key, self._asked
-        if self._seen or key is None or asked is None or asked.method != b"HEAD":
-            return None
-        return self._bypass.stale_head(key, asked, self.sink, why)
+    def _answered(self, why: str, ended: bool) -> bool:
+        """Answer with a stored response after a failure, if that is possible. ``ended``: the stream
+        of the server is over.
+        """
+        key, asked, bypass = self._key, self._asked, self._bypass
+        if self._seen or key is None or asked is None:
+            return False
+        head = asked.method == b"HEAD"
+        if not head and self.standby is None:
+            return False
+        entry, rule = bypass.usable(key, asked, self.sink)
+        if entry is None:
+            return False
+        self._seen = self._stale = True
+        if head:
+            self.sink.server_events([bypass.stale_head(entry, self.sink, f"{why}, {rule}"), END])
+        elif self.standby is not None:
+            self.standby.stale(entry, f"{why}, {rule}", ended)
+        return True
 
     def _look(self, head: ResponseHead) -> None:
         bypass, request = self._bypass, self.traffic.request
@@ -206,3 +242,11 @@ class _Watching(ForwardingSink):
         if bypass.cache.spec.cache_status:
             value = cache_status(bypass.cache.name, **self._facts, status=head.status)
             head.add_header(b"Cache-Status", value)
+
+
+def _final(events: list[Any]) -> ResponseHead | None:
+    """Return the final head among ``events``."""
+    for one in events:
+        if isinstance(one, ResponseHead) and one.status >= 200:
+            return one
+    return None

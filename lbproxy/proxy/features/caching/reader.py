@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from lbproxy.cache.asked import ask
 from lbproxy.cache.codec import DamagedError
 from lbproxy.cache.conditions import is_not_modified
 from lbproxy.cache.memory import Entry
@@ -14,6 +15,7 @@ from lbproxy.http.known import ASKS_CACHE, IF_NONE_MATCH
 from lbproxy.http.message import END, Reply, RequestHead, ResponseHead
 from lbproxy.net.timers import Timer
 from lbproxy.proxy.features.caching.answers import not_modified
+from lbproxy.proxy.features.caching.bypass import is_forced
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.fetchowner import Serving
 from lbproxy.proxy.features.caching.judging import FAILURES, known_response
@@ -211,14 +213,17 @@ class Reader(DeferredStream):
         self._answer(lambda sink: serving.serve_stale(sink, entry, why))
 
     def _stale_instead(self, why: str) -> bool:
-        """Answer a request that waited with a stored response after a failure, if the fetch did not
-        validate it, because its own request required another one.
+        """Answer with a stored response after a failure, if the fetch did not validate it: it is of
+        a POST, or another request required a new response.
         """
         fetch = self._fetch
-        if self._first or self._begun or fetch.entry is not None or fetch.outdated:
+        cache = self._serving.cache
+        if self._begun or fetch.entry is not None or fetch.outdated:
             return False
         entry = known_response(fetch, self._client().request)
-        if entry is None or not fits_stale(self._serving.cache, entry.stored, self._sink):
+        if entry is None or not fits_stale(cache, entry.stored, self._sink):
+            return False
+        if is_forced(cache, ask(self._client().request, cache.policy), self._sink):
             return False
         self.stale(entry, why)
         return True

@@ -298,10 +298,14 @@ class CacheSource(FetchSource):
                 return self._begin_fetch(key, asked, sink, entry, reason, shared=False)
             if len(running.readers) <= cache.spec.waiters and not ranged:
                 return self._join(running, sink, first=False)
-            return self._bypass.begin(head, b"", None, sink, reason, "too many wait")
+            return self._too_many(key, asked, sink, reason)
         if not shared or waited or asked.demands(cache.policy):
             return self._begin_fetch(key, asked, sink, entry, reason, shared)
         return self._claim(key, asked, sink, entry, reason)
+
+    def _too_many(self, key: Key, asked: Asked, sink: Asking, reason: str) -> SourceStream:
+        head, detail = sink.traffic.request, "too many wait"
+        return self._bypass.begin(head, b"", None, sink, reason, detail, key, asked, self)
 
     def _claim(
         self, key: Key, asked: Asked, sink: Asking, entry: Entry | None, reason: str
@@ -314,8 +318,7 @@ class CacheSource(FetchSource):
         claim = claims.claim(digest)
         if claim is None:
             if cache.elsewhere.count(digest) >= cache.spec.waiters:
-                head = sink.traffic.request
-                return self._bypass.begin(head, b"", None, sink, reason, "too many wait")
+                return self._too_many(key, asked, sink, reason)
             place = cache.elsewhere, digest
             return Awaiting(self, sink, place, lambda sink: self._look_up(key, asked, sink, True))
         if cache.store.has_news(digest):  # the claim of another process has just ended
@@ -342,10 +345,9 @@ class CacheSource(FetchSource):
 
     def pass_by(self, sink: Asking) -> SourceStream:
         """Send the request of ``sink`` to the servers, bypassing the store."""
-        head = sink.traffic.request
-        return self._bypass.begin(
-            head, b"", None, sink, "uri-miss", "the shared response does not fit"
-        )
+        head, detail = sink.traffic.request, "the shared response does not fit"
+        key, asked = self._key(sink), self._ask(sink)
+        return self._bypass.begin(head, b"", None, sink, "uri-miss", detail, key, asked, self)
 
     def anew(self, sink: Asking) -> SourceStream:
         """Answer a request by a fetch that validates nothing, which others may join."""
