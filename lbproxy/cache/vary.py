@@ -34,8 +34,9 @@ Selected = tuple[tuple[bytes, bytes | None], ...]
 def vary_names(head: Fields) -> tuple[bytes, ...]:
     """Return the names in Vary, in lower case, sorted.
 
-    The result is ``(ANY,)`` if ``*`` is among them, or a member that no field can have as its name:
-    what it depends on is unknown.
+    :data:`ANY` is the first if ``*`` is among them, or a member that no field can have as its name:
+    what else it depends on is unknown. The others count if a line of ``ttl`` with ``force`` stores
+    such a response.
     """
     names = {
         name.strip(b" \t").lower()
@@ -43,9 +44,9 @@ def vary_names(head: Fields) -> tuple[bytes, ...]:
         for name in value.split(b",")
         if name.strip(b" \t")
     }
-    if ANY in names or not all(map(_NAME.fullmatch, names)):
-        return (ANY,)
-    return tuple(sorted(names))
+    named = [name for name in names if name != ANY and _NAME.fullmatch(name)]
+    named.sort()
+    return tuple(named) if len(named) == len(names) else (ANY, *named)
 
 
 def selected_by(names: Iterable[bytes], request: Fields) -> Selected:

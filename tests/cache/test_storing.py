@@ -8,6 +8,7 @@ from attrs import evolve
 from lbproxy.cache.policy import TTL, Cookies, Policy, SetCookie
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.storing import Refusal
+from lbproxy.cache.vary import selects
 from tests.cache.conftest import NOW, date, kept, request, response, stored
 
 FRESH = {"Cache_Control": "max-age=60"}
@@ -195,3 +196,12 @@ def test_fields_that_are_not_for_everybody_are_not_kept() -> None:
     assert kept(request(), cookie, forced).header(b"set-cookie") is None
     forced = evolve(forced, set_cookie=SetCookie.STORE)
     assert kept(request(), cookie, forced).header(b"set-cookie") == b"a=b"
+
+
+@pytest.mark.parametrize("vary", ["Accept-Encoding, *", "Accept-Encoding, a;b", "Accept-Encoding"])
+def test_a_forced_response_still_depends_on_the_fields_in_vary(vary: str) -> None:
+    policy = Policy(ttl=(TTL(9, force=True, line="9s force"),))
+    asked = request(Accept_Encoding="gzip")
+    stored = kept(asked, response(Vary=vary), policy)
+    assert selects(stored.selected, asked)
+    assert not selects(stored.selected, request())
