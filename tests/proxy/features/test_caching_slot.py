@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,3 +100,20 @@ def test_a_waiting_purge_does_not_open_a_closed_folder(
         lb.advance(0)
         assert len(reads) == before
         assert [result_of(one) for one in purges] == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["claims", "index", "lock"])
+def test_a_folder_that_cannot_be_opened_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    failed: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", failed.append)
+    (tmp_path / "store" / name).mkdir(parents=True)
+    before = len(os.listdir("/proc/self/fd"))
+    with LB.from_config(TEXT.format(folder=tmp_path / "store")) as lb:
+        store = lb.service.caches["main"].store
+        with pytest.raises(OSError, match="cannot be opened"):
+            result_of(store.purge(Purge("all")))
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
+    assert not failed

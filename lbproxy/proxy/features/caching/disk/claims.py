@@ -56,6 +56,7 @@ class FetchClaims:
     """The claims in the existing ``folder``. Keys are digests of 16 bytes. Raises OSError."""
 
     def __init__(self, folder: Path) -> None:
+        self._fd = -1
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._fd = os.open(folder / NAME, flags, 0o600)
         self._held: dict[int, int] = {}  # claims of this process, by slot
