@@ -375,3 +375,27 @@ def test_the_request_of_one_client_does_not_end_sharing(
         assert {one.wait().body for one in all_of_them} == {b"page"}
         assert len(origin.requests) - before == 1
         lb.advance(60)
+
+
+@pytest.mark.parametrize(
+    "mine", [{"Set-Cookie": "a=b"}, {"Cache-Control": "private, max-age=60"}, {"Vary": "*"}]
+)
+def test_a_304_that_must_not_be_stored_is_for_its_client_alone(
+    make: Make, mine: dict[str, str]
+) -> None:
+    lb = make()
+    control = {"Cache-Control": "max-age=60", "ETag": '"1"'}
+    origin = lb.origin("a", "10.0.0.1:80", Answer(200, b"one", control))
+    lb.get(URL)
+    lb.advance(61)
+
+    def answer(asked: Request) -> Answer:
+        name = str(len(origin.requests))
+        if asked.header("If-None-Match"):
+            return Answer(304, b"", {**control, **mine, "X-User": name}, after=1)
+        return Answer(200, b"two", {**control, **mine, "X-User": name})
+
+    origin.handler = answer
+    found = [one.wait() for one in [lb.begin("GET", URL) for _ in range(3)]]
+    assert len({one.header("X-User") for one in found}) == 3, "each its own"
+    assert status(found[0]) == 'fwd=stale; fwd-status=304; detail="not stored"'

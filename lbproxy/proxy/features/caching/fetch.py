@@ -203,7 +203,7 @@ class Fetch(Fanout):
         self._over()
         self._ended()
         for reader in self._leave():
-            reader.revalidated(entry, shown, head.status)
+            reader.revalidated(entry, shown, head.status, fresh is not None)
 
     def _serve_stale(self, why: str) -> bool:
         """Serve the stored response because the server failed, if that is allowed."""

@@ -30,9 +30,12 @@ class Serving(Protocol):
         """Send the request to a server, bypassing the store."""
 
     def serve_validated(
-        self, sink: Asking, entry: Entry, stored: Stored, status: int
+        self, sink: Asking, entry: Entry, stored: Stored, status: int, shared: bool
     ) -> SourceStream:
-        """Answer with a stored response that the server has validated."""
+        """Answer with a stored response that the server has validated.
+
+        ``shared``: it is stored again.
+        """
 
     def serve_stale(self, sink: Asking, entry: Entry, why: str) -> SourceStream:
         """Answer with a stored response because the server failed."""

@@ -41,8 +41,11 @@ class Waiting(Protocol):
     def deliver(self) -> None:
         """Take the data received so far."""
 
-    def revalidated(self, entry: Entry, stored: Stored, status: int) -> None:
-        """Answer with a stored response that the server has validated."""
+    def revalidated(self, entry: Entry, stored: Stored, status: int, shared: bool) -> None:
+        """Answer with a stored response that the server has validated.
+
+        ``shared``: it is stored again; otherwise only the client that caused the fetch gets it.
+        """
 
     def stale(self, entry: Entry, why: str) -> None:
         """Answer with a stored response, because the server failed."""

@@ -188,17 +188,17 @@ class Reader(DeferredStream):
         """Hand the exchange over to another stream."""
         self._hand_over(self._serving, lambda: answer(self._sink))
 
-    def revalidated(self, entry: Entry, stored: Stored, status: int) -> None:
+    def revalidated(self, entry: Entry, stored: Stored, status: int, shared: bool) -> None:
         """Answer with the validated stored response, if it fits this request."""
         if self._over:
             return
         serving = self._serving
         self._end()
-        if not self._first and not fits(serving.cache, stored, self._sink):
+        if not self._first and not (shared and fits(serving.cache, stored, self._sink)):
             self._answer(serving.alone)
             return
         reflect(self._fetch, self._sink.traffic, self._first)
-        self._answer(lambda sink: serving.serve_validated(sink, entry, stored, status))
+        self._answer(lambda sink: serving.serve_validated(sink, entry, stored, status, shared))
 
     def stale(self, entry: Entry, why: str) -> None:
         """Answer with the stored response after a failure, if it fits this request."""

@@ -253,12 +253,15 @@ class CacheSource(FetchSource):
         return Said(self.cache.name, age, self.cache.spec.cache_status, **facts)
 
     def serve_validated(
-        self, sink: Asking, entry: Entry, stored: Stored, status: int
+        self, sink: Asking, entry: Entry, stored: Stored, status: int, shared: bool
     ) -> SourceStream:
         """Answer with a stored response that the server has just validated."""
         self.cache.counters.revalidated += 1
         age = current_age(stored, self.cache.wall())
-        facts = {"fwd": "stale", "status": status, "ttl": stored.lifetime - age, "stored": True}
+        facts: dict[str, Any] = {"fwd": "stale", "status": status}
+        facts |= (
+            {"ttl": stored.lifetime - age, "stored": True} if shared else {"detail": "not stored"}
+        )
         sink.traffic.cached = CacheNote("revalidated", "", age)
         return self._answer(sink, entry, stored, age, facts)
 
