@@ -224,7 +224,7 @@ def test_quotas_hold_under_load_and_over_kill(start: Any, tmp_path: Path, worker
         thread.start()
     for thread in threads:
         thread.join()
-    assert found.count(200) >= 150  # concurrent may refuse the next call a moment too early
+    assert found.count(200) >= 100  # concurrent may refuse the next call a moment too early
     start.running[-1].child.kill()
     until(lambda: not accepts(port))  # the workers end a moment after their master
     start.again()

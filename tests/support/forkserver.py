@@ -77,7 +77,13 @@ class Forked:
     def __init__(self, words: Sequence[str], out: int, cwd: Path, env: Mapping[str, str]) -> None:
         self.returncode: int | None = None
         self._server = _server(os.getpid())
-        self.pid: int = self._server.ask([out], words=list(words), cwd=str(cwd), env=dict(env))
+        self.pid: int = self._server.ask(
+            [out],
+            words=list(words),
+            cwd=str(cwd),
+            env=dict(env),
+            cores=sorted(os.sched_getaffinity(0)),
+        )
 
     def poll(self) -> int | None:
         """Return its exit status, None while it runs."""
@@ -130,8 +136,9 @@ def serve(number: int) -> None:
         control.send(json.dumps(answer).encode())
 
 
-def _become(out: int, words: list[str], cwd: str, env: dict[str, str]) -> None:
+def _become(out: int, words: list[str], cwd: str, env: dict[str, str], cores: list[int]) -> None:
     """Turn this fork into what a new interpreter would be."""
+    os.sched_setaffinity(0, cores)
     os.setsid()
     os.dup2(out, 1)
     os.dup2(out, 2)
