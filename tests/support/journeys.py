@@ -63,7 +63,7 @@ servers =
     a 10.0.0.1:80
     b 10.0.0.2:80
 """
-QUERIES = {"inventory", "net/halfclose"}
+QUERIES = {"cache/givenurl", "inventory", "net/halfclose"}
 """Modules that the harness itself calls, which is no part of a journey."""
 GATHERED = ("proxy/features/", "config/sections/", "config/lines/")
 """Packages that a long journey names in place of their modules."""
