@@ -32,8 +32,8 @@ _TRIES: Final = 16
 
 
 class OpenCount:
-    """Counts the open files of all caches: at most 3/16 of the descriptors of the process, and 1/16
-    more for mappings.
+    """Counts the open files of all caches: at most a quarter of the descriptors of the process, and
+    1/16 more for mappings.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class OpenCount:
 
     def most(self) -> int:
         """Return the limit."""
-        return descriptors(3)
+        return descriptors(4)
 
 
 _opened: Final = OpenCount()
@@ -96,7 +96,7 @@ class OpenFiles:
     def _add(self, name: int, opened: OpenFile) -> None:
         most = self._most_of_all
         if self._open and (
-            len(self._open) >= self._most or _opened.count >= most or opened.fd >= 4 * most
+            len(self._open) >= self._most or _opened.count >= most or opened.fd >= 3 * most
         ):
             self._close_one()
         self._open[name] = opened
