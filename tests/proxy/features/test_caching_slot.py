@@ -74,6 +74,7 @@ def test_a_folder_that_fails_while_it_is_read_is_not_read_forever(
                 result_of(one)
 
 
+@pytest.mark.interpreted
 def test_a_waiting_purge_does_not_open_the_folder_that_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
