@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +30,19 @@ servers = a 10.0.0.1:80
 
 
 @pytest.fixture
-def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The failed reads of the journal, which has two steps: the second one fails."""
+def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder whose journal is read in two steps, one in a turn."""
     folder = tmp_path / "store"
     folder.mkdir(mode=0o700)
     journal = Journal(folder, lambda _: None, lambda _: None)
     journal.append(lambda: [dump_entry(Dropped(number)) for number in range(1000)])
     journal.close()
+    monkeypatch.setattr(slices, "SLICE_S", -1.0)
+
+
+@pytest.fixture
+def reads(steps: None, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The failed reads of the journal, the second step of which fails."""
     pread, found = os.pread, []
 
     def failing(fd: int, size: int, offset: int) -> bytes:
@@ -47,7 +52,6 @@ def reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         assert len(found) < 20
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(slices, "SLICE_S", -1.0)
     monkeypatch.setattr("lbproxy.proxy.features.caching.disk.journal.os.pread", failing)
     return found
 
@@ -74,23 +78,14 @@ def test_a_folder_that_fails_while_it_is_read_is_not_read_forever(
                 result_of(one)
 
 
-@pytest.mark.interpreted
-def test_a_waiting_purge_does_not_open_the_folder_that_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load = Journal.load
-
-    def slow(self: Journal) -> Iterator[None]:
-        yield
-        yield from load(self)
-
-    monkeypatch.setattr(slices, "SLICE_S", -1.0)
-    monkeypatch.setattr(Journal, "load", slow)
-    with LB.from_config(TEXT.format(folder=tmp_path / "store")) as lb:
+def test_a_waiting_purge_does_not_open_the_folder_that_is_left(tmp_path: Path, steps: None) -> None:
+    with LB.from_config(TEXT.format(folder=tmp_path / "first")) as lb:
         store = lb.service.caches["main"].store
-        lb.advance(0)
-        store.use_folder(tmp_path / "left", 1 << 26, True)
+        for _ in range(5):
+            lb.advance(0)
+        store.use_folder(tmp_path / "store", 1 << 26, True)
         waits = store.purge(Purge("all"))
+        assert not waits.called
         store.use_folder(tmp_path / "other", 1 << 26, True)
         for _ in range(5):
             lb.advance(0)
