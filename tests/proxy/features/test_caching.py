@@ -12,20 +12,9 @@ from lbproxy.config.errors import ConfigErrors
 from lbproxy.proxy.features.caching.shown import stats_of
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
+from tests.support.caching import config_with, in_turn
 from tests.support.purging import purged
 
-TEXT = """
-[cache main]
-{cache}
-[frontend web]
-listen = tcp:80
-cache = main
-{frontend}
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-{backend}
-"""
 MINUTE = {"Cache-Control": "max-age=60"}
 
 Make = Callable[..., LoadBalancerFixture]
@@ -37,8 +26,7 @@ def make() -> Iterator[Make]:
     made = []
 
     def start(cache: str = "", frontend: str = "", backend: str = "") -> LoadBalancerFixture:
-        text = TEXT.format(cache=cache, frontend=frontend, backend=backend)
-        lb = LB.from_config(text)
+        lb = LB.from_config(config_with(cache, frontend, backend))
         made.append(lb)
         return lb
 
@@ -49,13 +37,7 @@ def make() -> Iterator[Make]:
 
 def serve(lb: LoadBalancerFixture, *answers: Any) -> Any:
     """An origin that gives ``answers`` in turn, the last one again and again."""
-    left = list(answers)
-
-    def handle(request: Request) -> Any:
-        found = left.pop(0) if len(left) > 1 else left[0]
-        return found(request) if callable(found) else found
-
-    return lb.origin("a", "10.0.0.1:80", handle)
+    return lb.origin("a", "10.0.0.1:80", in_turn(*answers))
 
 
 def status(response: Response) -> str:
@@ -529,7 +511,7 @@ def test_a_reload_keeps_the_contents(make: Make) -> None:
     lb = make()
     origin = serve(lb, Answer(200, b"one", MINUTE))
     lb.get("http://h/a")
-    text = TEXT.format(cache="memory = 1m\ngrace = 5s", frontend="", backend="")
+    text = config_with("memory = 1m\ngrace = 5s")
     report = lb.service.reload(text)
     assert report.ok
     assert status(lb.get("http://h/a")).startswith("hit")
@@ -569,11 +551,11 @@ def test_two_backends_do_not_mix(make: Make) -> None:
 )
 def test_mistakes(line: str, message: str) -> None:
     with pytest.raises(ConfigErrors, match=message):
-        LB.from_config(TEXT.format(cache=line, frontend="", backend=""))
+        LB.from_config(config_with(line))
 
 
 def test_a_cache_that_does_not_exist() -> None:
-    text = TEXT.format(cache="", frontend="", backend="").replace("cache = main", "cache = other")
+    text = config_with().replace("cache = main", "cache = other")
     with pytest.raises(
         ConfigErrors, match=r"\] cache: there is no \[cache other\]; allowed: main$"
     ):

@@ -16,22 +16,10 @@ from lbproxy.proxy.features.caching.disk.claims import PASS_SECONDS, FetchClaims
 from lbproxy.proxy.features.caching.runningfetches import LARGE_SECONDS
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer
+from tests.support.caching import config_with
 from tests.support.purging import purged
 
 KEY, OTHER = bytes(16), b"\x01" + bytes(15)
-TEXT = """
-[cache main]
-disk = {folder} 256m
-wait = 5s
-{cache}
-[frontend web]
-listen = tcp:80
-cache = main
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-retries = 0
-"""
 MINUTE = {"Cache-Control": "max-age=60", "ETag": '"v1"'}
 
 Make = Callable[..., LoadBalancerFixture]
@@ -96,9 +84,10 @@ def test_a_closed_file_has_no_claims(tmp_path: Path) -> None:
 def make(tmp_path: Path) -> Iterator[Make]:
     """Start a process of two with one folder."""
     made: list[LoadBalancerFixture] = []
+    disk = f"disk = {tmp_path / 'store'} 256m"
 
     def start(cache: str = "") -> LoadBalancerFixture:
-        lb = LB.from_config(TEXT.format(folder=tmp_path / "store", cache=cache))
+        lb = LB.from_config(config_with(f"{disk}\nwait = 5s\n{cache}", backend="retries = 0"))
         lb.service.caches["main"].store.alone = False
         made.append(lb)
         return lb

@@ -23,19 +23,9 @@ from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.shown import stats_of
 from lbproxy.testing import LB, LoadBalancerFixture, NoResponse
 from lbproxy.testing.origin import Answer
+from tests.support.caching import cache_of, config_with, in_turn
 from tests.support.purging import purged
 
-TEXT = """
-[cache main]
-disk = {folder} {size}
-{cache}
-[frontend web]
-listen = tcp:80
-cache = main
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-"""
 HOUR = {"Cache-Control": "max-age=3600", "Surrogate-Key": "news"}
 LARGE = bytes(range(256)) * 4096  # 1 MiB
 
@@ -48,8 +38,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made = []
 
     def start(cache: str = "", size: str = "256m") -> LoadBalancerFixture:
-        text = TEXT.format(cache=cache, folder=tmp_path / "store", size=size)
-        lb = LB.from_config(text)
+        lb = LB.from_config(config_with(f"disk = {tmp_path / 'store'} {size}\n{cache}"))
         made.append(lb)
         return lb
 
@@ -60,18 +49,12 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 def serve(lb: LoadBalancerFixture, *answers: Any) -> Any:
     """An origin that gives ``answers`` in turn, the last one again and again."""
-    left = list(answers)
-    return lb.origin("a", "10.0.0.1:80", lambda request: left.pop(0) if left[1:] else left[0])
+    return lb.origin("a", "10.0.0.1:80", in_turn(*answers))
 
 
 def files(folder: Path, kind: str) -> list[Path]:
     """The files of one kind."""
     return sorted((folder / "store").glob(f"*/*.{kind}"))
-
-
-def cache_of(lb: LoadBalancerFixture) -> Any:
-    """The cache ``main``."""
-    return lb.service.caches["main"]
 
 
 @pytest.mark.parametrize("body", [b"hello", LARGE], ids=["small", "large"])

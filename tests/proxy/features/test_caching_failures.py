@@ -8,6 +8,7 @@ import pytest
 
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer
+from tests.support.caching import in_turn
 
 TEXT = """
 [cache main]
@@ -24,8 +25,7 @@ retries = 0
 
 def serve(lb: LoadBalancerFixture, *answers: Answer) -> Any:
     """An origin that gives ``answers`` in turn, the last one again and again."""
-    left = list(answers)
-    return lb.origin("a", "10.0.0.1:80", lambda _: left.pop(0) if len(left) > 1 else left[0])
+    return lb.origin("a", "10.0.0.1:80", in_turn(*answers))
 
 
 def together(

@@ -15,17 +15,8 @@ from lbproxy.proxy.features.caching.disk.filesystem import INLINE, read_rules
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer
+from tests.support.caching import disk_config
 
-TEXT = """
-[cache main]
-disk = {folder} 64m
-[frontend web]
-listen = tcp:80
-cache = main
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-"""
 HOUR = {"Cache-Control": "max-age=3600"}
 BODY = bytes(range(256)) * 192  # 48 KiB
 
@@ -56,7 +47,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
 
 
 def begin(folder: Path) -> LoadBalancerFixture:
-    lb = LB.from_config(TEXT.format(folder=folder))
+    lb = LB.from_config(disk_config(folder))
     lb.origin("a", "10.0.0.1:80", Answer(200, BODY, HOUR))
     return lb
 

@@ -16,16 +16,7 @@ from hypothesis import strategies as st
 
 from lbproxy.testing import LB
 from lbproxy.testing.origin import Answer, Request
-
-TEXT = """
-[cache main]
-[frontend web]
-listen = tcp:80
-cache = main
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-"""
+from tests.support.caching import config_with
 
 Directives = dict[str, int | None]
 
@@ -194,7 +185,7 @@ def test_any_sequence_is_answered_as_by_the_model(steps: list[Any]) -> None:
             return Answer(304, b"", headers)
         return Answer(200, now.body(x).encode(), headers)
 
-    with LB.from_config(TEXT) as lb:
+    with LB.from_config(config_with()) as lb:
         origin = lb.origin("a", "10.0.0.1:80", handle)
         wall = lb.service.caches["main"].wall
         posts = 0

@@ -15,18 +15,9 @@ from lbproxy.cache.purge import Purge
 from lbproxy.proxy.features.caching.disk.openfile import open_file
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer
+from tests.support.caching import disk_config, in_turn
 from tests.support.purging import purged
 
-TEXT = """
-[cache main]
-disk = {folder} 64m
-[frontend web]
-listen = tcp:80
-cache = main
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-"""
 HOUR = {"Cache-Control": "max-age=3600", "ETag": '"v"'}
 BODY = bytes(range(256)) * 192  # 48 KiB
 OPENFILES = "lbproxy.proxy.features.caching.disk.openfiles"
@@ -42,10 +33,9 @@ def make(tmp_path: Path) -> Iterator[Make]:
     made = []
 
     def start(*answers: Answer) -> LoadBalancerFixture:
-        lb = LB.from_config(TEXT.format(folder=tmp_path / "store"))
+        lb = LB.from_config(disk_config(tmp_path / "store"))
         made.append(lb)
-        left = list(answers)
-        lb.origin("a", "10.0.0.1:80", lambda _: left.pop(0) if len(left) > 1 else left[0])
+        lb.origin("a", "10.0.0.1:80", in_turn(*answers))
         return lb
 
     yield start
@@ -179,7 +169,7 @@ def test_a_cache_that_a_reload_removes_leaves_no_open_file(make: Make, tmp_path:
     assert get(lb).body == BODY
     assert any(name.endswith(".b") for name in opened())
     cache = ref(lb.service.caches["main"])
-    text = TEXT.format(folder=tmp_path / "store")
+    text = disk_config(tmp_path / "store")
     assert lb.service.reload(text.replace("cache = main\n", "")).ok
     assert get(lb).body == BODY
     lb.advance(100)

@@ -14,20 +14,11 @@ from lbproxy.http.message import RequestHead
 from lbproxy.proxy.features.caching.shown import why
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
+from tests.support.caching import config_with
 from tests.support.purging import purged
 
 BODY = bytes(range(256)) * 4
 
-TEXT = """
-[cache main]
-{cache}
-[frontend web]
-listen = tcp:80
-cache = main
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-"""
 Make = Callable[..., LoadBalancerFixture]
 
 
@@ -36,7 +27,7 @@ def make() -> Iterator[Make]:
     made = []
 
     def start(cache: str = "memory = 16m") -> LoadBalancerFixture:
-        lb = LB.from_config(TEXT.format(cache=cache))
+        lb = LB.from_config(config_with(cache))
         made.append(lb)
         return lb
 

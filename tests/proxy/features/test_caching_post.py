@@ -9,17 +9,8 @@ import pytest
 
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer, HTTPOrigin, Request
+from tests.support.caching import config_with
 
-TEXT = """
-[cache main]
-{cache}
-[frontend web]
-listen = tcp:80
-cache = main
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-"""
 MINUTE = {"Cache-Control": "max-age=60", "ETag": '"v1"'}
 
 Start = Callable[[str], tuple[LoadBalancerFixture, HTTPOrigin]]
@@ -34,7 +25,7 @@ def start() -> Iterator[Start]:
     made = []
 
     def begin(cache: str) -> tuple[LoadBalancerFixture, HTTPOrigin]:
-        lb = LB.from_config(TEXT.format(cache=cache))
+        lb = LB.from_config(config_with(cache))
         made.append(lb)
         return lb, lb.origin("a", "10.0.0.1:80", echo)
 

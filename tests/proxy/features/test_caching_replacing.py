@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
+from tests.support.caching import config_with
 
-TEXT = """
-[cache main]
-{cache}
-[frontend web]
-listen = tcp:80
-cache = main
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-"""
 URL = "http://h/a"
 
 
 def start(cache: str = "") -> LoadBalancerFixture:
     """A load balancer whose origin numbers its responses."""
-    lb = LB.from_config(TEXT.format(cache=cache))
+    lb = LB.from_config(config_with(cache))
     count = 0
 
     def handle(_: Request) -> Answer:

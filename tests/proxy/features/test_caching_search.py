@@ -14,18 +14,8 @@ from lbproxy.http.message import RequestHead, ResponseHead
 from lbproxy.proxy.features.caching.shown import why
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer, Request
+from tests.support.caching import cache_of, config_with
 from tests.support.purging import purged
-
-TEXT = """
-[cache main]
-{cache}
-[frontend web]
-listen = tcp:80
-cache = main
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-"""
 
 Make = Callable[..., LoadBalancerFixture]
 
@@ -36,7 +26,7 @@ def make() -> Iterator[Make]:
     made = []
 
     def start(cache: str = "") -> LoadBalancerFixture:
-        lb = LB.from_config(TEXT.format(cache=cache))
+        lb = LB.from_config(config_with(cache))
         made.append(lb)
         return lb
 
@@ -52,10 +42,6 @@ def echo(lb: LoadBalancerFixture, field: str = 'params=("utm")', **more: str) ->
     return lb.origin(
         "a", "10.0.0.1:80", lambda request: Answer(200, request.target.encode(), headers)
     )
-
-
-def cache_of(lb: LoadBalancerFixture) -> Any:
-    return lb.service.caches["main"]
 
 
 def body(lb: LoadBalancerFixture, target: str, **headers: str) -> str:

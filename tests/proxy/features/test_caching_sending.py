@@ -17,19 +17,9 @@ from lbproxy.cache.purge import Purge
 from lbproxy.testing import LB, LoadBalancerFixture, NoResponse
 from lbproxy.testing.client import PendingResponse
 from lbproxy.testing.origin import Answer
+from tests.support.caching import config_with
 from tests.support.purging import purged
 
-TEXT = """
-[cache main]
-{cache}
-[frontend web]
-listen = tcp:80
-cache = main
-{frontend}
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-"""
 HOUR = {"Cache-Control": "max-age=3600", "ETag": '"v"'}
 BODY = bytes(range(256)) * 2600  # 650 KiB
 OPENFILE = "lbproxy.proxy.features.caching.disk.openfile"
@@ -45,7 +35,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     cache = disk if request.param == "disk" else "memory = 8m\nmax_object = 1m"
 
     def start(frontend: str = "") -> LoadBalancerFixture:
-        lb = LB.from_config(TEXT.format(cache=cache, frontend=frontend))
+        lb = LB.from_config(config_with(cache, frontend))
         made.append(lb)
         left = [Answer(200, BODY, HOUR)]
         lb.origin("a", "10.0.0.1:80", lambda _: left.pop() if left else b"fetched")

@@ -15,20 +15,9 @@ from lbproxy.proxy.features.caching.source import CacheSource
 from lbproxy.proxy.http.source import Source
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
+from tests.support.caching import config_with
 from tests.support.purging import purged
 
-TEXT = """
-[cache main]
-{cache}
-[frontend web]
-listen = tcp:80
-cache = main
-{frontend}
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-{backend}
-"""
 MINUTE = {"Cache-Control": "max-age=60"}
 URL = "http://h/a"
 
@@ -41,7 +30,7 @@ def make() -> Iterator[Make]:
     made = []
 
     def start(cache: str = "", frontend: str = "", backend: str = "") -> LoadBalancerFixture:
-        lb = LB.from_config(TEXT.format(cache=cache, frontend=frontend, backend=backend))
+        lb = LB.from_config(config_with(cache, frontend, backend))
         made.append(lb)
         return lb
 

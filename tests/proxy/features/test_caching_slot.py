@@ -15,18 +15,8 @@ from lbproxy.proxy import slices
 from lbproxy.proxy.features.caching.disk.entries import Dropped, dump_entry
 from lbproxy.proxy.features.caching.disk.journal import Journal
 from lbproxy.testing import LB
+from tests.support.caching import disk_config
 from tests.support.purging import result_of
-
-TEXT = """
-[cache main]
-disk = {folder} 64m
-[frontend web]
-listen = tcp:80
-cache = main
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-"""
 
 
 @pytest.fixture
@@ -67,7 +57,7 @@ def waiting(lb: Any) -> tuple[Any, list[Deferred[int]]]:
 def test_a_folder_that_fails_while_it_is_read_is_not_read_forever(
     tmp_path: Path, reads: list[int]
 ) -> None:
-    with LB.from_config(TEXT.format(folder=tmp_path / "store")) as lb:
+    with LB.from_config(disk_config(tmp_path / "store")) as lb:
         before = len(reads)
         _, purges = waiting(lb)
         for _ in range(5):
@@ -79,7 +69,7 @@ def test_a_folder_that_fails_while_it_is_read_is_not_read_forever(
 
 
 def test_a_waiting_purge_does_not_open_the_folder_that_is_left(tmp_path: Path, steps: None) -> None:
-    with LB.from_config(TEXT.format(folder=tmp_path / "first")) as lb:
+    with LB.from_config(disk_config(tmp_path / "first")) as lb:
         store = lb.service.caches["main"].store
         for _ in range(5):
             lb.advance(0)
@@ -94,7 +84,7 @@ def test_a_waiting_purge_does_not_open_the_folder_that_is_left(tmp_path: Path, s
 
 
 def test_a_waiting_purge_does_not_open_a_closed_folder(tmp_path: Path, reads: list[int]) -> None:
-    with LB.from_config(TEXT.format(folder=tmp_path / "store")) as lb:
+    with LB.from_config(disk_config(tmp_path / "store")) as lb:
         store, purges = waiting(lb)
         before = len(reads)
         store.close()
@@ -111,7 +101,7 @@ def test_a_folder_that_cannot_be_opened_leaves_nothing(
     monkeypatch.setattr("sys.unraisablehook", failed.append)
     (tmp_path / "store" / name).mkdir(parents=True)
     before = len(os.listdir("/proc/self/fd"))
-    with LB.from_config(TEXT.format(folder=tmp_path / "store")) as lb:
+    with LB.from_config(disk_config(tmp_path / "store")) as lb:
         store = lb.service.caches["main"].store
         with pytest.raises(OSError, match="cannot be opened"):
             result_of(store.purge(Purge("all")))
