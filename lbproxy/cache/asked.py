@@ -8,20 +8,12 @@ from attrs import frozen
 
 from lbproxy.cache.control import NONE, Control, parse_control
 from lbproxy.cache.policy import NoCache, Policy
+from lbproxy.http.known import ASKS_CACHE, OVERRIDES
 from lbproxy.http.message import RequestHead
 
 __all__ = ["PLAIN", "PLAIN_WITH_COOKIES", "Asked", "ask"]
 
 _SAFE = frozenset({b"GET", b"HEAD"})
-_OVERRIDES = (
-    b"x-http-method-override",
-    b"x-http-method",
-    b"x-method-override",
-    b"x-original-url",
-    b"x-rewrite-url",
-    b"x-host",
-)
-"""Fields that make a server answer another request than the one in the request line."""
 
 
 @frozen
@@ -90,10 +82,16 @@ def _obstacle(head: RequestHead, policy: Policy, cookies: frozenset[str]) -> str
         return "upgrade"
     if policy.cookies.bypasses(cookies):
         return "cookie bypasses"
-    for name in _OVERRIDES:
-        if head.header(name) is not None:
-            return name.decode()
-    return None
+    names = [] if _has_no_override(head) else [name.lower() for name, _ in head.pairs()]
+    return next((name.decode() for name in names if name in OVERRIDES), None)
+
+
+def _has_no_override(head: RequestHead) -> bool:
+    """Return whether certainly no field of ``head`` overrides the request line: only parsed lines
+    are known by their numbers.
+    """
+    parsed = not head.listed and head.added is None and head.before is None
+    return parsed and head.ours is None and not head.present >> ASKS_CACHE & 1
 
 
 def cookie_names(values: list[bytes]) -> frozenset[str]:

@@ -34,7 +34,7 @@ from lbproxy.http.scan import ROW, Lines
 
 __all__ = ["DIGEST", "FIXED", "MAGIC", "ReadyRecord", "dump_ready", "is_whole", "load_ready"]
 
-MAGIC: Final = b"LBOBJ\x00\x02\n"
+MAGIC: Final = b"LBOBJ\x00\x03\n"
 
 FIXED: Final = struct.Struct(">8sIIQB32s")
 """The fixed part of a record: magic, length of the prepared head, length of the head, size of the

@@ -20,6 +20,7 @@ __all__ = [
     "CLAIMED",
     "LOWER",
     "NUMBERS",
+    "OVERRIDES",
     "FieldName",
     "bit",
     "disguised",
@@ -64,6 +65,21 @@ ASKS_CACHE: Final = 26
 """Other request fields that a cache must read before it may serve a stored response."""
 IF_NONE_MATCH: Final = 27
 
+_OVERRIDES: Final = (
+    b"x-http-method",
+    b"x-http-method-override",
+    b"x-method-override",
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"x-override-url",
+    b"x-http-destinationurl",
+    b"x-host",
+    b"x-wap-profile",
+)
+"""Headers of applications, which every client may send, by which a server answers a request other
+than that of the request line.
+"""
+
 NUMBERS: Final[dict[bytes, int]] = {
     b"host": HOST,
     b"authorization": AUTHORIZATION,
@@ -102,11 +118,26 @@ NUMBERS: Final[dict[bytes, int]] = {
     b"x-forwarded-uri": CLAIM,
     b"x-original-host": CLAIM,
     b"x-original-uri": CLAIM,
+    b"x-original-method": CLAIM,
+    b"x-original-scheme": CLAIM,
+    b"x-original-proto": CLAIM,
+    b"x-forwarded-method": CLAIM,
+    b"x-forwarded-https": CLAIM,
+    b"x-forwarded-context": CLAIM,
+    b"x-forwarded-pathbase": CLAIM,
+    b"x-script-name": CLAIM,
+    b"script-name": CLAIM,
+    b"path-info": CLAIM,
+    b"x-scheme": CLAIM,
+    b"x-replaced-path": CLAIM,
     b"x-backend-host": CLAIM,
     b"x-http-host-override": CLAIM,
     b"x-envoy-original-path": CLAIM,
+    b"x-envoy-original-host": CLAIM,
+    b"x-envoy-original-method": CLAIM,
     b"x-url-scheme": CLAIM,
     b"front-end-https": CLAIM,
+    b"proxy": CLAIM,  # CGI programs take it for the proxy of their own requests (httpoxy)
     b"x-real-ip": CLAIM,
     b"if-none-match": IF_NONE_MATCH,
     b"cache-control": ASKS_CACHE,
@@ -116,12 +147,7 @@ NUMBERS: Final[dict[bytes, int]] = {
     b"if-match": ASKS_CACHE,
     b"if-modified-since": ASKS_CACHE,
     b"if-unmodified-since": ASKS_CACHE,
-    b"x-http-method": ASKS_CACHE,
-    b"x-http-method-override": ASKS_CACHE,
-    b"x-method-override": ASKS_CACHE,
-    b"x-original-url": ASKS_CACHE,
-    b"x-rewrite-url": ASKS_CACHE,
-    b"x-host": ASKS_CACHE,
+    **dict.fromkeys(_OVERRIDES, ASKS_CACHE),
 }
 """The number of each known name, by its spelling in lower case."""
 
@@ -140,23 +166,32 @@ _CLAIMS: Final = (
 """Headers that only a trusted proxy may send."""
 
 
-def _disguises() -> dict[bytes, int]:
-    """Return names spelled with at least one ``_`` instead of ``-``, in lower case."""
-    found = {b"content_length": DISGUISED, b"transfer_encoding": DISGUISED}
-    for name, number in NUMBERS.items():
-        if _CLAIMS >> number & 1:
-            parts = [[b"-", b"_"] if char == 45 else [bytes((char,))] for char in name]
-            for spelling in map(b"".join, product(*parts)):
-                if spelling != name:
-                    found[spelling] = CLAIM
-    return found
+def _spellings(name: bytes) -> list[bytes]:
+    """Return the spellings of a name with at least one ``_`` in place of ``-``."""
+    parts = [[b"-", b"_"] if char == 45 else [bytes((char,))] for char in name]
+    return [found for found in map(b"".join, product(*parts)) if found != name]
 
 
-_DISGUISES: Final[dict[bytes, int]] = _disguises()
+_DISGUISES: Final[dict[bytes, int]] = {
+    b"content_length": DISGUISED,
+    b"transfer_encoding": DISGUISED,
+} | {
+    spelling: number if name in _OVERRIDES else CLAIM
+    for name, number in NUMBERS.items()
+    if _CLAIMS >> number & 1 or name in _OVERRIDES
+    for spelling in _spellings(name)
+}
+"""Names spelled with at least one ``_``, in lower case."""
 
-CLAIMED: Final[frozenset[bytes]] = frozenset(
-    name for name, number in NUMBERS.items() if _CLAIMS >> number & 1
-) | frozenset(_DISGUISES)
+OVERRIDES: Final[frozenset[bytes]] = frozenset(_OVERRIDES) | frozenset(
+    name for name, number in _DISGUISES.items() if number == ASKS_CACHE
+)
+"""Headers by which a server answers another request: all spellings, in lower case."""
+
+CLAIMED: Final[frozenset[bytes]] = (
+    frozenset(name for name, number in NUMBERS.items() if _CLAIMS >> number & 1)
+    | frozenset(_DISGUISES) - OVERRIDES
+)
 """Headers that only a trusted proxy may send, and disguised framing fields: all spellings, in lower
 case.
 """
@@ -164,7 +199,7 @@ case.
 # -- the table without collisions ----------------------------------------------------------------
 
 _PLACES: Final = 512
-_MIX: Final = 36  # found by trying, like the shifts: no two names share a place
+_MIX: Final = 348  # found by trying, like the shifts: no two names share a place
 _ROW: Final = 48  # bytes: number, length, tail, and the first 24 bytes of the name
 
 

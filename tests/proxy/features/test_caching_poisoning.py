@@ -21,9 +21,16 @@ CLAIMS = (
     "Forwarded", "X-Forwarded-Host", "X-Forwarded-Scheme", "X-Forwarded-Prefix", "X-Forwarded-Path",
     "X-Forwarded-Uri", "X-Original-Host", "X-Original-URI", "X-Backend-Host",
     "X-HTTP-Host-Override", "X-Envoy-Original-Path", "X-Url-Scheme", "Front-End-Https",
-    "x_original_host", "X-Forwarded_Path",
+    "x_original_host", "X-Forwarded_Path", "X-Script-Name", "SCRIPT_NAME", "Path-Info", "Proxy",
+    "X-Forwarded-Method", "X-Original-Method", "X-Original-Scheme", "X-Original-Proto", "X-Scheme",
+    "X-Forwarded-Server", "X-Forwarded-SSL", "X-Forwarded-Https", "X-Forwarded-Context",
+    "X-Forwarded-PathBase", "X-Replaced-Path", "X-Envoy-Original-Host", "X-Envoy-Original-Method",
 )  # fmt: skip
-OVERRIDES = ("X-Host", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override")
+OVERRIDES = (
+    "X-Host", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "X-HTTP-Method",
+    "X-Method-Override", "X-Override-URL", "X-HTTP-DestinationURL", "X-Wap-Profile",
+    "X_Rewrite_Url", "X-Http_Method-Override",
+)  # fmt: skip
 
 
 def answer(name: str) -> object:
