@@ -448,9 +448,10 @@ def test_newcomers_get_the_places_of_idle_connections(balancer):
 
 
 def _collect(stream, records):
-    for line in stream:
-        if line.startswith(b"data: {") and b'"close"' in line:
-            records.append(json.loads(line[6:]))
+    with contextlib.suppress(http.client.IncompleteRead):  # the test shuts its socket down
+        for line in stream:
+            if line.startswith(b"data: {") and b'"close"' in line:
+                records.append(json.loads(line[6:]))
 
 
 def test_sessions_and_records_of_all_workers(balancer, echo):
@@ -463,7 +464,9 @@ def test_sessions_and_records_of_all_workers(balancer, echo):
     stream = http.client.HTTPConnection("127.0.0.1", admin, timeout=60)
     stream.request("GET", "/api/v1/logs/stream?frontend=raw")
     records, workers_of = [], {}
-    threading.Thread(target=_collect, args=(stream.getresponse(), records), daemon=True).start()
+    sock_of_stream = stream.sock
+    reader = threading.Thread(target=_collect, args=(stream.getresponse(), records), daemon=True)
+    reader.start()
 
     def both_send():
         with connect(port) as sock:
@@ -495,6 +498,9 @@ def test_sessions_and_records_of_all_workers(balancer, echo):
     found = [one for one in records if one["client_port"] in ports]
     assert {one["client_port"] for one in found} == set(ports)
     assert sum(one["close"] == "session_killed" for one in found) == 1
+    # closing it waits for the thread that reads it, so the thread has to come to the end first
+    sock_of_stream.shutdown(socket.SHUT_RDWR)
+    reader.join(60)
     stream.close()
 
 
