@@ -146,13 +146,12 @@ def test_no_truncation_kills_a_process(tmp_path: Path) -> None:
         "        table.add(f'key{number % 20}', 1.0, requests=1.0)\n"
         "print(sum(usage.table.read(f'key{number}').requests for number in range(20)))\n"
     )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "ready\n"
-    while child.poll() is None:
-        if path.exists():
-            os.truncate(path, 4096)
-    assert child.returncode == 0
-    assert child.stdout.read() == "3000.0\n"
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        while child.poll() is None:
+            if path.exists():
+                os.truncate(path, 4096)
+        assert child.returncode == 0
+        assert child.stdout.read() == "3000.0\n"
