@@ -162,6 +162,7 @@ MODULES = (
     "proxy/dial.py",
     "proxy/features/caching/asking.py",
     "proxy/features/caching/bypass.py",
+    "proxy/features/caching/counters.py",
     "proxy/features/caching/disk/entries.py",
     "proxy/features/caching/disk/filehits.py",
     "proxy/features/caching/disk/folder.py",

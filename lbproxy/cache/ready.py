@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from mypy_extensions import i64
 
-from lbproxy.cache.vary import Selected, selects
+from lbproxy.cache.vary import Selected, normal_value
 from lbproxy.http.known import ASKS_CACHE, AUTHORIZATION, COOKIE, IF_NONE_MATCH
 from lbproxy.http.message import RequestHead, ResponseHead, field_name
 from lbproxy.http.scan import EMPTY, Lines, lines_of
@@ -16,6 +16,7 @@ __all__ = ["HitRules", "ReadyHead", "chosen_entry", "has_cookies", "is_plain", "
 _READ: Final = 1 << ASKS_CACHE | 1 << AUTHORIZATION
 """Request fields that only the rules themselves can judge."""
 
+_ACCEPT_ENCODING: Final = field_name(b"accept-encoding")
 _COOKIE: Final = field_name(b"cookie")
 _IF_NONE_MATCH: Final = field_name(b"if-none-match")
 
@@ -118,7 +119,11 @@ class ReadyHead:
 
     def selected_by(self, request: RequestHead) -> bool:
         """Return whether the request has the values that selected the response."""
-        return not self.selected or selects(self.selected, request)
+        for name, wanted in self.selected:
+            known = _ACCEPT_ENCODING if name == b"accept-encoding" else field_name(name)
+            if normal_value(name, request.every(known)) != wanted:
+                return False
+        return True
 
     def age_at(self, now: float) -> float:
         """Return the age in seconds (RFC 9111 §4.2.3); negative if only the general rules can
@@ -150,7 +155,7 @@ class ReadyHead:
         found = ResponseHead(self.status, None, self.reason, length=length, lines=self.lines)
         added = [(b"Age", str(int(age)).encode())]
         if rules.status is not None:
-            left = str(int((self.lifetime - age) // 1))
+            left = str(int(self.lifetime - age))
             added.append((b"Cache-Status", rules.status + left.encode()))
         found.added = added
         return found

@@ -10,7 +10,7 @@ from typing import Final
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.targeted import Fields
 
-__all__ = ["ANY", "Selected", "matching", "selected_by", "selects", "vary_names"]
+__all__ = ["ANY", "Selected", "matching", "normal_value", "selected_by", "selects", "vary_names"]
 
 ANY: Final = b"*"
 
@@ -53,15 +53,20 @@ def selected_by(names: Iterable[bytes], request: Fields) -> Selected:
     """Return the request's values of ``names`` in a form whose equality means the same
     selection.
     """
-    return tuple((name, _normal(name, request.header_values(name))) for name in names)
+    return tuple((name, normal_value(name, request.header_values(name))) for name in names)
 
 
 def selects(selected: Selected, request: Fields) -> bool:
     """Return whether ``request`` has the values ``selected`` of a stored response."""
-    return all(_normal(name, request.header_values(name)) == wanted for name, wanted in selected)
+    return all(
+        normal_value(name, request.header_values(name)) == wanted for name, wanted in selected
+    )
 
 
-def _normal(name: bytes, values: Sequence[bytes]) -> bytes | None:
+def normal_value(name: bytes, values: Sequence[bytes]) -> bytes | None:
+    """Return the value of the field ``name`` in a form whose equality means the same selection;
+    None without a line.
+    """
     if not values:
         return None
     if name == b"accept-encoding":

@@ -20,7 +20,6 @@ from lbproxy.cache.stored import Stored
 from lbproxy.cache.storing import Refusal
 from lbproxy.guard.addresses import AddressSet
 from lbproxy.http.conditional import Conditions
-from lbproxy.proxy.features.caching.counters import CacheCounters
 from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.elsewhere import Elsewhere
 from lbproxy.proxy.features.caching.holds import Holds
@@ -67,7 +66,6 @@ class Cache(RunningFetches, Generic[RunningT]):
         self.name = spec.name
         self.jobs = jobs
         self.placement = placement
-        self.counters = CacheCounters()
         sizes = placement.memory(spec), spec.variants
         self.nodes: NodesStore | None = None
         if reach is None:

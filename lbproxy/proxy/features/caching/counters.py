@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from attrs import define, field
-
 __all__ = ["CacheCounters", "Reasons"]
 
 _MOST: Final = 100
@@ -15,7 +13,6 @@ _MOST: Final = 100
 _FACTS: Final = re.compile(r" [(\d]")
 
 
-@define(eq=False)
 class CacheCounters:
     """Counters since the start.
 
@@ -38,40 +35,41 @@ class CacheCounters:
       late, and damaged values.
     """
 
-    hits: int = 0
-    stale: int = 0
-    revalidated: int = 0
-    collapsed: int = 0
-    waited: int = 0
-    wait_seconds: float = 0.0
-    misses: int = 0
-    bypassed: int = 0
-    bytes: int = 0
-    collapsed_bytes: int = 0
-    loads: int = 0
-    load_seconds: float = 0.0
-    hinted: int = 0
-    purge_requests: int = 0
-    purge_refused: int = 0
-    prefetched: int = 0
-    prefetch_dropped: int = 0
-    shared_hits: int = 0
-    shared_misses: int = 0
-    shared_stored: int = 0
-    shared_failures: int = 0
+    def __init__(self) -> None:
+        self.hits = 0
+        self.stale = 0
+        self.revalidated = 0
+        self.collapsed = 0
+        self.waited = 0
+        self.wait_seconds = 0.0
+        self.misses = 0
+        self.bypassed = 0
+        self.bytes = 0
+        self.collapsed_bytes = 0
+        self.loads = 0
+        self.load_seconds = 0.0
+        self.hinted = 0
+        self.purge_requests = 0
+        self.purge_refused = 0
+        self.prefetched = 0
+        self.prefetch_dropped = 0
+        self.shared_hits = 0
+        self.shared_misses = 0
+        self.shared_stored = 0
+        self.shared_failures = 0
 
     def asked(self) -> int:
         """Number of requests that did not bypass the cache."""
         return self.hits + self.collapsed + self.misses
 
 
-@define(eq=False)
 class Reasons:
     """Counts of the reasons why requests went to a server, and why responses were not stored."""
 
-    misses: dict[str, int] = field(factory=dict)
-    bypassed: dict[str, int] = field(factory=dict)
-    not_stored: dict[str, int] = field(factory=dict)
+    def __init__(self) -> None:
+        self.misses: dict[str, int] = {}
+        self.bypassed: dict[str, int] = {}
+        self.not_stored: dict[str, int] = {}
 
     @staticmethod
     def count(found: dict[str, int], reason: str) -> None:

@@ -12,11 +12,13 @@ from lbproxy.cache.key import Key
 from lbproxy.cache.keybytes import key_digest
 from lbproxy.cache.memory import Entry, Memory
 from lbproxy.cache.parts import is_part
+from lbproxy.cache.ready import HitRules
 from lbproxy.cache.search import SearchRules, applies, reduced, search_rule
 from lbproxy.cache.storing import Refusal
 from lbproxy.compiled import native
-from lbproxy.proxy.features.caching.counters import Reasons
+from lbproxy.proxy.features.caching.counters import CacheCounters, Reasons
 from lbproxy.proxy.features.caching.disk.claims import PASS_SECONDS
+from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.keepparts import keep_part
 
 __all__ = ["LARGE_SECONDS", "RunningFetches", "count_reason", "take_claim"]
@@ -36,11 +38,17 @@ _PASS_SECONDS: Final[float] = PASS_SECONDS
 @native(allow_interpreted_subclasses=True)
 class RunningFetches:
     """Base class of :class:`~lbproxy.proxy.features.caching.cache.Cache`, in compiled code: every
-    miss calls it. ``fetches``: those that further requests may join, by key.
+    miss calls it. ``fetches``: those that further requests may join, by key. ``memory``: of the
+    store. ``hit_rules``: those of the policy.
     """
+
+    jobs: Jobs
+    memory: Memory
+    hit_rules: HitRules
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self.wall = wall
+        self.counters = CacheCounters()
         self.policy: Any = None  # a Policy
         self.store: Any = None  # a ResponseStore
         self.searches = SearchRules()
