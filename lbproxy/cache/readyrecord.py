@@ -28,11 +28,22 @@ from librt.strings import (
 )
 from mypy_extensions import i64
 
+from lbproxy.cache.key import Key
+from lbproxy.cache.keybytes import key_bytes
 from lbproxy.cache.ready import ReadyHead, ready_head
 from lbproxy.cache.vary import Selected
 from lbproxy.http.scan import ROW, Lines
 
-__all__ = ["DIGEST", "FIXED", "MAGIC", "ReadyRecord", "dump_ready", "is_whole", "load_ready"]
+__all__ = [
+    "DIGEST",
+    "FIXED",
+    "MAGIC",
+    "OVERHEAD",
+    "ReadyRecord",
+    "dump_ready",
+    "is_whole",
+    "load_ready",
+]
 
 MAGIC: Final = b"LBOBJ\x00\x03\n"
 
@@ -44,6 +55,11 @@ body, whether the body follows, digest of the body.
 DIGEST: Final = 32
 """Length of a digest in bytes."""
 
+OVERHEAD: Final = 1536
+"""Bytes of memory that a kept :class:`ReadyRecord` takes, with its open file, in addition to the
+prepared head; the tests measure them.
+"""
+
 _USABLE: Final = 1
 _PUBLIC: Final = 2
 _TAGGED: Final = 4
@@ -53,27 +69,36 @@ _NUMBERS: Final = 14 * 8
 
 
 class ReadyRecord:
-    """The part of the record ``data`` that a hit needs.
+    """The part of a record that a hit needs, without its body.
 
     ``ready``: its prepared head. ``asked``: when its request was sent, in seconds since the epoch.
-    ``size``: bytes of its body. ``apart``: the body has a file of its own.
+    ``size``: bytes of its body. ``apart``: the body has a file of its own. ``cost``: bytes of
+    memory that this object takes.
     """
 
-    __slots__ = ("_body_at", "_data", "apart", "asked", "ready", "size")
+    __slots__ = ("apart", "asked", "body_at", "cost", "key", "ready", "size")
 
     def __init__(
-        self, data: bytes, ready: ReadyHead, asked: float, size: int, body_at: int, apart: bool
+        self,
+        key: Key,
+        ready: ReadyHead,
+        asked: float,
+        size: int,
+        body_at: int,
+        apart: bool,
+        cost: int,
     ) -> None:
+        self.key = key
         self.ready = ready
         self.asked = asked
         self.size = size
         self.apart = apart
-        self._data = data
-        self._body_at = body_at
+        self.cost = cost
+        self.body_at = body_at
 
-    def body(self) -> bytes:
-        """Return the body that follows the head."""
-        return self._data[self._body_at : self._body_at + self.size]
+    def body(self, data: bytes) -> bytes:
+        """Return the body that follows the head in the record ``data``."""
+        return data[self.body_at : self.body_at + self.size]
 
 
 def dump_ready(key: bytes, stored: Any) -> bytes:
@@ -115,9 +140,9 @@ def is_whole(data: bytes) -> bool:
     return blake2b(content, digest_size=DIGEST).digest() == data[-DIGEST:]
 
 
-def load_ready(data: bytes, key: bytes) -> ReadyRecord | None:
+def load_ready(data: bytes, key: Key) -> ReadyRecord | None:
     """Return the part of a verified record that a hit needs; None if its head is not prepared, or
-    if it is not the record of ``key`` (:func:`~lbproxy.cache.keybytes.key_bytes`).
+    if it is not the record of ``key``.
 
     ``data`` is whole (:func:`is_whole`), or was when its file was verified.
     """
@@ -131,7 +156,7 @@ def load_ready(data: bytes, key: bytes) -> ReadyRecord | None:
         return None
     key_at: i64 = at + _NUMBERS
     reason_at: i64 = key_at + read_i64_le(data, at + 64)
-    if data[key_at:reason_at] != key:
+    if data[key_at:reason_at] != key_bytes(key):
         return None
     flags: i64 = read_i64_le(data, at + 40)
     etag_at: i64 = reason_at + read_i64_le(data, at + 56)
@@ -156,12 +181,13 @@ def load_ready(data: bytes, key: bytes) -> ReadyRecord | None:
         flags & _USABLE != 0,
     )
     return ReadyRecord(
-        data,
+        key,
         ready,
         read_f64_le(data, at),
         read_i64_be(data, 16),
         at + ready_size + head_size,
         not data[24],
+        OVERHEAD + ready_size,
     )
 
 

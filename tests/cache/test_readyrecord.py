@@ -6,7 +6,6 @@ from hashlib import blake2b
 
 from lbproxy.cache.codec import StoredRecord, digest_of, dump_record, load_record
 from lbproxy.cache.control import NONE
-from lbproxy.cache.keybytes import key_bytes
 from lbproxy.cache.ready import HitRules
 from lbproxy.cache.readyrecord import MAGIC, load_ready
 from lbproxy.cache.stored import Stored
@@ -37,7 +36,7 @@ def test_the_form_of_records_has_a_version() -> None:
 
 def test_both_heads_of_a_record_are_the_same() -> None:
     data = record()
-    found, whole = load_ready(data, key_bytes(KEY)), load_record(data)
+    found, whole = load_ready(data, KEY), load_record(data)
     assert found is not None
     ready, stored = found.ready, whole.stored
     assert ready.selected == stored.selected
@@ -46,5 +45,5 @@ def test_both_heads_of_a_record_are_the_same() -> None:
     assert ready.head(0.0, 4, RULES).pairs()[:-1] == [
         pair for pair in stored.headers if pair[0].lower() != b"age"
     ]
-    assert found.body() == whole.body == b"body"
-    assert load_ready(data, key_bytes((*KEY, b""))) is None
+    assert found.body(data) == whole.body == b"body"
+    assert load_ready(data, (*KEY, b"")) is None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ servers = a 10.0.0.1:80
 """
 HOUR = {"Cache-Control": "public, max-age=3600", "ETag": '"v"'}
 LARGE = bytes(range(256)) * 192  # 48 KiB: a file of its own
+OPENFILES = "lbproxy.proxy.features.caching.disk.openfiles"
 OPENFILE = "lbproxy.proxy.features.caching.disk.openfile"
 
 Make = Callable[..., LoadBalancerFixture]
@@ -179,6 +182,55 @@ def test_another_file_is_never_served(make: Make, tmp_path: Path, change: str, k
     assert lb.get("http://h/a").body == b"fetched"
 
 
+def held(lb: LoadBalancerFixture) -> Any:
+    return lb.service.caches["main"].store.folder.open_files
+
+
+def test_few_heads_are_kept_with_the_files(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{OPENFILES}.MOST_KEPT", 5000)
+    lb = stored(make, Answer(200, b"small", HOUR), *"abcdef")
+    for path in "abcdefabcdef":
+        assert lb.get(f"http://h/{path}").body == b"small"
+    assert loads(lb) == 0
+    assert 1 < len(held(lb)._known) < 5
+    assert held(lb)._kept <= 5000
+    assert purged(lb.service.caches["main"], Purge("all")) == 6
+    assert (held(lb)._kept, len(held(lb)._known)) == (0, 0)
+
+
+def test_heads_count_what_they_take(make: Make) -> None:
+    paths = [f"{number}/{'path' * 10}" for number in range(60)]
+    lb = stored(make, Answer(200, b"x" * 2000, {**HOUR, "Vary": "X-A"}), *paths)
+    tracemalloc.start()
+    try:
+        for path in paths:
+            lb.get(f"http://h/{path}", headers={"Cookie": "a=1"})
+        gc.collect()
+        used, counted = tracemalloc.get_traced_memory()[0], held(lb)._kept
+        assert len(held(lb)._known) == len(paths)
+        held(lb).close_all()
+        gc.collect()
+        used -= tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert counted / 2 < used < counted
+
+
+def test_a_variant_that_comes_later_is_told_apart(make: Make) -> None:
+    def handle(request: Request) -> Answer:
+        return Answer(200, request.header("X-A").encode(), {**HOUR, "Vary": "X-A"})
+
+    lb = make(handle)
+    for value in ("1", "2", "3"):
+        lb.get("http://h/a", headers={"X-A": value})
+        lb.advance(1)
+        evict(lb)
+        for known in range(1, int(value) + 1):
+            found = lb.get("http://h/a", headers={"X-A": str(known)})
+            assert (found.body.decode(), is_hit(found)) == (str(known), True)
+            evict(lb)
+
+
 def test_a_touched_file_is_verified_again(make: Make, tmp_path: Path) -> None:
     lb = stored(make, Answer(200, b"small", HOUR))
     assert lb.get("http://h/a").body == b"small"
@@ -264,7 +316,7 @@ def test_a_response_that_is_being_replaced_is_not_served(make: Make) -> None:
 
 
 def test_keys_of_one_digest_are_told_apart(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("filehits.digest_of_bytes", "loader.key_digest", "writer.key_digest"):
+    for name in ("filehits.key_digest", "loader.key_digest", "writer.key_digest"):
         monkeypatch.setattr(
             f"lbproxy.proxy.features.caching.disk.{name}", lambda _: b"digest".ljust(16)
         )

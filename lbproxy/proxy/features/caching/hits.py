@@ -14,9 +14,11 @@ from typing import Any, Final
 from lbproxy.cache.ready import HitRules, ReadyHead, chosen_entry, has_cookies, is_plain
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote
-from lbproxy.proxy.features.caching.disk.filehits import FileHit, FileHits
+from lbproxy.proxy.features.caching.disk.filehits import FileHit
 from lbproxy.proxy.features.caching.disk.openfile import OpenFile
+from lbproxy.proxy.features.caching.runningfetches import RunningFetches
 from lbproxy.proxy.features.caching.sending import LARGEST_WHOLE, SentBody, SentFile
+from lbproxy.proxy.features.caching.store import ResponseStore
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.source import STARTING, Source
 from lbproxy.proxy.http.sourcing import Sourcing
@@ -40,7 +42,8 @@ class HitSource(Source):
     """
 
     def __init__(self, cache: Any, inner: Any) -> None:
-        self._cache = cache
+        self._cache: RunningFetches = cache
+        self._store: ResponseStore = cache.store
         self._inner = inner
         self._backend_name = ""
         self._backend = b""
@@ -74,15 +77,14 @@ class HitSource(Source):
         cache, traffic = self._cache, self._traffic(sink)
         if traffic.info.bound is not None:
             return None
-        key, store, memory = self._key(head, traffic), cache.store, cache.memory
-        file_hits: FileHits = store.file_hits
+        key, store, memory = self._key(head, traffic), self._store, cache.memory
         if cache.searches.rules and cache.searches.concern(key):
             return None
         if store.memory_only:
             entries = memory.lookup(key)
             entry = chosen_entry(entries, head) if entries else None
         else:
-            entry = file_hits.find(key, head)
+            entry = store.file_hits.find(key, head)
         if entry is None:
             return None
         ready: ReadyHead = entry.ready
@@ -91,8 +93,7 @@ class HitSource(Source):
             return None
         body: Any = None
         if type(entry) is FileHit:
-            hit: FileHit = entry
-            body = hit.body()
+            body = store.file_hits.body_of(entry)
         else:
             body = entry.body
             if type(body) is not bytes:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from lbproxy.cache.codec import DamagedError
 from lbproxy.cache.key import Key
-from lbproxy.cache.keybytes import digest_of_bytes, key_bytes, selection_digest
-from lbproxy.cache.memory import Memory
+from lbproxy.cache.keybytes import key_digest, selection_digest
+from lbproxy.cache.memory import Entry, Memory
 from lbproxy.cache.ready import chosen_entry
 from lbproxy.cache.readyrecord import DIGEST, ReadyRecord, is_whole, load_ready
 from lbproxy.http.message import RequestHead
@@ -32,32 +32,40 @@ PROMOTE_EARLY: Final = 4
 
 
 class FileHit:
-    """A response in files: its prepared head ``ready``, and its ``place`` in the folder."""
+    """A response in files.
 
-    __slots__ = ("_files", "_record", "place", "ready")
+    ``ready``: its prepared head. ``place``: in the folder; ``places``: those of all variants of its
+    key. ``record``: without the body. ``file``: the open file of the record.
+    """
 
-    def __init__(self, place: Place, record: ReadyRecord, files: OpenFiles) -> None:
+    __slots__ = ("file", "place", "places", "ready", "record")
+
+    def __init__(
+        self, place: Place, places: list[Place], record: ReadyRecord, file: OpenFile
+    ) -> None:
         self.place = place
+        self.places = places
         self.ready = record.ready
-        self._record = record
-        self._files = files
+        self.record = record
+        self.file = file
 
-    def body(self) -> bytes | OpenFile | None:
-        """Return the body, or its open file if it is large (the caller closes it); None if it must
-        be verified first, or is not in the page cache.
-        """
-        record, place = self._record, self.place
-        if not record.apart:
-            return record.body()
-        stamp = place.body_stamp
-        if stamp is None:
-            return None
+    def is_of(self, key: Key) -> bool:
+        """Return whether this is a response of ``key`` whose record is still verified."""
+        return self.place.record_stamp is not None and self.record.key == key
+
+    def is_only(self) -> bool:
+        """Return whether this is the only response of its key, and may be used."""
+        places, place = self.places, self.place
+        if len(places) != 1 or places[0] is not place:
+            return False
+        return place.shown is None and not place.purged and place.record_stamp is not None
+
+    def inline_body(self) -> bytes | None:
+        """Return the body that follows the head in the record; see :meth:`FileHits.body_of`."""
         try:
-            if record.size > LARGEST:
-                return self._files.share(place.body, stamp)
-            return self._files.read(place.body, stamp)
-        except (OSError, DamagedError):
-            place.body_stamp = None
+            return self.file.part(self.record.body_at, self.record.size)
+        except DamagedError:
+            self.place.record_stamp = None
             return None
 
 
@@ -84,21 +92,40 @@ class FileHits:
         if folder is None or not self._slot.sync():
             return None
         entries = self._memory.lookup(key)
+        files = folder.open_files
+        known: FileHit | None = files.known(key)
+        busy = entries or self._writing or folder.catalog.sweeps
+        if known is not None and not busy and known.is_only():
+            known.file.used = True
+            due = self._due(known.place)
+            return known if not due and known.ready.selected_by(head) else None
         place: Place | None = entries[0].place if entries else None
-        data = b"" if place is not None else key_bytes(key)
+        if place is None and known is not None:
+            place = known.place
+        places = folder.lookup(key_digest(key) if place is None else place.key)
+        return self._chosen(files, places, key, entries, head)
+
+    def _chosen(
+        self,
+        files: OpenFiles,
+        places: list[Place],
+        key: Key,
+        entries: list[Entry],
+        head: RequestHead,
+    ) -> Any:
         best: Any = chosen_entry(entries, head) if entries else None
         latest: float = 0.0 if best is None else best.ready.received
-        for one in folder.lookup(digest_of_bytes(data) if place is None else place.key):
+        for one in places:
             if one.shown is not None or (one.key, one.selected) in self._writing:
                 continue
             if one.purged or self._due(one):
                 return None
-            record = _read(folder.open_files, one, data or key_bytes(key))
-            if record is None:
+            hit = _hit(files, one, places, key)
+            if hit is None:
                 return None
-            ready = record.ready
+            ready = hit.ready
             if ready.selected_by(head) and (best is None or ready.received >= latest):
-                best, latest = FileHit(one, record, folder.open_files), ready.received
+                best, latest = hit, ready.received
         return best
 
     def _due(self, place: Place) -> bool:
@@ -109,31 +136,47 @@ class FileHits:
         memory = self._memory
         return not hits % PROMOTE or memory.bytes + (memory.limit >> 4) < memory.limit
 
+    def body_of(self, hit: FileHit) -> bytes | OpenFile | None:
+        """Return the body, or its open file if it is large (the caller closes it); None if it must
+        be verified first, or is not in the page cache.
+        """
+        if not hit.record.apart:
+            return hit.inline_body()
+        folder, place = self._slot.folder, hit.place
+        stamp = place.body_stamp
+        if stamp is None or folder is None:
+            return None
+        try:
+            if hit.record.size > LARGEST:
+                return folder.open_files.share(place.body, stamp)
+            return folder.open_files.read(place.body, stamp)
+        except (OSError, DamagedError):
+            place.body_stamp = None
+            return None
 
-def _read(files: OpenFiles, place: Place, key: bytes) -> ReadyRecord | None:
-    """Return the verified record of ``place`` if it can be read at once."""
+
+def _hit(files: OpenFiles, place: Place, places: list[Place], key: Key) -> FileHit | None:
+    """Return the response of ``place`` if its head is kept, or its record can be read at once."""
+    kept: FileHit | None = files.kept(place.record)
+    if kept is not None and kept.is_of(key):
+        return kept
     stamp = place.record_stamp
     try:
-        if stamp is None:
-            return _verified(files, place, key)
-        data = files.read(place.record, stamp, "r")
+        file = files.open_record(place.record, stamp)
+        data = file.whole()
     except (OSError, DamagedError):
         place.record_stamp = None
         return None
-    return None if data is None else load_ready(data, key)
-
-
-def _verified(files: OpenFiles, place: Place, key: bytes) -> ReadyRecord | None:
-    """Return the record of ``place`` after verifying it; None if it is damaged.
-
-    Raises OSError, or DamagedError if it was changed meanwhile."""
-    data, stamp = files.read_new(place.record)
-    if data is None or len(data) < DIGEST or not is_whole(data):
+    if data is None:
         return None
-    found = load_ready(data, key)
-    if found is None or found.asked != place.asked:
+    if stamp is None and (len(data) < DIGEST or not is_whole(data)):
         return None
-    if selection_digest(found.ready.selected) != place.selected:
+    record = load_ready(data, key)
+    if record is None or record.asked != place.asked:
         return None
-    place.record_stamp = stamp
-    return found
+    if stamp is None and selection_digest(record.ready.selected) != place.selected:
+        return None
+    place.record_stamp = file.stamp
+    hit = FileHit(place, places, record, file)
+    files.keep(place.record, hit, key, record.cost)
+    return hit

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from stat import ST_SIZE
 from typing import Any, Final
 
 from lbproxy.cache.codec import DamagedError
+from lbproxy.cache.key import Key
 from lbproxy.proxy.features.caching.disk.mapping import unmap, view_of
 
 __all__ = ["LARGEST_READ", "READING", "OpenFile", "Stamp", "open_file", "stamp_of"]
@@ -15,6 +17,8 @@ LARGEST_READ: Final = 1024 * 1024
 
 READING: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """Flags that open a file of the folder for reading; a FIFO delays nothing."""
+
+_NOATIME: Final = getattr(os, "O_NOATIME", 0)
 
 Stamp = tuple[int, int, int, int]
 """Inode, size, mtime and ctime (ns) of a file when its contents were verified."""
@@ -29,13 +33,24 @@ def stamp_of(fd: int) -> tuple[Stamp, int]:
     return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns), found.st_nlink
 
 
+def _opened(path: str) -> int:
+    """Open a file without updates of its access time, if this process owns it."""
+    try:
+        return os.open(path, READING | _NOATIME)
+    except PermissionError:
+        return os.open(path, READING)
+
+
 def open_file(path: str, stamp: Any, flags: int) -> OpenFile:
     """Open a file that had ``stamp`` when it was verified, None if it was not verified.
 
-    The methods of the result compare the stamp; this call does not. Raises OSError.
+    Raises OSError, or DamagedError if the file has another stamp.
     """
-    fd = os.open(path, READING)
-    found = stamp_of(fd)[0] if stamp is None else stamp
+    fd = _opened(path)
+    found = stamp_of(fd)[0]
+    if stamp is not None and stamp != found:
+        os.close(fd)
+        raise DamagedError(f"{path} was changed")
     return OpenFile(path, fd, found, flags)
 
 
@@ -43,17 +58,23 @@ class OpenFile:
     """A verified file that is open for reading, such as a body.
 
     ``flags``: for reads that must not wait for a disk. ``used``: it was used since it was opened,
-    or since :class:`~.openfiles.OpenFiles` looked for files to close. The file is closed when each
-    of its users has called :meth:`close`; the first user is the caller that opened it.
+    or since :class:`~.openfiles.OpenFiles` looked for files to close. ``hit``: what hits of a
+    record need (:class:`~.filehits.FileHit`), with its ``key`` and ``cost``; None if it is not
+    kept. The file is closed when each of its users has called :meth:`close`; the first user is the
+    caller that opened it.
     """
 
     __slots__ = (
         "_changed",
-        "_inode",
         "_modified",
+        "_parts",
+        "_size",
         "_users",
+        "cost",
         "fd",
         "flags",
+        "hit",
+        "key",
         "path",
         "size",
         "stamp",
@@ -64,10 +85,15 @@ class OpenFile:
         self.path = path
         self.fd = fd
         self.stamp = stamp
-        self._inode, self.size, self._modified, self._changed = stamp
+        _, self.size, self._modified, self._changed = stamp
         self.flags = flags
         self.used = False
+        self.hit: Any = None
+        self.key: Key = ()
+        self.cost = 0
         self._users = 1
+        self._size = -1
+        self._parts: tuple[memoryview, ...] = ()
 
     def share(self) -> OpenFile:
         """Add a user, and return this object."""
@@ -126,39 +152,42 @@ class OpenFile:
         return None if view is None else bytes(view)
 
     def whole(self) -> bytes | None:
-        """Return the body, of at most :data:`LARGEST_READ` bytes, or None as :meth:`view` does.
+        """Return the contents, of at most :data:`LARGEST_READ` bytes, or None as :meth:`view` does.
 
         Raises DamagedError if the file was changed since it was verified, or has lost its name.
         """
-        size = self.size
+        return self.part(0, self.size)
+
+    def part(self, at: int, size: int) -> bytes | None:
+        """Return a part of the contents; see :meth:`whole`."""
         if size > LARGEST_READ:
             return None
-        view = _buffer[:size]
         try:
-            count = os.preadv(self.fd, (view,), 0, self.flags)
+            count = os.preadv(self.fd, self._buffers(size), at, self.flags)
         except OSError:
             return None
         if not self.is_unchanged():
             raise DamagedError(f"{self.path} was changed")
-        return bytes(view) if count == size else None
+        return bytes(self._parts[0]) if count == size else None
+
+    def _buffers(self, size: int) -> tuple[memoryview, ...]:
+        """Return the buffers for a read of ``size`` bytes, which is mostly that of the last one."""
+        if self._size != size:
+            self._size = size
+            self._parts = (_buffer[:size],)
+        return self._parts
 
     def is_unchanged(self) -> bool:
-        """Return whether the file is unchanged since verification, and still has its name."""
-        found = os.fstat(self.fd)
-        return self._has_stamp(found) and found.st_nlink > 0
+        """Return whether the file is unchanged since verification, and still has its name.
 
-    def _has_stamp(self, found: os.stat_result) -> bool:
-        return (
-            found.st_ctime_ns == self._changed
-            and found.st_mtime_ns == self._modified
-            and found.st_size == self.size
-            and found.st_ino == self._inode
-        )
+        Its inode is known, and each change of its contents, times or names is one of its ctime."""
+        found = os.fstat(self.fd)
+        return found.st_ctime_ns == self._changed and found[ST_SIZE] == self.size
 
     def _check(self, complete: bool) -> None:
         found = os.fstat(self.fd)
-        same = self._has_stamp(found)
+        same = found.st_ctime_ns == self._changed
         if not same and not found.st_nlink:  # the loss of its name changed the ctime
-            same = found.st_mtime_ns == self._modified and found.st_size == self.size
-        if not same or not complete:
+            same = found.st_mtime_ns == self._modified
+        if not same or not complete or found.st_size != self.size:
             raise DamagedError(f"{self.path} was changed while it was read")

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from lbproxy.cache.codec import DamagedError
+from lbproxy.cache.key import Key
 from lbproxy.proxy.features.caching.disk.mapping import descriptors
 from lbproxy.proxy.features.caching.disk.openfile import OpenFile, open_file
 
-__all__ = ["LARGEST", "MOST", "OpenFiles"]
+__all__ = ["LARGEST", "MOST", "MOST_KEPT", "OpenFiles"]
 
 LARGEST: Final = 64 * 1024
 """Size in bytes of the largest body that is read at once."""
@@ -24,6 +25,9 @@ _SHARE: Final = 16 * LARGEST
 """Bytes of the folder per open file: files that another process has removed occupy disk space
 while they are open.
 """
+
+MOST_KEPT = 16 * 1024 * 1024
+"""Maximum bytes of prepared heads that are kept with the open files of one cache."""
 
 _FEW: Final = 64
 
@@ -59,6 +63,8 @@ class OpenFiles:
         self._files = files
         self._open: dict[int, OpenFile] = {}
         self._most = self._most_of_all = 1
+        self._kept = 0
+        self._known: dict[Key, Any] = {}
         self.resize(limit)
 
     def __len__(self) -> int:
@@ -114,34 +120,61 @@ class OpenFiles:
             self._open[name] = file
         self.close(next(iter(self._open)))
 
-    def read(self, name: int, stamp: Any, kind: str = "b") -> bytes | None:
-        """Return the contents of the file ``name``, a body or a record (``kind``: ``b`` or ``r``);
-        None if not all of it is in the page cache.
+    def read(self, name: int, stamp: Any) -> bytes | None:
+        """Return the contents of the body in the file ``name``; None if not all of it is in the
+        page cache.
 
         Raises OSError or DamagedError like :meth:`share`.
         """
-        file = self._get(name, stamp, kind)
+        file = self._get(name, stamp, "b")
         try:
             return file.whole()
         except DamagedError:
             self.close(name)
             raise
 
-    def read_new(self, name: int) -> tuple[bytes | None, Any]:
-        """Return the contents of the record ``name``, as :meth:`read` does, and its stamp. The file
-        need not have been verified. Raises OSError.
+    def open_record(self, name: int, stamp: Any) -> OpenFile:
+        """Return the open record in the file ``name``; None for ``stamp``: it need not have been
+        verified. Raises OSError or DamagedError.
         """
-        self.close(name)
-        file = open_file(self._files.path_of(name, "r"), None, self._files.flags)
-        self._add(name, file)
-        return file.whole(), file.stamp
+        if stamp is None:
+            self.close(name)
+        return self._get(name, stamp, "r")
+
+    def known(self, key: Key) -> Any:
+        """Return the hit of ``key`` that was kept last; see :meth:`keep`."""
+        return self._known.get(key)
+
+    def kept(self, name: int) -> Any:
+        """Return the hit that is kept with the open record ``name``, or None."""
+        file = self._open.get(name)
+        if file is None or file.hit is None:
+            return None
+        file.used = True
+        return file.hit
+
+    def keep(self, name: int, hit: Any, key: Key, cost: int) -> None:
+        """Keep a :class:`~.filehits.FileHit` of ``cost`` bytes until its record is closed, if there
+        is room.
+        """
+        file = self._open[name]
+        if file.hit is None and self._kept + cost <= MOST_KEPT:
+            file.hit, file.key, file.cost = hit, key, cost
+            self._kept += cost
+            self._known[key] = hit
 
     def close(self, name: int) -> None:
         """Close a file, or let its readers do it. Has no effect if it is not open."""
-        body = self._open.pop(name, None)
-        if body is not None:
-            _opened.count -= 1
-            body.close()
+        file = self._open.pop(name, None)
+        if file is None:
+            return
+        _opened.count -= 1
+        if file.hit is not None:
+            self._kept -= file.cost
+            if self._known.get(file.key) is file.hit:
+                del self._known[file.key]
+            file.hit = None
+        file.close()
 
     def close_all(self) -> None:
         """Close all files."""
