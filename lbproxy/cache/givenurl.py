@@ -20,6 +20,7 @@ _DEVIATIONS: Final = frozenset("\u00df\u1e9e\u03c2\u200c\u200d")
 return the name of another site.
 """
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+_ZEROS: Final = re.compile(r"(?<=.):0[0-9]*\Z")
 
 
 def given_url(text: str) -> str:
@@ -50,6 +51,8 @@ def given_prefix(text: str) -> str:
         raise ValueError(f"{_WANTED}; {host[:80]!r} is not a host")
     if start.endswith(_DEFAULT_PORTS[scheme]):
         raise ValueError("must be without the default port, or end with '/'")
+    if "[" not in start and _ZEROS.search(start):
+        raise ValueError("must be without zeros before the port, or end with '/'")
     return f"{scheme}://{start}"
 
 

@@ -6,6 +6,7 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from lbproxy.cache.key import public_host
 from lbproxy.cache.storing import group_names
 from lbproxy.http.message import RequestHead, ResponseHead
 
@@ -15,7 +16,6 @@ SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PROPFIND", b"R
 """Safe methods (RFC 9110 §9.2.1)."""
 
 _UNSAFE: Final = re.compile(rb"[^\x21-\x7e]")
-_PORTS: Final = {"http": 80, "https": 443}
 
 
 def invalidated_urls(url: bytes, request: RequestHead, response: ResponseHead) -> list[bytes]:
@@ -58,10 +58,13 @@ def _escape(match: re.Match[bytes]) -> bytes:
     return b"%%%02X" % match[0][0]
 
 
-def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
-    """Return scheme, host and port (RFC 9110 §4.3.1). ValueError if the port is no number."""
-    port = url.port
-    return url.scheme, url.hostname, _PORTS.get(url.scheme) if port is None else port
+def _origin(url: SplitResult) -> tuple[str, bytes]:
+    """Return scheme, and host with its port (RFC 9110 §4.3.1). Raises ValueError if the port is no
+    number.
+    """
+    _ = url.port
+    host = url.netloc.rpartition("@")[2].lower().encode("latin-1", "replace")
+    return url.scheme, public_host(url.scheme.encode("latin-1", "replace"), host)
 
 
 def invalidated_groups(request: RequestHead, response: ResponseHead) -> frozenset[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from ipaddress import IPv6Address
 from typing import Final
 
 from lbproxy.cache.policy import KeyPart, Policy
@@ -184,12 +185,34 @@ def url_of(head: RequestHead, policy: Policy, scheme: bytes) -> bytes:
 
 
 def public_host(scheme: bytes, host: bytes) -> bytes:
-    """Return ``host`` without the default port of ``scheme``."""
-    port = _DEFAULT_PORTS.get(scheme)
-    return host if port is None else host.removesuffix(port)
+    """Return ``host``, which is in lower case, in the one form that a public URL has of it.
+
+    It has no default port of ``scheme``, no leading zeros in the port, no trailing dot (which only
+    says that the name is complete), and an IPv6 address in the form of RFC 5952.
+    """
+    if host[-1:] in _ENDS_PLAIN and b":" not in host:
+        return host
+    name, mark, port = host, b"", b""
+    if not host.endswith(b"]"):
+        name, mark, port = host.rpartition(b":") if b":" in host else (host, b"", b"")
+        port = port.lstrip(b"0")
+    if port in (b"", _DEFAULT_PORTS.get(scheme)):
+        mark = port = b""
+    if name.startswith(b"["):
+        return _bracketed(name) + mark + port
+    return (name[:-1] if name.endswith(b".") else name) + mark + port
 
 
-_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
+def _bracketed(name: bytes) -> bytes:
+    """Return an IPv6 address in brackets in its short form, anything else unchanged."""
+    try:
+        return b"[%b]" % str(IPv6Address(name[1:-1].decode("latin-1"))).encode()
+    except ValueError:
+        return name
+
+
+_ENDS_PLAIN: Final = frozenset(bytes((one,)) for one in b"abcdefghijklmnopqrstuvwxyz0123456789")
+_DEFAULT_PORTS: Final = {b"http": b"80", b"https": b"443"}
 
 
 def normal_url(url: bytes, policy: Policy) -> bytes:
@@ -207,6 +230,6 @@ def normal_prefix(url: bytes, path: bytes = b"") -> bytes:
         return url
     host, target = _target_of(rest)
     host, scheme, target = host.lower(), scheme.lower(), target or path
-    if target:
+    if target or host.endswith(b"]"):  # else the host may be incomplete
         host = public_host(scheme, host)
     return scheme + mark + host + target

@@ -54,6 +54,7 @@ def test_a_prefix_may_end_within_the_host() -> None:
         "https://m\u00fcl",  # the IDNA form of the whole host begins otherwise
         "https://h:443",  # stored without the default port
         "http://h:80",
+        "http://h:08",  # stored without the zero
         "https://*.example",
     ],
 )

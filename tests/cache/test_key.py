@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproxy.cache.key import key_of, sent_target, url_of
+from lbproxy.cache.key import key_of, normal_prefix, public_host, sent_target, url_of
 from lbproxy.cache.policy import Cookies, KeyPart, Policy, Query
 from lbproxy.http.message import RequestHead, header_pairs
 
@@ -87,3 +87,25 @@ def test_equal_keys_mean_equal_requests(one: list[Any], two: list[Any]) -> None:
     first, second = head(f"/x?{text(one)}"), head(f"/x?{text(two)}")
     alike = sent_target(first, rules) == sent_target(second, rules)
     assert (key(first, rules) == key(second, rules)) is alike
+
+
+@pytest.mark.parametrize(
+    ("host", "public"),
+    [
+        ("h:80", "h"),
+        ("h:080", "h"),
+        ("h:", "h"),
+        ("h.", "h"),
+        ("h.:0080", "h"),
+        ("h:443", "h:443"),
+        ("h.:08443", "h:8443"),
+        ("h-", "h-"),
+        ("[::1]", "[::1]"),
+        ("[0:0::0:1]:80", "[::1]"),
+        ("[2001:db8:0::00a]:0443", "[2001:db8::a]:443"),
+    ],
+)
+def test_a_public_url_has_one_form_of_a_host(host: str, public: str) -> None:
+    assert public_host(b"http", host.encode()).decode() == public
+    assert public_host(b"http", public.encode()).decode() == public
+    assert normal_prefix(b"HTTP://%b/a" % host.upper().encode()) == b"http://%b/a" % public.encode()

@@ -363,6 +363,16 @@ def test_purge_by_method(make: Make) -> None:
     assert (counters.purge_requests, counters.purge_refused) == (1, 1)
 
 
+@pytest.mark.parametrize("host", ["h", "h:80", "h:080", "H", "h."])
+@pytest.mark.parametrize("kind", ["url", "prefix", "host"])
+def test_a_purge_names_all_spellings_of_a_host(make: Make, host: str, kind: str) -> None:
+    lb = make()
+    serve(lb, Answer(200, b"one", MINUTE))
+    lb.get("http://h/a", headers={"Host": host})
+    values = {"url": b"http://H:0080/a", "prefix": b"http://h.:80/", "host": b"h."}
+    assert purged(lb.service.caches["main"], Purge(kind, values[kind])) == 1  # type: ignore[arg-type]
+
+
 def test_nobody_joins_a_fetch_that_began_before_a_purge(make: Make) -> None:
     lb = make(cache="purge_from = 10.9.0.0/16")
     origin = serve(lb, Answer(200, b"old", MINUTE, after=1.0), Answer(200, b"new", MINUTE))
