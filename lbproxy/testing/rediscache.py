@@ -131,6 +131,20 @@ class CacheScripts:
             return None
         return int(bool(meant))
 
+    def _run_cache_drop(self, keys: tuple[bytes, ...], words: tuple[bytes, ...]) -> Any:
+        selected, asked, latest = words
+        found = self._live(keys[6])
+        old = None if found is None else found.value.get(selected)
+        if old is None:
+            return 0
+        try:
+            stands = float(asked) < float(old.split(b" ", 3)[2]) <= float(latest)
+        except (ValueError, IndexError):
+            stands = False
+        if not stands:
+            del found.value[selected]
+        return int(not stands)
+
     def _run_cache_put(self, keys: tuple[bytes, ...], words: tuple[bytes, ...]) -> Any:
         epoch, selected, value, asked, latest, milliseconds, most = words
         if not self._whole(keys) or self._dict(keys[0])["epoch"] != epoch:

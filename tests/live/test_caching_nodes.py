@@ -15,7 +15,7 @@ import pytest
 from lbproxy.model import SharedSpec
 from lbproxy.net.fast import choose_network
 from lbproxy.net.redis import RedisClient
-from lbproxy.proxy.features.caching.nodes.scripts import GET, PURGE, PUT, SYNC
+from lbproxy.proxy.features.caching.nodes.scripts import DROP, GET, PURGE, PUT, SYNC
 from lbproxy.proxy.features.caching.nodes.scripts import NAMES as NAMES_KEPT
 from lbproxy.testing import MemoryReactor
 from lbproxy.testing.redis import FakeRedis
@@ -73,6 +73,9 @@ def _steps(random: Random) -> list[tuple[Any, list[Any], list[Any]]]:
             steps.append(
                 (PUT, one, [b"first", selected, value, f"{random.randrange(5)}.5", 4, 60_000, 3])
             )
+        elif what < 0.4:
+            selected = random.choice([b"", b"p"]) + bytes([random.randrange(4)]) * 8
+            steps.append((DROP, one, [selected, f"{random.randrange(5)}.5", 4]))
         elif what < 0.75:
             steps.append((GET, one, []))
         elif what < 0.85:

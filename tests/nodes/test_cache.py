@@ -292,6 +292,25 @@ def test_a_fetch_that_began_before_a_purge_elsewhere_is_not_stored(world: World)
         assert world.ask(node).body == b"one"
 
 
+def test_a_node_with_an_old_response_does_not_remove_a_later_one_of_another_node() -> None:
+    world = World("client_no_cache = obey")
+    world.ask(ONE)
+    world.ask(TWO)
+    [old] = world.cache(TWO).store.by_url(b"http://h:8000/a")
+    world.reactor.advance(1)
+    world.body = b"two"
+    assert world.ask(ONE, Cache_Control="no-cache").body == b"two"
+    world.cache(TWO).store.remove(old)
+    world.reactor.advance(1)
+    assert world.ask(TWO).body == b"two" and world.fetches == 2
+    [new] = world.cache(TWO).store.by_url(b"http://h:8000/a")
+    world.cache(TWO).store.remove(new)
+    world.reactor.advance(1)
+    world.ask(TWO)
+    assert world.fetches == 3, "the present one is removed"
+    world.close()
+
+
 def test_what_was_stored_by_a_node_that_had_not_heard_of_a_purge_is_purged(world: World) -> None:
     tier = world.cache(TWO).nodes.tier
     world.purge(ONE, "tag", b"product-7")

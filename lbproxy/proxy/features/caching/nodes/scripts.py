@@ -30,7 +30,7 @@ from typing import Final
 
 from lbproxy.net.redis import RedisScript
 
-__all__ = ["BITS", "GET", "KEPT", "LOGGED", "NAMES", "PREFIXES", "PURGE", "PUT", "RECENT",
+__all__ = ["BITS", "DROP", "GET", "KEPT", "LOGGED", "NAMES", "PREFIXES", "PURGE", "PUT", "RECENT",
            "SYNC"]  # fmt: skip
 
 NAMES: Final = 100_000
@@ -257,4 +257,20 @@ of a key whose selection has this length. Whole responses and parts differ in it
 
 Returns 1 if it is stored, 0 if a later response is stored, the response was purged, or the epoch
 has ended.
+"""
+
+DROP = RedisScript(
+    "-- cache_drop"
+    + """
+local old = redis.call('HGET', KEYS[7], ARGV[1])
+if not old then return 0 end
+local asked = tonumber(string.match(old, '^%S+ %d+ (%S+)') or '')
+if asked and asked > tonumber(ARGV[2]) and asked <= tonumber(ARGV[3]) then return 0 end
+return redis.call('HDEL', KEYS[7], ARGV[1])
+"""
+)
+"""Additional KEYS: the responses of a key. ARGV: selection, the time of the request whose response
+is outdated, and the latest time that is not in the future.
+
+Returns 1 if a response is removed, 0 if there is none or it is from a later request.
 """

@@ -33,7 +33,7 @@ from lbproxy.cache.stored import Stored
 from lbproxy.net.redis import RedisClient, RedisDown, RedisRefused
 from lbproxy.proxy.features.caching.counters import CacheCounters
 from lbproxy.proxy.features.caching.disk.entries import Purged, dump_entry, load_entry
-from lbproxy.proxy.features.caching.nodes.scripts import GET, PURGE, PUT, SYNC
+from lbproxy.proxy.features.caching.nodes.scripts import DROP, GET, PURGE, PUT, SYNC
 from lbproxy.proxy.ratelog import Quiet
 
 __all__ = [
@@ -302,10 +302,13 @@ class NodesTier:
         self._client.run(PUT, self._keys(key), words).addBoth(answered)
 
     def drop(self, key: Key, stored: Stored) -> None:
-        """Remove a response that this node knows to be outdated."""
+        """Remove a response that this node knows to be outdated, unless another node has stored the
+        response to a later request since.
+        """
         if self._run:
-            dropped = self._client.call("HDEL", self._keys(key)[-1], shared_field(stored))
-            dropped.addErrback(self._not_dropped)
+            times = f"{stored.asked:.6f}", f"{self._wall() + _SKEW:.6f}"
+            words = (shared_field(stored), *times)
+            self._client.run(DROP, self._keys(key), words).addErrback(self._not_dropped)
 
     def _not_dropped(self, failure: Failure) -> None:
         self._failed("removing", failure.value or Exception())
