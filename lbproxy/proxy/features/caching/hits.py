@@ -83,6 +83,9 @@ class HitSource(Source):
         if store.memory_only:
             entries = memory.lookup(key)
             entry = chosen_entry(entries, head) if entries else None
+        elif store.held and key in store.held:  # memory may have evicted it
+            entries = store.select(key)
+            entry = chosen_entry(entries, head) if entries else None
         else:
             entry = store.file_hits.find(key, head)
         if entry is None:

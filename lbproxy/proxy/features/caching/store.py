@@ -36,7 +36,8 @@ from lbproxy.proxy.features.caching.disk.openfile import OpenFile
 from lbproxy.proxy.features.caching.disk.openfiles import LARGEST
 from lbproxy.proxy.features.caching.disk.slot import FolderSlot
 from lbproxy.proxy.features.caching.disk.spool import Spool
-from lbproxy.proxy.features.caching.disk.writer import FolderWriter, Writing, nothing
+from lbproxy.proxy.features.caching.disk.writer import FolderWriter
+from lbproxy.proxy.features.caching.disk.writing import Writing, nothing
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.storepage import page_of
 from lbproxy.proxy.features.caching.sweeping import Sweeping, free_slowly, sum_of
@@ -63,7 +64,7 @@ class ResponseStore:
 
     ``alone``: no other process uses the folder, so memory works without it. ``memory_only``: the
     store has no folder, and :meth:`select` only looks up memory. ``file_hits``: the short path of
-    hits if there is a folder.
+    hits if there is a folder. ``held``: by key, responses that are being written to the folder.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class ResponseStore:
         self._jobs = jobs
         self._slot = FolderSlot(self, now, jobs, self.memory)
         self._writer = FolderWriter(self._slot, self.memory, jobs)
+        self.held = self._writer.held
         self._loader = FolderLoader(self._slot, self._writer, self.memory, jobs)
         self.file_hits = FileHits(self._slot, self._writer.writing, self.memory)
         self._remote: dict[str, int] = {}
@@ -148,7 +150,7 @@ class ResponseStore:
                 return self.memory.lookup(key) if self.alone else []
         if not slot.sync():
             return []
-        found = self.memory.lookup(key)
+        found = self._writer.entries(key)
         return None if self._loader.needed(folder, key, found) else found
 
     def sync(self) -> bool:
@@ -233,7 +235,9 @@ class ResponseStore:
         ]
         if self.folder is not None:
             chosen = selection_digest(stored.selected)
-            places = self.folder.lookup(key_digest(key))
+            digest = key_digest(key)
+            times.append(self._writer.asked(digest, chosen))
+            places = self.folder.lookup(digest)
             times += [one.asked for one in places if one.selected == chosen]
         return max(times)
 
@@ -251,7 +255,8 @@ class ResponseStore:
             return self.memory.add(key, stored, body) if usable else None
         entry = self.memory.add(key, stored, body)
         record = StoredRecord(key, stored, body, len(body), digest_of(body))
-        self._writer.write(folder, Writing(key, stored, entry, done), record, 0)
+        shown = entry or Entry(key, stored, body)
+        self._writer.write(folder, Writing(stored, shown, record, 0, done))
         return entry
 
     def add_spooled(
@@ -264,7 +269,7 @@ class ResponseStore:
             done()
             return
         record = StoredRecord(key, stored, None, spool.size, digest)
-        self._writer.write(folder, Writing(key, stored, None, done), record, spool.name)
+        self._writer.write(folder, Writing(stored, None, record, spool.name, done))
 
     def discard_spooled(self, spool: Spool) -> None:
         """Remove the file of a body that is not stored."""
@@ -290,24 +295,36 @@ class ResponseStore:
 
         ``done()``: see :meth:`add`.
         """
-        place: Place | None = entry.place
         folder = self._slot.folder
-        if place is None or folder is None:
+        found = None if folder is None else self._contents(folder, entry)
+        if folder is None or found is None:
             done()
-            return self.memory.replace(entry, stored)
-        if place not in folder.lookup(place.key):
-            done()
-            return None
+            return self.memory.replace(entry, stored) if entry.place is None else None
+        record, body = found
+        self._writer.outdate(entry)
         new = self.memory.replace(entry, stored)
+        shown = new or Entry(entry.key, stored, entry.body)
+        record = evolve(record, stored=stored)
+        self._writer.write(folder, Writing(stored, shown, record, body, done))
+        return shown
+
+    def _contents(self, folder: Folder, entry: Entry) -> tuple[StoredRecord, int] | None:
+        """Return what the folder has of ``entry``, or is being given, and the name of its body file
+        (0: not apart); None if neither.
+        """
+        place: Place | None = entry.place
+        if place is None:
+            pending = self._writer.pending(entry)
+            return None if pending is None else (pending.record, pending.body)
+        if place not in folder.lookup(place.key):
+            return None
         body = entry.body
-        if isinstance(body, bytes):
-            within = None if place.body else body
-            record = StoredRecord(entry.key, stored, within, len(body), digest_of(body))
-        else:
+        if not isinstance(body, bytes):
             assert isinstance(body, DiskBody)
-            record = evolve(body.record, stored=stored)
-        self._writer.write(folder, Writing(entry.key, stored, new, done), record, place.body)
-        return new or Entry(entry.key, stored, body)
+            return body.record, place.body
+        within = None if place.body else body
+        digest = digest_of(body)
+        return StoredRecord(entry.key, entry.stored, within, len(body), digest), place.body
 
     def remove(self, entry: Entry) -> None:
         """Remove ``entry`` if it is still stored."""
@@ -362,7 +379,7 @@ class ResponseStore:
 
     def _purge_memory(self, wanted: Purge, soft: bool) -> Sweeping:
         self._observer.purged(wanted)
-        self._writer.purge(wanted)
+        self._writer.purge(wanted, soft)
         return Sweeping(self._jobs.reactor, self.memory.sweep(wanted, soft))
 
     # -- from the folder ------------------------------------------------------------------------
@@ -380,7 +397,7 @@ class ResponseStore:
     def reset(self) -> None:
         """See FolderFollower: the contents of memory may be outdated."""
         free_slowly(self._jobs.reactor, self.memory.begin_clear())
-        self._writer.outdate()
+        self._writer.outdate_all()
         self._observer.outdated()
 
     def totals(self) -> dict[str, int]:
@@ -401,8 +418,9 @@ class ResponseStore:
         if self.folder is not None:
             self.folder.sync()
             places = self.folder.catalog.of_url(url)
+            places = [one for one in places if not self._writer.replaces(one)]
             own = [one for one in found if one.place is None]
-            found = [*own, *described(self.folder, places)]
+            found = [*own, *self._writer.of_url(url), *described(self.folder, places)]
         return found
 
     def page(self, first: int, limit: int) -> Deferred[tuple[list[Entry], int]]:

@@ -100,32 +100,33 @@ class Folder:
         """Return the places of a key."""
         return self.catalog.lookup(key)
 
-    def add(self, place: Place, still: Callable[[], bool]) -> bool:
-        """Publish a response whose files are written to all processes.
+    def listed(self, record: int) -> Place | None:
+        """Return the stored response with the record of that name."""
+        return self._names.get(record)
 
-        ``still()``: whether it may be published, called after all earlier records are applied. If
-        not, remove its files and return False. Raises OSError if the journal cannot be written.
+    def add(self, places: list[Place], still: Callable[[Place], bool]) -> None:
+        """Publish responses whose files are written to all processes: one per key, in one step.
+
+        ``still(place)``: whether it may be published, called after all earlier records are applied.
+        If not, remove its files. Raises OSError if the journal cannot be written; then none is.
         """
         removed: list[Place] = []
 
         def entries() -> Iterable[bytes]:
-            removed.clear()
-            if not still() or place.bytes > self.catalog.limit:
-                return []
-            removed.extend(self._displaced(place))
+            limit = self.catalog.limit
+            wanted = [one for one in places if still(one) and one.bytes <= limit]
+            removed.extend(self._displaced(wanted))
             dropped = [dump_entry(Dropped(one.record)) for one in removed]
-            return [*dropped, dump_entry(place)]
+            return dropped + [dump_entry(one) for one in wanted]
 
         self.journal.append(entries)
-        known = place.record in self._names
         self._unlink(removed)
+        self._unlink(places)  # those that are not published
+        known = sum(one.record in self._names for one in places)
         if known:
-            self.catalog.counts.stored += 1
+            self.catalog.counts.stored += known
             self._tend()
             self.tidy()
-        else:
-            self.remove_files([place])
-        return known
 
     def drop(self, places: Iterable[Place]) -> None:
         """Remove ``places`` for all processes."""
@@ -195,13 +196,18 @@ class Folder:
 
     # -- room -----------------------------------------------------------------------------------
 
-    def _displaced(self, place: Place) -> list[Place]:
-        """Return the places that ``place`` displaces: same selection, excess variants, oldest."""
-        others = self.catalog.lookup(place.key)
-        gone = [one for one in others if one.selected == place.selected]
-        if len(others) - len(gone) >= self.catalog.variants:
-            gone += [one for one in others if one not in gone][:1]
-        return self._evicted(place.bytes, gone)
+    def _displaced(self, places: list[Place]) -> list[Place]:
+        """Return what ``places`` displace: same selection, excess variants, oldest."""
+        found: list[Place] = []
+        size = 0
+        for place in places:
+            size += place.bytes
+            others = self.catalog.lookup(place.key)
+            gone = [one for one in others if one.selected == place.selected]
+            if len(others) - len(gone) >= self.catalog.variants:
+                gone += [one for one in others if one not in gone][:1]
+            found += gone
+        return self._evicted(size, found)
 
     def _evicted(self, size: int, gone: list[Place]) -> list[Place]:
         """Return ``gone`` and the further places to evict for ``size`` more bytes."""

@@ -190,7 +190,7 @@ class Journal:
             self._start(size)
             return True
         if self._position == 0 and size >= _HEADER.size:
-            self._start(size)
+            self._start(size, empty=True)
             return True
         data = os.pread(self._fd, min(size - self._position, most), self._position)
         read = 0
@@ -218,12 +218,12 @@ class Journal:
         self.records += 1
         return True
 
-    def _start(self, size: int) -> None:
-        """Start at the beginning of the file."""
+    def _start(self, size: int, empty: bool = False) -> None:
+        """Start at the beginning of the file. ``empty``: nothing is lost, as it was empty."""
         self._started += 1
-        self._reset(False)
-        self.records = 0
-        self._position = 0
+        if not empty:
+            self._reset(False)
+        self.records = self._position = 0
         if size < _HEADER.size:
             return
         if os.pread(self._fd, 8, 0) != _MAGIC:

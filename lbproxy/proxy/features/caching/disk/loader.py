@@ -13,7 +13,8 @@ from lbproxy.cache.memory import Body, Entry, Memory
 from lbproxy.proxy.features.caching.disk.entries import Place
 from lbproxy.proxy.features.caching.disk.folder import Folder
 from lbproxy.proxy.features.caching.disk.slot import FolderSlot
-from lbproxy.proxy.features.caching.disk.writer import FolderWriter, link
+from lbproxy.proxy.features.caching.disk.writer import FolderWriter
+from lbproxy.proxy.features.caching.disk.writing import link
 from lbproxy.proxy.features.caching.jobs import Jobs
 
 __all__ = ["MOST_JOBS", "DiskBody", "FolderLoader", "described"]
@@ -70,11 +71,11 @@ class FolderLoader:
         """Call ``done`` with the verified stored responses of ``key``, now or later."""
         folder = self._slot.folder
         if folder is None:
-            done(self._memory.lookup(key))
+            done(self._writer.entries(key))
             return
         waiting = self._loading.get(key)
         if waiting is not None and len(waiting) > MOST_JOBS:
-            done(self._memory.lookup(key))
+            done(self._writer.entries(key))
             return
         if waiting is not None:
             waiting.append(done)
@@ -87,7 +88,7 @@ class FolderLoader:
 
         def loaded(result: list[_Read] | Exception) -> None:
             found = [] if isinstance(result, Exception) else self._loaded(folder, key, result)
-            known = [entry for entry in self._memory.lookup(key) if entry not in found]
+            known = [entry for entry in self._writer.entries(key) if entry not in found]
             del self._loading[key]
             for one in waiting:
                 one(found + known)

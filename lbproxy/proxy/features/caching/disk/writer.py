@@ -1,60 +1,47 @@
-"""DATA. Writes responses to the folder of a store."""
+"""DATA. Writes responses to the folder of a store.
+
+Responses wait in a queue. A job writes a batch of them, as many as take it a short time, and the
+index is then changed once for all of them. Until then look-ups find them here
+(:meth:`FolderWriter.entries`), because memory may evict them sooner than a disk takes them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
 from typing import Any, Final
 
-from attrs import define, evolve
-
-from lbproxy.cache.codec import StoredRecord
 from lbproxy.cache.key import Key
-from lbproxy.cache.keybytes import key_digest, selection_digest
-from lbproxy.cache.memory import Entry, Memory, members_cost
+from lbproxy.cache.memory import Entry, Memory
 from lbproxy.cache.purge import Purge
-from lbproxy.cache.stored import Stored
 from lbproxy.proxy.features.caching.disk.entries import Place
-from lbproxy.proxy.features.caching.disk.files import on_disk
 from lbproxy.proxy.features.caching.disk.folder import Folder
 from lbproxy.proxy.features.caching.disk.slot import FolderSlot
+from lbproxy.proxy.features.caching.disk.writing import (
+    FileJob,
+    Writing,
+    link,
+    portions,
+    write_files,
+)
 from lbproxy.proxy.features.caching.jobs import Jobs
 
-__all__ = ["FolderWriter", "Writing", "indexed", "link", "nothing"]
+__all__ = ["FolderWriter"]
 
 MOST_WRITING: Final = 16 * 1024 * 1024
 """Maximum bytes of bodies that wait to be written; beyond it, responses stay in memory only."""
 
-PER_WRITING: Final = 4096
-"""Bytes that a waiting response counts in addition to its body."""
+BATCH: Final = 64
+"""Maximum number of responses that one job writes."""
 
-PLACE: Final = 1360
-"""Bytes that the place of a response takes in the index in addition to its URL, tags and groups;
-the tests measure them.
-"""
-
-
-def nothing() -> None:
-    """Do nothing, for a response that no request waits for."""
-
-
-@define(eq=False)
-class Writing:
-    """A response that is being written. ``outdated``: it must no longer be stored.
-
-    ``done()`` is called when the response is visible to all processes, or cannot be stored.
-    """
-
-    key: Key
-    stored: Stored
-    entry: Entry | None
-    done: Callable[[], None] = nothing
-    outdated: bool = False
+BATCHES: Final = 2
+"""Maximum number of concurrent jobs that write, so that reads of a busy disk have some, too."""
 
 
 class FolderWriter:
     """Writes responses in threads, and publishes them to all processes.
 
-    ``writing``: the responses that are being written, by the digests of their keys and selections.
+    ``writing``: the latest response of each selection that is being written or waits for it, by the
+    digests of key and selection. ``held``: those that look-ups find, by key.
     """
 
     def __init__(self, slot: FolderSlot, memory: Memory, jobs: Jobs) -> None:
@@ -62,104 +49,184 @@ class FolderWriter:
         self._memory = memory
         self._jobs = jobs
         self.writing: dict[tuple[bytes, bytes], Writing] = {}
+        self.held: dict[Key, list[Writing]] = {}
+        self._queue: deque[FileJob] = deque()
         self._waiting = 0
+        self._batches = 0
+
+    # -- look-ups -------------------------------------------------------------------------------
+
+    def entries(self, key: Key) -> list[Entry]:
+        """Return the responses of ``key`` in memory, and those that are being written and that
+        memory no longer has. Callers must not change the list.
+        """
+        found = self._memory.lookup(key)
+        waiting = self.held.get(key) if self.held else None
+        if waiting is None:
+            return found
+        return found + [one for one in _entries(waiting) if one not in found]
+
+    def of_url(self, url: bytes) -> list[Entry]:
+        """Return those of a URL that memory no longer has."""
+        wanted = [one for one in self.writing.values() if one.stored.url == url]
+        return [one for one in _entries(wanted) if not self._memory.has(one)]
 
     def replaces(self, place: Place) -> bool:
         """Return whether a response that replaces ``place`` is being written."""
         return (place.key, place.selected) in self.writing
 
-    def outdate(self, entry: Entry | None = None) -> None:
-        """Do not store ``entry`` if it is being written; None for all entries."""
-        for writing in self.writing.values():
-            if entry is None or writing.entry is entry:
-                writing.outdated = True
+    def asked(self, key: bytes, selected: bytes) -> float:
+        """Return when the response that is being written was requested; 0 for none."""
+        found = self.writing.get((key, selected))
+        return 0.0 if found is None or found.outdated else found.stored.asked
 
-    def purge(self, wanted: Purge) -> None:
-        """Do not store responses that a purge names."""
-        for writing in self.writing.values():
-            writing.outdated = writing.outdated or wanted.names(writing.stored)
+    def pending(self, entry: Entry) -> Writing | None:
+        """Return the writing of ``entry``, None if it is not being written."""
+        for one in self.held.get(entry.key, ()):
+            if one.entry is entry and not one.outdated:
+                return one
+        return None
 
-    def write(self, folder: Folder, writing: Writing, record: StoredRecord, body: int) -> None:
-        """Write a response. ``body``: the name of its body file, 0 if ``record`` has the body."""
-        size = PER_WRITING + (record.size if record.body is not None else 0)
-        apart = record.body is not None and not body and record.size > folder.files.inline
-        name = folder.files.new_name()
-        where = key_digest(writing.key), selection_digest(writing.stored.selected)
+    # -- changes --------------------------------------------------------------------------------
+
+    def outdate(self, entry: Entry) -> None:
+        """Do not store ``entry`` if it is being written."""
+        found = self.pending(entry)
+        if found is not None:
+            found.outdated = True
+
+    def outdate_all(self) -> None:
+        """Store nothing of what is being written."""
+        for one in self.writing.values():
+            one.outdated = True
+
+    def purge(self, wanted: Purge, soft: bool) -> None:
+        """Do not store responses that a purge names; if ``soft``, store them as stale."""
+        for one in self.writing.values():
+            if not one.outdated and wanted.names(one.stored):
+                one.purge(soft)
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def write(self, folder: Folder, writing: Writing) -> None:
+        """Write a response in place of the one with the same selection."""
+        where = writing.place
         before = self.writing.get(where)
         if before is not None:
             before.outdated = True
-        if self._waiting + size > MOST_WRITING:
+        if self._waiting + writing.size > MOST_WRITING:
             self._memory.counts.refused += 1
-            self._not_written(folder, writing, body)
+            self._not_written(folder, writing, where)
             writing.done()
             return
         self.writing[where] = writing
-        self._waiting += size
-        if apart:
-            body = folder.files.new_name()
+        if writing.entry is not None:
+            self.held.setdefault(writing.key, []).append(writing)
+        self._waiting += writing.size
+        self._queue.append(FileJob(folder, writing, where))
+        self._next()
+
+    def _next(self) -> None:
+        """Begin the next batch, unless enough are being written."""
+        while self._queue and self._batches < BATCHES:
+            batch = self._taken()
+            if batch:
+                self._begin(batch)
+
+    def _begin(self, batch: list[FileJob]) -> None:
+        self._batches += 1
 
         def written(result: Any) -> None:
-            self._waiting -= size
-            if isinstance(result, BaseException):
-                self._not_written(folder, writing, body)
-                self._slot.refused(folder, result, size)
-            elif self._slot.folder is folder:
-                known = evolve(record, body=None) if apart else record
-                self._written(folder, writing, known, name, body, result)
-            if self.writing.get(where) is writing:
-                del self.writing[where]
-            writing.done()
+            self._batches -= 1
+            try:
+                self._written(batch, result)
+            finally:
+                self._next()
 
-        if apart:
-            self._jobs.run(lambda: folder.files.write_apart(name, body, record), written)
-        else:
-            self._jobs.run(lambda: folder.files.write_record(name, record), written)
+        self._jobs.run(lambda: write_files(batch), written)
 
-    def _not_written(self, folder: Folder, writing: Writing, body: int) -> None:
-        """Drop the response that should have been replaced; it is older than the one in memory."""
+    def _taken(self) -> list[FileJob]:
+        """Take the jobs of a batch from the queue, without those that are no longer needed."""
+        found: list[FileJob] = []
+        while self._queue and len(found) < BATCH:
+            job = self._queue.popleft()
+            if self._slot.folder is job.folder and not job.writing.outdated:
+                found.append(job)
+                continue
+            if self._slot.folder is job.folder and job.body and not job.apart:
+                job.folder.remove_body(job.body)
+            self._finish(job)
+        return found
+
+    def _written(self, batch: list[FileJob], result: list[Exception | None] | Exception) -> None:
+        """Publish the files of a batch. ``result``: the errors of the jobs that were begun."""
+        errors = [result] * len(batch) if isinstance(result, Exception) else result
+        self._queue.extendleft(reversed(batch[len(errors) :]))
+        done = list(zip(batch, errors, strict=False))
+        self._publish([job for job, error in done if error is None])
+        for job, error in done:
+            if error is not None:
+                self._not_written(job.folder, job.writing, job.where)
+                self._slot.refused(job.folder, error, job.writing.size)
+            self._finish(job)
+
+    def _publish(self, jobs: list[FileJob]) -> None:
+        """Add responses whose files are written to the index, and link those that memory has."""
+        folder = self._slot.folder
+        known = [(job, job.place()) for job in jobs if job.folder is folder]
+        if folder is None or not known:
+            return
+
+        def still(place: Place) -> bool:
+            writing = waiting[place.record]
+            place.purged = writing.stored.purged  # a purge may have come while we waited for it
+            return not writing.outdated
+
+        waiting = {place.record: job.writing for job, place in known}
+        for places in portions([place for _, place in known], folder.catalog.limit):
+            try:
+                folder.add(places, still)
+            except OSError as error:
+                folder.failed("cannot be written", error)
+                folder.remove_files(places)
+        for job, place in known:
+            entry = job.writing.entry
+            listed = folder.listed(place.record)
+            if entry is not None and listed is not None:
+                entry.place = listed
+                if self._memory.has(entry):
+                    link(entry, listed)
+
+    def _finish(self, job: FileJob) -> None:
+        """Forget a response that is stored, or cannot be stored."""
+        writing = job.writing
+        self._waiting -= writing.size
+        waiting = self.held.get(writing.key)
+        if waiting is not None and writing in waiting:
+            waiting.remove(writing)
+            if not waiting:
+                del self.held[writing.key]
+        if writing.entry is not None and not self._memory.has(writing.entry):
+            self._memory.popular.forget(writing.entry)
+        if self.writing.get(job.where) is writing:
+            if writing.outdated and job.folder.listed(job.name) is None:
+                self._not_written(job.folder, writing, job.where)
+            del self.writing[job.where]
+        writing.done()
+
+    def _not_written(self, folder: Folder, writing: Writing, where: tuple[bytes, bytes]) -> None:
+        """Drop the response that should have been replaced, and the body file. After a purge it may
+        be a later one of another process, which stays.
+        """
         if self._slot.folder is not folder:
             return
-        chosen = selection_digest(writing.stored.selected)
-        places = folder.lookup(key_digest(writing.key))
-        folder.drop([one for one in places if one.selected == chosen])
-        if body:
-            folder.remove_body(body)
-
-    def _written(
-        self,
-        folder: Folder,
-        writing: Writing,
-        record: StoredRecord,
-        name: int,
-        body: int,
-        length: int,
-    ) -> None:
-        """Publish a response whose files are written. ``length``: bytes of its record."""
-        stored = writing.stored
-        size = on_disk(length) + (on_disk(record.size) if body else 0)
-        place = Place(
-            key_digest(writing.key), selection_digest(stored.selected), stored.url, stored.tags,
-            stored.groups, size + indexed(stored), name, body, stored.asked, stored.purged,
-        )  # fmt: skip
-        try:
-            known = folder.add(place, lambda: not writing.outdated)
-        except OSError as error:
-            folder.failed("cannot be written", error)
-            folder.remove_files([place])
-            return
-        entry = writing.entry
-        if known and entry is not None and entry in self._memory.lookup(entry.key):
-            for one in folder.lookup(place.key):
-                if one.record == name:
-                    link(entry, one)
+        others = [one for one in folder.lookup(where[0]) if one.selected == where[1]]
+        asked = writing.stored.asked
+        folder.drop([one for one in others if one.asked <= asked or not writing.outdated])
+        if writing.body:
+            folder.remove_body(writing.body)
 
 
-def link(entry: Entry, place: Place) -> None:
-    """Link an entry in memory and its place in the folder."""
-    entry.place = place
-    place.shown = entry
-
-
-def indexed(stored: Stored) -> int:
-    """Return the bytes that a response counts for its place, besides the blocks of its files."""
-    return PLACE + len(stored.url) + members_cost(stored)
+def _entries(waiting: list[Writing]) -> list[Entry]:
+    """Return the entries of those that may still be stored."""
+    return [one.entry for one in waiting if one.entry is not None and not one.outdated]

@@ -14,7 +14,7 @@ from lbproxy.cache.policy import Policy
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
 from lbproxy.proxy.features.caching.counters import CacheCounters
-from lbproxy.proxy.features.caching.disk.writer import nothing
+from lbproxy.proxy.features.caching.disk.writing import nothing
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.nodes.tier import NodesTier, RedisWay
 from lbproxy.proxy.features.caching.running import Running
