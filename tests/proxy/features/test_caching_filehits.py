@@ -316,7 +316,7 @@ def test_a_response_that_is_being_replaced_is_not_served(make: Make) -> None:
 
 
 def test_keys_of_one_digest_are_told_apart(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("filehits.key_digest", "loader.key_digest", "writer.key_digest"):
+    for name in ("filehits.key_digest", "loader.key_digest", "writing.key_digest"):
         monkeypatch.setattr(
             f"lbproxy.proxy.features.caching.disk.{name}", lambda _: b"digest".ljust(16)
         )

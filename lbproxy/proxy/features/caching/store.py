@@ -14,11 +14,7 @@ from typing import Final, Protocol
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail
 
-from lbproxy.cache.codec import (
-    DamagedError,
-    StoredRecord,
-    digest_of,
-)
+from lbproxy.cache.codec import DamagedError, StoredRecord, digest_of
 from lbproxy.cache.freshness import current_age
 from lbproxy.cache.key import Key
 from lbproxy.cache.keybytes import key_digest, selection_digest
@@ -417,8 +413,7 @@ class ResponseStore:
         found = self.memory.of_url(url)
         if self.folder is not None:
             self.folder.sync()
-            places = self.folder.catalog.of_url(url)
-            places = [one for one in places if not self._writer.replaces(one)]
+            places = self._writer.kept(self.folder.catalog.of_url(url))
             own = [one for one in found if one.place is None]
             found = [*own, *self._writer.of_url(url), *described(self.folder, places)]
         return found

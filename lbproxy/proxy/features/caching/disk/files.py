@@ -1,9 +1,10 @@
-"""DATA. The files of stored responses: written under a temporary name, renamed, and verified.
+"""DATA. The files of stored responses: written, and verified.
 
 A response is a *record* (:mod:`lbproxy.cache.codec`), which includes a small body. A larger body is
-a separate file, so that refreshing a head does not copy it. Neither file changes after it has its
-final name. Names are random numbers in 256 sub-folders: ``ab/ab12...cd.r`` and ``.b``. The name of
-a file that is being written ends in ``.t``, and its writer holds a kernel lock on it.
+a separate file, so that refreshing a head does not copy it. Neither file changes after the journal
+names it; a killed process may leave others. Names are random numbers in 256 sub-folders:
+``ab/ab12...cd.r`` and ``.b``. The name of a body that is being written ends in ``.t``, and its
+writer holds a kernel lock on it, because that may take long.
 
 All functions block. They run in threads, except for reads from the page cache.
 """
@@ -28,6 +29,8 @@ __all__ = ["BLOCK", "FolderFiles", "on_disk"]
 
 BLOCK: Final = 4096
 """Size in bytes of a file-system block, the unit in which the size of a file is counted."""
+
+_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 PIECE: Final = 1024 * 1024
 """Number of bytes that are read at a time to verify a body."""
@@ -65,13 +68,7 @@ class FolderFiles:
 
     def create(self, name: int) -> int:
         """Create a file to write, and return its descriptor. Raises OSError."""
-        path = self.path(name, "t")
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            fd = os.open(path, flags, 0o600)
-        except FileNotFoundError:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            fd = os.open(path, flags, 0o600)
+        fd = self._open_new(name, "t")
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # a sweep of another process has locked it
@@ -79,20 +76,29 @@ class FolderFiles:
             raise
         return fd
 
+    def _open_new(self, name: int, kind: str) -> int:
+        path = self.path_of(name, kind)
+        try:
+            return os.open(path, _NEW, 0o600)
+        except FileNotFoundError:
+            self.path(name, kind).parent.mkdir(mode=0o700, exist_ok=True)
+            return os.open(path, _NEW, 0o600)
+
     def publish(self, name: int, kind: str) -> None:
         """Rename a complete file to its final name."""
         self.path(name, "t").rename(self.path(name, kind))
 
     def write_record(self, name: int, record: StoredRecord) -> int:
-        """Write a record, and return its size. Raises OSError; no file is left then."""
-        fd = self.create(name)
+        """Write a record, and return its size. Raises OSError; no file is left then.
+
+        It has its final name at once: nobody reads it before the journal names it."""
+        data = dump_record(record)
+        fd = self._open_new(name, "r")
         try:
-            data = dump_record(record)
             write_all(fd, data)
-            self.publish(name, "r")
             return len(data)
         except BaseException:
-            self.remove(name, "t")
+            self.remove(name, "r")
             raise
         finally:
             os.close(fd)

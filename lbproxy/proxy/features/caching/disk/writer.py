@@ -75,6 +75,10 @@ class FolderWriter:
         """Return whether a response that replaces ``place`` is being written."""
         return (place.key, place.selected) in self.writing
 
+    def kept(self, places: list[Place]) -> list[Place]:
+        """Return those of ``places`` that no response that is being written replaces."""
+        return [one for one in places if not self.replaces(one)]
+
     def asked(self, key: bytes, selected: bytes) -> float:
         """Return when the response that is being written was requested; 0 for none."""
         found = self.writing.get((key, selected))

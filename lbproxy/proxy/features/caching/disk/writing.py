@@ -23,7 +23,7 @@ PER_WRITING: Final = 4096
 """Bytes that a waiting response counts in addition to its body."""
 
 BATCH_SECONDS: Final = 0.02
-"""Seconds after which a job begins no further response: the disk is slow, and others wait for it."""
+"""Seconds after which a job begins no further response, because others wait for a slow disk."""
 
 PLACE: Final = 1360
 """Bytes that the place of a response takes in the index in addition to its URL, tags and groups;
