@@ -84,8 +84,8 @@ class HitSource(Source):
             entries = memory.lookup(key)
             entry = chosen_entry(entries, head) if entries else None
         elif store.held and key in store.held:  # memory may have evicted it
-            entries = store.select(key)
-            entry = chosen_entry(entries, head) if entries else None
+            known = store.select(key)
+            entry = chosen_entry(known, head) if known else None
         else:
             entry = store.file_hits.find(key, head)
         if entry is None:
