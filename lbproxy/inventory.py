@@ -17,6 +17,7 @@ from lbproxy.config.model import Config
 from lbproxy.errors import Kind
 from lbproxy.features import kind_of
 from lbproxy.generation.exposure import exposed_files, exposed_keys
+from lbproxy.generation.featurewarnings import feature_warnings
 from lbproxy.generation.forgetting import forgotten
 from lbproxy.generation.generation import Generation
 from lbproxy.generation.guarding import guard_warnings
@@ -87,6 +88,7 @@ class Inventory(MultiService):
             *guard_warnings(config),
             *secret_warnings(config),
             *forgotten(config),
+            *feature_warnings(config),
         ]
         for listener in self.listeners:
             tls = getattr(getattr(listener, "factory", None), "tls", None)

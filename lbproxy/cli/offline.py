@@ -41,9 +41,11 @@ def _read_all(path: Path) -> Config:
     """
     from lbproxy.decide.settled import is_settled
     from lbproxy.generation.exposure import exposed_files
+    from lbproxy.generation.featurewarnings import feature_warnings
 
     config = _read(path, DISK)
-    warnings = exposed_files(config) if is_settled(config) else _assembled(config)
+    settled = is_settled(config)
+    warnings = exposed_files(config) + feature_warnings(config) if settled else _assembled(config)
     for text in warnings:
         click.echo(f"warning: {text}", err=True)
     return config

@@ -51,6 +51,11 @@ class Declaration:
         """
         return ""
 
+    @classmethod
+    def warnings(cls, config: Config) -> list[str]:
+        """Return warnings about valid settings that are probably mistakes on this machine."""
+        return []
+
 
 class FrontendDeclaration(Declaration):
     """Declares a feature of frontends without keys."""

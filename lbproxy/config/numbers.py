@@ -56,7 +56,7 @@ _INT = re.compile(r"[+-]?[0-9]{1,20}")
 _FLOAT = re.compile(r"[+-]?([0-9]{1,20}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?")
 _OCTAL = re.compile(r"(0o)?([0-7]{1,6})")
 _SPAN = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,400})?|\.[0-9]{1,400})(ms|s|m|h|d|w)")
-_SIZE = re.compile(r"([0-9]{1,18})([bkmgt]?)", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,40})([bkmgt]?)", re.IGNORECASE)
 _RATE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,40})?)/([smhd])")
 
 
@@ -145,8 +145,11 @@ def read_size(text: str, facts: Facts, base_dir: str) -> int:
     found = _SIZE.fullmatch(text)
     if not found:
         raise Unfit(f"{shown(text)} is not a size: write bytes, or a number with k, m, g or t")
-    value: int = _bounded(int(found[1]) * SIZES[found[2].lower()], facts, dump_size)
-    return value
+    value: int = int(found[1]) * SIZES[found[2].lower()]
+    if value >= 1 << 63:
+        raise Unfit(f"{shown(text)} is too large")
+    bounded: int = _bounded(value, facts, dump_size)
+    return bounded
 
 
 def dump_size(value: int) -> str:

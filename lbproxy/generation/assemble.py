@@ -15,6 +15,7 @@ from lbproxy.config.model import Config
 from lbproxy.generation.assembly import Assembly
 from lbproxy.generation.backends import BackendAssembly
 from lbproxy.generation.exposure import exposed_files
+from lbproxy.generation.featurewarnings import feature_warnings
 from lbproxy.generation.frontends import FrontendAssembly
 from lbproxy.generation.generation import Generation, Ground
 from lbproxy.generation.guarding import guard_warnings
@@ -41,6 +42,11 @@ def compile_config(config: Config, ground: Ground, old: Generation | None = None
         frontends.add(frontend)
     frontends.finish()
     plan = run.finish()
-    for text in (*exposed_files(config), *guard_warnings(config), *secret_warnings(config)):
+    for text in (
+        *exposed_files(config),
+        *guard_warnings(config),
+        *secret_warnings(config),
+        *feature_warnings(config),
+    ):
         _log.warn("{text}", text=text)
     return plan

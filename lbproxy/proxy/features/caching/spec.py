@@ -9,10 +9,11 @@ from lbproxy.cache.policy import TTL, Cookies, Disk, KeyPart, NoCache, Policy, Q
 from lbproxy.cache.ready import HitRules
 from lbproxy.config.declaration import Declaration
 from lbproxy.config.draft import Draft
-from lbproxy.config.model import NOWHERE, Condition, Where, hidden, option
+from lbproxy.config.model import NOWHERE, Condition, Config, Where, hidden, option
 from lbproxy.config.options import option_fields
 from lbproxy.config.section import Judge, Section
 from lbproxy.config.units import dump
+from lbproxy.proxy.features.caching.oversize import size_warnings
 from lbproxy.proxy.features.caching.sections import check_together
 
 __all__ = ["CACHE", "CacheDeclaration", "CacheKeys", "CacheSpec", "hit_rules_of", "policy_of"]
@@ -325,3 +326,9 @@ class CacheDeclaration(Declaration):
     Keys = CacheKeys
     BackendKeys = CacheBackendKeys
     sections = (CACHE,)
+
+    @classmethod
+    def warnings(cls, config: Config) -> list[str]:
+        """See :class:`Declaration`."""
+        found = ((one.name, one.memory_size, one.disk) for one in config.of(CacheSpec))
+        return [text for one in found for text in size_warnings(*one)]
