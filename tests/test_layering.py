@@ -84,6 +84,7 @@ CROSS: dict[str, tuple[str, ...]] = {
     "observe": ("http.message",),
     "guard": ("http.message",),
     "cache": (
+        "http.asciihost",
         "http.headerlist",
         "http.known",
         "http.message",
@@ -123,7 +124,7 @@ CROSS: dict[str, tuple[str, ...]] = {
 }
 
 # Layer 2 is machinery: of the pure packages it may know only these.
-NET_KNOWS = ("compiled", "errors", "interfaces", "model")
+NET_KNOWS = ("http.asciihost", "compiled", "errors", "interfaces", "model")
 
 REACTOR = {
     "workers": ("main",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from lbproxy.http.asciihost import ascii_host
 from lbproxy.http.syntax import normal_host
 
 __all__ = ["given_host", "given_prefix", "given_url", "parts_of", "target_of"]
@@ -15,10 +16,6 @@ _UNSAFE: Final = re.compile(r"[^\x21-\x7e]")
 _HOST_START: Final = re.compile(r"[0-9a-z_~.:\[\]-]+")
 _PORT: Final = re.compile(r":[0-9]*\Z")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_DEVIATIONS: Final = frozenset("\u00df\u1e9e\u03c2\u200c\u200d")
-"""Characters that browsers encode otherwise than the codec of Python (UTS 46 §7), so that it would
-return the name of another site.
-"""
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _ZEROS: Final = re.compile(r"(?<=.):0[0-9]*\Z")
 
@@ -110,14 +107,9 @@ def _normal(host: str) -> str:
 
 def _ascii(host: str) -> str:
     """Return a host in its IDNA form, in lower case; its port is not part of a label."""
-    if host.isascii():
-        return host.lower()
-    if not _DEVIATIONS.isdisjoint(host):
-        raise ValueError(f"{host[:80]!r} has no certain IDNA form: write that form (xn--...)")
     found = _PORT.search(host)
     port = "" if found is None else found[0]
-    name = host.removesuffix(port)
-    return name.encode("idna").decode("ascii").lower() + port
+    return ascii_host(host.removesuffix(port)).lower() + port
 
 
 def _escape(match: re.Match[str]) -> str:

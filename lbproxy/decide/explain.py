@@ -21,6 +21,7 @@ from lbproxy.decide.path import (
 from lbproxy.decide.protection import protections
 from lbproxy.decide.routelimits import limit_lines
 from lbproxy.errors import ProxyError
+from lbproxy.http.asciihost import ascii_host
 from lbproxy.http.condition import VERBS
 from lbproxy.http.conditional import Conditions
 from lbproxy.http.message import Headers, Invalid, RequestHead
@@ -128,7 +129,7 @@ def explain_http(
     if isinstance(head, Invalid):
         return Explanation(error=f"{head.status}: {head.detail}")
     head.scheme = parts.scheme.encode("ascii")
-    sni = (parts.hostname or "").lower() if parts.scheme == "https" else ""
+    sni = ascii_host(parts.hostname).lower() if parts.scheme == "https" else ""
     traffic = DryTraffic(head, client_ip, sni=sni, scheme=parts.scheme, info=connected(port))
     return _explain(config, found, traffic, f"no http frontend listens on port {port}")
 
@@ -143,9 +144,10 @@ def _head(method: str, url: str, headers: Headers, frontend: DryFrontend) -> Req
     method = method.upper()
     if method == "CONNECT":
         target = f"{parts.hostname}:{parts.port or 443}"
+    name, mark, port = host.rpartition(":") if parts.port is not None else (host, "", "")
+    authority = f"{ascii_host(name)}{mark}{port}".encode("ascii")
     try:
         lines = [f"{method} {target} HTTP/1.1".encode("ascii")]
-        authority = host.encode("ascii" if host.isascii() else "idna")
     except UnicodeError:
         raise ValueError(
             "method and URL are ASCII on the wire: write other characters of the URL as %XX"

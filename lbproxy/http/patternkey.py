@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from lbproxy.http.asciihost import ascii_host
 from lbproxy.http.checks import (
     Patterns,
 )
@@ -34,11 +35,10 @@ def name_key(pattern: str) -> tuple[str, bytes]:
     wildcard = name.startswith("*.")
     if wildcard:
         name = name[2:]
-    if not name.isascii():
-        try:
-            name = name.encode("idna").decode("ascii")
-        except UnicodeError as error:
-            raise ValueError(f"host {pattern!r} is not a valid name: {error}") from None
+    try:
+        name = ascii_host(name)
+    except ValueError as error:
+        raise ValueError(f"host {pattern!r} is not a valid name: {error}") from None
     if "*" in name or "?" in name:
         raise ValueError(f"host {pattern!r}: a wildcard is '*' or '*.' at the beginning; or ~regex")
     if not _NAME.match(name):

@@ -16,6 +16,7 @@ from service_identity.hazmat import DNS_ID, IPAddress_ID, ServiceID, verify_serv
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
+from lbproxy.http.asciihost import ascii_host
 from lbproxy.tls.certificates import CertificateError, KeyPair
 from lbproxy.tls.context import ca_bytes, new_context, trust, use_pairs
 from lbproxy.tls.errorwords import chain_words
@@ -184,7 +185,7 @@ def _service(host: str) -> tuple[ServiceID | None, bytes]:
         ip_address(host)
     except ValueError:
         try:
-            name = host.rstrip(".").encode("idna").decode("ascii")
+            name = ascii_host(host.rstrip(".")).encode("idna").decode("ascii")
             return DNS_ID(name), name.encode("ascii")
         except ValueError as error:
             raise CertificateError(f"{host}: not a host name: {error}") from None

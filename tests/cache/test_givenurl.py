@@ -12,6 +12,10 @@ from lbproxy.cache.givenurl import given_host, given_prefix, given_url, parts_of
     [
         ("M\u00fcller.example:8443", "xn--mller-kva.example:8443"),
         ("m\u00fcller:84", "xn--mller-kva:84"),
+        ("stra\u00dfe.example", "xn--strae-oqa.example"),
+        ("\u03bb\u03cc\u03b3\u03bf\u03c2.example", "xn--oxapnm1c.example"),
+        ("\u65e5\u672c\u8a9e\u3002\uff2a\uff30:8443", "xn--wgv71a119e.jp:8443"),
+        ("a_b.m\u00fcller", "a_b.xn--mller-kva"),
         ("[::1]:80", "[::1]:80"),
         ("a_b.example.", "a_b.example."),
     ],
@@ -26,8 +30,8 @@ def test_hosts(text: str, host: str) -> None:
     "text",
     [
         *("*.example.com", "a\\b", "a%2eb", "a..b", "h:0", "h:65536", "[::1", "[1.2.3.4]", "a,b"),
-        # no certain IDNA form; the codec would name another host, or a path
-        *("stra\u00dfe.example", "\u03bb\u03cc\u03b3\u03bf\u03c2.example", "a\u200db", "\u2100.b"),
+        # IDNA 2008 does not allow them, or they would name a path
+        *("a\u200db", "\u2100.b", "\u2603.net", "-\u00e4", "\u00e4" * 64),
     ],
 )
 def test_hosts_that_no_request_has_are_refused(text: str) -> None:

@@ -85,3 +85,12 @@ def test_a_secret_in_a_redirect_is_not_shown() -> None:
     )
     shown = told.as_text() + told.as_json() + repr(Decider(config).decide(request))
     assert "h.example" in shown and "p4ssW0rd" not in shown and "qqq" not in shown
+
+
+def test_a_host_in_unicode_is_that_of_browsers() -> None:
+    text = TEXT.replace("path /old/*", "host straße.example").replace("path /api/*", "host ä.b")
+    config = parse_config(text)
+    assert explain_http(config, "GET", "http://Straße.example:80/", []).action
+    assert explain_http(config, "GET", "http://ä.b/", []).backend == "api"
+    with pytest.raises(ValueError, match="has no IDNA form"):
+        explain_http(config, "GET", "http://☃.net/", [])
