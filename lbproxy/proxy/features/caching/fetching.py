@@ -7,6 +7,7 @@ from typing import Any
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.key import Key, key_of
 from lbproxy.cache.memory import Entry
+from lbproxy.cache.parts import asks_part
 from lbproxy.compiled import native
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.bypass import public_url
@@ -88,6 +89,22 @@ class FetchSource(Source):
         if asked.control.no_store:
             return False
         return not asked.personal or (entry is not None and entry.stored.public)
+
+    def _refresh_parts(self, key: Key, asked: Asked, sink: Asking) -> bool:
+        """Refresh stale parts in the background, by the range or the whole response that the
+        request asks for. Return False if it has several ranges, or conditions.
+        """
+        cache, head = self.cache, sink.traffic.request
+        ranged = head.header(b"range") is not None
+        if ranged and not asks_part(head):
+            return False
+        running = cache.fetches.get(part_key(key, head) if ranged else key)
+        if (running is not None and running.joinable) or not self._may_share(asked, None):
+            return True
+        fetch = self._new_fetch(key, asked, sink, None, PartFetch if ranged else Fetch)
+        cache.fetching(fetch, True)
+        fetch.start(self.inner)
+        return True
 
     def _fetch_part(self, key: Key, asked: Asked, sink: Asking, reason: str) -> SourceStream:
         """Join the fetch of the same part of the response, or start one.

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from lbproxy.cache.key import Key, sent_fields
 from lbproxy.cache.memory import Entry, Memory
-from lbproxy.cache.parts import is_part, selection_of, store_part
+from lbproxy.cache.parts import is_part, parts_of, selection_of, store_part
 from lbproxy.cache.serving import usable_on_error
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.storing import Refusal, is_silent, store, stored_fields
@@ -21,6 +21,7 @@ __all__ = [
     "error_for_all",
     "known_response",
     "remove_older",
+    "responses_of",
     "stored_or_refused",
     "supersedes",
 ]
@@ -72,11 +73,17 @@ def error_for_all(
 
 
 def _has_good(fetch: Judged, request: RequestHead, now: float) -> bool:
-    """Return whether the store has a response that may still be used in place of a failure."""
+    """Return whether the store has a response, or parts of it, that may still be used in place of
+    a failure.
+    """
+    policy = fetch.cache.policy
     known = known_response(fetch, request)
-    if known is None:
-        return False
-    return usable_on_error(known.stored, fetch.asked, fetch.cache.policy, now) is not None
+    stored = None if known is None else known.stored
+    if stored is None:
+        entries = responses_of(fetch.cache, fetch.key)
+        parts = parts_of(entries, sent_fields(request, policy)) if entries else None
+        stored = None if parts is None else parts.stored
+    return stored is not None and usable_on_error(stored, fetch.asked, policy, now) is not None
 
 
 def known_response(fetch: Judged, request: RequestHead) -> Entry | None:

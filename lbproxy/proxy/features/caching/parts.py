@@ -5,25 +5,27 @@ Each part is a separate body, in memory or in a file. An answer is sent from the
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
-from lbproxy.cache.asked import Asked
+from lbproxy.cache.asked import Asked, ask
+from lbproxy.cache.freshness import current_age
 from lbproxy.cache.key import sent_fields
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.parts import Parts, is_part, parts_of, wanted
 from lbproxy.cache.ranges import Span
-from lbproxy.cache.serving import Decision, Use, decide
+from lbproxy.cache.serving import Use, decide, usable_on_error
 from lbproxy.errors import Kind, ProxyError
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.answers import PIECE, Said, planned
+from lbproxy.proxy.features.caching.bypass import is_forced, same_url
 from lbproxy.proxy.features.caching.holds import TOO_SLOW, Hold
 from lbproxy.proxy.features.caching.reading import FileReading
 from lbproxy.proxy.http.bodystream import BodyStream
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.streams import SourceStream
 
-__all__ = ["MISSES", "answer_parts", "miss_reason"]
+__all__ = ["MISSES", "PartsAnswer", "answer_parts", "miss_reason", "stale_parts"]
 
 MISSES: Final = frozenset({"uri-miss", "vary-miss", "partial"})
 """Reasons for requests that no stored response can answer, for :func:`miss_reason`."""
@@ -40,50 +42,106 @@ def miss_reason(entries: list[Entry]) -> str:
 
 
 def answer_parts(
-    cache: Any, entries: list[Entry], asked: Asked, sink: Asking
+    cache: Any,
+    entries: list[Entry],
+    asked: Asked,
+    sink: Asking,
+    refresh: Callable[[], bool],
 ) -> SourceStream | None:
-    """Answer a request from the stored parts of its key; return None if some are missing."""
+    """Answer a request from the stored parts of its key; return None if some are missing.
+
+    ``refresh()`` refreshes stale parts in the background; it returns False if the request must
+    wait for a server instead.
+    """
+    parts = _covering(cache, entries, sink)
+    if parts is None:
+        return None
+    decision = decide(parts.stored, asked, cache.policy, cache.wall())
+    if decision.use is not Use.SERVE and decision.use is not Use.SERVE_AND_REFRESH:
+        return None
+    detail = decision.reason if decision.ttl <= 0 or parts.stored.purged else "combined parts"
+    found = PartsAnswer(cache, parts, detail, sink)
+    if not found.open():
+        return None
+    if decision.use is Use.SERVE_AND_REFRESH and not refresh():
+        found.close()
+        return None
+    return found.send()
+
+
+def stale_parts(cache: Any, entries: list[Entry], sink: Asking, why: str) -> PartsAnswer | None:
+    """Return the answer from stored parts to a request for which the server failed, for the reason
+    ``why``; None if that is not allowed, if bytes are missing, or if a file must be verified first.
+    """
+    parts = _covering(cache, entries, sink)
+    if parts is None or not same_url(cache, parts.stored, sink):
+        return None
+    asked = ask(sink.traffic.request, cache.policy)
+    rule = usable_on_error(parts.stored, asked, cache.policy, cache.wall())
+    if rule is None or is_forced(cache, asked, sink):
+        return None
+    found = PartsAnswer(cache, parts, f"{why}, {rule}", sink, failed=True)
+    return found if found.open() else None
+
+
+def _covering(cache: Any, entries: list[Entry], sink: Asking) -> Parts | None:
+    """Return the stored parts that have all bytes of the answer to a request."""
     request, now = sink.traffic.request, cache.wall()
     parts = parts_of(entries, sent_fields(request, cache.policy))
     if parts is None:
         return None
-    decision = decide(parts.stored, asked, cache.policy, now)
-    if decision.use is not Use.SERVE:
-        return None
     if any(parts.covering(span) is None for span in wanted(request, parts.stored, now)):
         return None
-    return _Answer(cache, parts, decision, sink).start()
+    return parts
 
 
-class _Answer:
+class PartsAnswer:
     """A body of several parts on its way to one client; compare
     :class:`~lbproxy.proxy.features.caching.holds.StoredBody`.
+
+    ``detail``: for Cache-Status. ``failed``: it answers because the server failed.
     """
 
-    def __init__(self, cache: Any, parts: Parts, decision: Decision, sink: Asking) -> None:
+    def __init__(
+        self, cache: Any, parts: Parts, detail: str, sink: Asking, failed: bool = False
+    ) -> None:
         self._cache = cache
-        self._parts = parts
-        self._decision = decision
         self._sink = sink
+        stored, now = parts.stored, cache.wall()
+        self._age = current_age(stored, now)
+        ttl = stored.lifetime - self._age
+        self._parts = parts
+        self._detail = detail
+        self._stale = failed or ttl <= 0
+        facts: dict[str, Any] = {"hit": True, "ttl": ttl, "detail": detail}
+        said = Said(cache.name, self._age, cache.spec.cache_status, **facts)
+        self._head, self._plan = planned(stored, stored.length, sink.traffic.request, said, now)
+        self._opened: list[_Opened] = []
         self._entries: dict[Entry, None] = {}
         self._stream: BodyStream | None = None
 
-    def start(self) -> SourceStream | None:
-        """Send the response; return None without sending if a file must be verified first."""
-        cache, decision, sink = self._cache, self._decision, self._sink
-        facts: dict[str, Any] = {"hit": True, "ttl": decision.ttl, "detail": "combined parts"}
-        said = Said(cache.name, decision.age, cache.spec.cache_status, **facts)
-        stored = self._parts.stored
-        head, plan = planned(stored, stored.length, sink.traffic.request, said, cache.wall())
-        opened = self._open(plan)
-        if opened is None:
-            return None
+    def open(self) -> bool:
+        """Open the parts; return False if a file must be verified first."""
+        opened = self._open(self._plan)
+        self._opened = opened or []
+        return opened is not None
+
+    def close(self) -> None:
+        """Close the parts, which are not sent."""
+        _close(self._opened)
+
+    def send(self) -> SourceStream:
+        """Send the response from the open parts."""
+        cache, sink, head = self._cache, self._sink, self._head
         for entry in self._entries:
             cache.store.use(entry)
         cache.counters.hits += 1
+        if self._stale:
+            cache.counters.stale += 1
         cache.counters.bytes += head.length or 0
-        sink.traffic.cached = CacheNote("hit", "combined parts", decision.age)
-        self._stream = BodyStream(head, self._held(opened), sink)
+        result = "stale" if self._stale else "hit"
+        sink.traffic.cached = CacheNote(result, self._detail, self._age)
+        self._stream = BodyStream(head, self._held(self._opened), sink)
         self._stream.start()
         return self._stream
 

@@ -18,7 +18,8 @@ from lbproxy.proxy.features.caching.answers import not_modified
 from lbproxy.proxy.features.caching.bypass import is_forced
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.features.caching.fetchowner import Serving
-from lbproxy.proxy.features.caching.judging import FAILURES, known_response
+from lbproxy.proxy.features.caching.judging import FAILURES, known_response, responses_of
+from lbproxy.proxy.features.caching.parts import stale_parts
 from lbproxy.proxy.features.caching.sharing import (
     fits,
     fits_stale,
@@ -221,11 +222,25 @@ class Reader(DeferredStream):
         if self._begun or fetch.entry is not None or fetch.outdated:
             return False
         entry = known_response(fetch, self._client().request)
-        if entry is None or not fits_stale(cache, entry.stored, self._sink):
+        if entry is None:
+            return self._parts_instead(why)
+        if not fits_stale(cache, entry.stored, self._sink):
             return False
         if is_forced(cache, ask(self._client().request, cache.policy), self._sink):
             return False
         self.stale(entry, why)
+        return True
+
+    def _parts_instead(self, why: str) -> bool:
+        """Answer with stored parts after a failure, if they have all bytes that are requested."""
+        fetch, cache = self._fetch, self._serving.cache
+        entries = responses_of(cache, fetch.key)
+        parts = stale_parts(cache, entries, self._sink, why) if entries else None
+        if parts is None or self._over:
+            return False
+        self._end()
+        reflect(fetch, self._sink.traffic, self._first)
+        self._hand_over(self._serving, parts.send)
         return True
 
     def again(self) -> None:

@@ -178,12 +178,20 @@ class CacheSource(FetchSource):
         if entry is not None and is_reduced(key) and not same_url(cache, entry.stored, sink):
             return self._look_up_own(self._key(sink), asked, sink, waited)
         if entry is None:
-            parts = answer_parts(cache, entries, asked, sink) if entries else None
+            parts = self._answer_parts(entries, key, asked, sink) if entries else None
             if parts is not None:
                 return parts
             return self._fetch(key, asked, sink, None, miss_reason(entries), waited)
         decision = decide(entry.stored, asked, cache.policy, cache.wall())
         return self._use(entry, decision, key, asked, sink, waited)
+
+    def _answer_parts(
+        self, entries: list[Entry], key: Key, asked: Asked, sink: Asking
+    ) -> SourceStream | None:
+        """Answer from stored parts; return None if a server must be asked first."""
+        return answer_parts(
+            self.cache, entries, asked, sink, lambda: self._refresh_parts(key, asked, sink)
+        )
 
     def _passes(self, asked: Asked, traffic: HTTPTraffic) -> bool:
         """Return whether a request bypasses the store, so that only a server can answer it."""

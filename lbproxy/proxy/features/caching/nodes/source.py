@@ -9,7 +9,6 @@ from lbproxy.cache.search import is_reduced
 from lbproxy.cache.serving import Use, decide
 from lbproxy.proxy.features.caching.bypass import same_url, selected
 from lbproxy.proxy.features.caching.opening import Opening
-from lbproxy.proxy.features.caching.parts import answer_parts
 from lbproxy.proxy.features.caching.source import CacheSource
 from lbproxy.proxy.http.sink import Asking
 from lbproxy.proxy.http.streams import SourceStream
@@ -63,7 +62,7 @@ class NodesCacheSource(CacheSource):
             other = None
         if other is None and found:
             known = [*found, *(cache.store.select(key) or ())]  # empty if purges may be unknown
-            parts = answer_parts(cache, known, asked, sink)
+            parts = self._answer_parts(known, key, asked, sink)
             if parts is not None:
                 return parts
         if other is not None:
