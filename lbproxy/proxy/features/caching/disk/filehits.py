@@ -94,15 +94,16 @@ class FileHits:
         entries = self._memory.lookup(key)
         files = folder.open_files
         known: FileHit | None = files.known(key)
-        busy = entries or self._writing or folder.catalog.sweeps
-        if known is not None and not busy and known.is_only():
-            known.file.used = True
-            due = self._due(known.place)
-            return known if not due and known.ready.selected_by(head) else None
-        place: Place | None = entries[0].place if entries else None
-        if place is None and known is not None:
+        if known is not None and not entries and not folder.catalog.sweeps and known.is_only():
             place = known.place
-        places = folder.lookup(key_digest(key) if place is None else place.key)
+            if not (self._writing and (place.key, place.selected) in self._writing):
+                known.file.used = True
+                due = self._due(place)
+                return known if not due and known.ready.selected_by(head) else None
+        first: Place | None = entries[0].place if entries else None
+        if first is None and known is not None:
+            first = known.place
+        places = folder.lookup(key_digest(key) if first is None else first.key)
         return self._chosen(files, places, key, entries, head)
 
     def _chosen(
