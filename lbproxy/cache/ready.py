@@ -153,11 +153,11 @@ class ReadyHead:
     def head(self, age: float, length: int, rules: HitRules) -> ResponseHead:
         """Return the head for one client, with Age and Cache-Status."""
         found = ResponseHead(self.status, None, self.reason, length=length, lines=self.lines)
-        added = [(b"Age", str(int(age)).encode())]
+        lines = [(b"Age", str(int(age)).encode())]
         if rules.status is not None:
             left = str(int(self.lifetime - age))
-            added.append((b"Cache-Status", rules.status + left.encode()))
-        found.added = added
+            lines.append((b"Cache-Status", rules.status + left.encode()))
+        found.before = lines  # unlike added lines, they cannot be those of a hop
         return found
 
 

@@ -303,13 +303,16 @@ class Forwarder:
             without &= ~(1 << UPGRADE)
         out.gone = source.gone
         out.without = source.without | without
-        if source.added is not None:
-            out.before = source.added.copy()
+        before, added = source.before, source.added
+        if added is not None:
+            out.before = added.copy() if before is None else [*before, *added]
+        else:
+            out.before = before
         if self._named:
             if source.present >> VIA & 1:
-                before = joined(source, VIA)
+                earlier = joined(source, VIA)
                 via = self._lines.via[head.version]
-                out.ours = lines_as_sent([(b"Via", before + b", " + via if before else via)])
+                out.ours = lines_as_sent([(b"Via", earlier + b", " + via if earlier else via)])
             else:
                 via_1_1 = self._to_clients_1_1
                 out.ours = via_1_1 if head.version == 11 else self._to_clients[head.version]
