@@ -24,8 +24,10 @@ from lbproxy.proxy.features.caching.disk.slot import FolderSlot
 
 __all__ = ["PROMOTE", "FileHit", "FileHits"]
 
-PROMOTE: Final = 256
-"""Number of hits from files after which a response is copied to memory."""
+PROMOTE: Final = 1024
+"""Number of hits from files after which a response is copied to memory and evicts another. The copy
+costs as much as 25 hits from files.
+"""
 
 PROMOTE_EARLY: Final = 4
 """The same while memory has room: a sixteenth of its limit."""
