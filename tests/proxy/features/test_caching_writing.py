@@ -321,6 +321,23 @@ def test_an_earlier_request_does_not_replace_a_waiting_response(make: Make) -> N
     assert node.get().body == b"late"
 
 
+def test_a_waiting_response_does_not_replace_a_later_one_of_another_process(make: Make) -> None:
+    node, second = make(), make("client_no_cache = obey")
+    node.answers, second.answers = [Answer(200, b"early", HOUR)], [Answer(200, b"late", HOUR)]
+    node.get()
+    second.lb.advance(5)
+    node.lb.advance(5)
+    assert second.get(Cache_Control="no-cache").body == b"late"
+    second.write()
+    node.write()
+    for one in (node, second):
+        one.evict()
+        opened = one.lb.begin("GET", URL)
+        one.write()
+        assert opened.wait().body == b"late"
+    assert len(node.cache.store.folder.catalog) == 1
+
+
 def test_a_waiting_response_is_shown(make: Make) -> None:
     node = make()
     node.get()
@@ -363,6 +380,27 @@ def test_a_write_fails_alone(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_pa
         wanted = b"new" if number == 5 else b"body %d." % number
         assert node.get(f"http://h/{number}").body == wanted
     assert node.asked == 11
+
+
+def test_what_an_unpublished_response_should_have_replaced_does_not_come_back(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = make("client_no_cache = obey")
+    node.answers = [Answer(200, body, HOUR) for body in (b"old", b"new", b"newest")]
+    node.get()
+    node.write()
+    assert node.get(Cache_Control="no-cache").body == b"new"
+
+    def full(*args: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{DISK}.journal.os.pwrite", full)
+        node.write()
+    node.evict()
+    opened = node.lb.begin("GET", URL)
+    node.write()
+    assert opened.wait().body == b"newest"
 
 
 def test_a_batch_takes_one_job_and_one_change_of_the_index(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail
@@ -39,9 +39,6 @@ from lbproxy.proxy.features.caching.storepage import page_of
 from lbproxy.proxy.features.caching.sweeping import Sweeping, free_slowly, sum_of
 
 __all__ = ["Observer", "ResponseStore"]
-
-SKEW: Final = 1.0
-"""Number of seconds by which the clocks of two processes may differ."""
 
 
 class Observer(Protocol):
@@ -217,7 +214,7 @@ class ResponseStore:
     @property
     def latest(self) -> float:
         """The latest time of a request that any process can have sent."""
-        return self._now() + SKEW
+        return self._slot.latest
 
     def _asked(self, key: Key, stored: Stored) -> float:
         """Return when the response that ``stored`` would replace was requested; 0 for none."""

@@ -28,6 +28,9 @@ __all__ = ["RETRY", "FolderSlot"]
 RETRY: Final = 10.0
 """Seconds until a failed folder is opened again."""
 
+SKEW: Final = 1.0
+"""Seconds by which the clocks of processes may differ."""
+
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -59,6 +62,11 @@ class FolderSlot:
     def loading(self) -> bool:
         """True if the folder is being read."""
         return self._loading is not None
+
+    @property
+    def latest(self) -> float:
+        """The latest time of a request that any process can have sent."""
+        return self._now() + SKEW
 
     def loaded(self) -> Deferred[None]:
         """Return a Deferred that fires when the folder has been read, or cannot be read."""

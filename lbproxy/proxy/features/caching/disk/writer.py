@@ -183,6 +183,8 @@ class FolderWriter:
 
         def still(place: Place) -> bool:
             writing = waiting[place.record]
+            if self._has_later(folder, place):  # of another process
+                writing.outdated = True
             place.purged = writing.stored.purged  # a purge may have come while we waited for it
             return not writing.outdated
 
@@ -192,6 +194,8 @@ class FolderWriter:
                 folder.add(places, still)
             except OSError as error:
                 folder.failed("cannot be written", error)
+                for place in places:  # what they replace must not come back
+                    self._not_written(folder, waiting[place.record], (place.key, place.selected))
                 folder.remove_files(places)
         for job, place in known:
             entry = job.writing.entry
@@ -200,6 +204,14 @@ class FolderWriter:
                 entry.place = listed
                 if self._memory.has(entry):
                     link(entry, listed)
+
+    def _has_later(self, folder: Folder, place: Place) -> bool:
+        """Return whether the response that ``place`` would replace was requested later."""
+        latest = self._slot.latest
+        others = folder.lookup(place.key)
+        return any(
+            one.selected == place.selected and place.asked < one.asked <= latest for one in others
+        )
 
     def _finish(self, job: FileJob) -> None:
         """Forget a response that is stored, or cannot be stored."""
