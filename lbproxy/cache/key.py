@@ -195,7 +195,7 @@ def public_host(scheme: bytes, host: bytes) -> bytes:
     name, mark, port = host, b"", b""
     if not host.endswith(b"]"):
         name, mark, port = host.rpartition(b":") if b":" in host else (host, b"", b"")
-        port = port.lstrip(b"0")
+        port = port.lstrip(b"0") or port[:1]
     if port in (b"", _DEFAULT_PORTS.get(scheme)):
         mark = port = b""
     if name.startswith(b"["):

@@ -95,6 +95,7 @@ def test_equal_keys_mean_equal_requests(one: list[Any], two: list[Any]) -> None:
         ("h:80", "h"),
         ("h:080", "h"),
         ("h:", "h"),
+        ("h:000", "h:0"),
         ("h.", "h"),
         ("h.:0080", "h"),
         ("h:443", "h:443"),

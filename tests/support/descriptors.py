@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 
-__all__ = ["descriptors", "settled_descriptors"]
+__all__ = ["descriptors", "open_below", "settled_descriptors"]
 
 
 def descriptors() -> int:
@@ -22,3 +23,12 @@ def settled_descriptors() -> int:
     """
     gc.collect()
     return descriptors()
+
+
+def open_below(folder: Path) -> list[str]:
+    """Return the paths of the open files below ``folder`` of this process, one for each descriptor.
+    Files that other tests left to the garbage collector do not count.
+    """
+    links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    names = [str(link.readlink()) for link in links if link.is_symlink()]
+    return [name for name in names if name.startswith(str(folder))]

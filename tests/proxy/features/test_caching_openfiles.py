@@ -16,6 +16,7 @@ from lbproxy.proxy.features.caching.disk.openfile import open_file
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer
 from tests.support.caching import disk_config, in_turn
+from tests.support.descriptors import open_below
 from tests.support.purging import purged
 
 HOUR = {"Cache-Control": "max-age=3600", "ETag": '"v"'}
@@ -156,18 +157,13 @@ def test_the_end_closes_all_files(stored: LoadBalancerFixture) -> None:
 
 
 def test_a_cache_that_a_reload_removes_leaves_no_open_file(make: Make, tmp_path: Path) -> None:
-    def opened() -> list[str]:
-        links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
-        names = [str(link.readlink()) for link in links if link.is_symlink()]
-        return [name for name in names if name.startswith(str(tmp_path))]
-
     first = make(Answer(200, BODY, HOUR))
     first.get("http://h/a")
     first.advance(1)
     first.close()
     lb = make(Answer(200, BODY, HOUR))
     assert get(lb).body == BODY
-    assert any(name.endswith(".b") for name in opened())
+    assert any(name.endswith(".b") for name in open_below(tmp_path))
     cache = ref(lb.service.caches["main"])
     text = disk_config(tmp_path / "store")
     assert lb.service.reload(text.replace("cache = main\n", "")).ok
@@ -177,7 +173,7 @@ def test_a_cache_that_a_reload_removes_leaves_no_open_file(make: Make, tmp_path:
     lb.advance(100)
     gc.collect()
     assert cache() is None
-    assert not [name for name in opened() if name.endswith(".b")]
+    assert not [name for name in open_below(tmp_path) if name.endswith(".b")]
 
 
 def test_few_files_are_open(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,13 +215,13 @@ def test_mappings_take_no_more_than_a_share_of_the_descriptors(
         path = tmp_path / f"{number}"
         path.write_bytes(bytes(4096))
         files.append(open_file(str(path), None, 0))
-    before = len(os.listdir("/proc/self/fd"))
+    assert len(open_below(tmp_path)) == 20
     for file in files:
         assert file.mapped(0, 4096) is not None
-    assert len(os.listdir("/proc/self/fd")) <= before + 10
+    assert 20 < len(open_below(tmp_path)) <= 30
     for file in files:
         file.close()
-    assert len(os.listdir("/proc/self/fd")) == before - len(files)
+    assert not open_below(tmp_path)
 
 
 def test_a_refreshed_head_keeps_the_file(make: Make, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from lbproxy.testing import LB, LoadBalancerFixture, NoResponse
 from lbproxy.testing.client import PendingResponse
 from lbproxy.testing.origin import Answer
 from tests.support.caching import config_with
+from tests.support.descriptors import open_below
 from tests.support.purging import purged
 
 HOUR = {"Cache-Control": "max-age=3600", "ETag": '"v"'}
@@ -59,9 +60,7 @@ def open_files(lb: LoadBalancerFixture) -> list[str]:
     folder: Any = lb.service.caches["main"].store.folder
     if folder is None:
         return []
-    links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
-    names = [str(link.readlink()) for link in links if link.is_symlink()]
-    found = sorted({one for one in names if one.startswith(str(folder.path)) and ".b" in one})
+    found = sorted({one for one in open_below(folder.path) if ".b" in one})
     return found[len(folder.open_files) :]
 
 
