@@ -11,23 +11,13 @@ from lbproxy.cli import main
 from lbproxy.generation.featurewarnings import feature_warnings
 from lbproxy.registry import parse_config
 from lbproxy.testing import LB
-
-TEXT = """
-[cache main]
-{cache}
-[frontend web]
-listen = tcp:80
-cache = main
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-"""
+from tests.support.caching import config_with
 
 
 @pytest.mark.parametrize("size", ["512t", "8388607t"])
 def test_memory_that_the_machine_does_not_have(tmp_path: Path, size: str) -> None:
     file = tmp_path / "lb.ini"
-    file.write_text(TEXT.format(cache=f"memory = {size}"))
+    file.write_text(config_with(f"memory = {size}"))
     done = CliRunner().invoke(main, ["check", str(file)])
     assert done.exit_code == 0
     assert (
@@ -39,10 +29,10 @@ def test_memory_that_the_machine_does_not_have(tmp_path: Path, size: str) -> Non
 
 def test_a_file_system_that_is_smaller(tmp_path: Path) -> None:
     folder = tmp_path / "later" / "cache"
-    config = parse_config(TEXT.format(cache=f"disk = {folder} 8000t"))
+    config = parse_config(config_with(f"disk = {folder} 8000t"))
     [text] = feature_warnings(config)
     assert f"'disk' (8000t) is larger than the file system of {folder} (" in text
 
 
 def test_sizes_that_fit() -> None:
-    assert feature_warnings(parse_config(TEXT.format(cache="memory = 1m"))) == []
+    assert feature_warnings(parse_config(config_with("memory = 1m"))) == []

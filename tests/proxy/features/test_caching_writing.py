@@ -14,21 +14,9 @@ from lbproxy.proxy.features.caching.disk.entries import Place
 from lbproxy.proxy.features.caching.disk.writing import portions
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer, Request
+from tests.support.caching import config_with
 from tests.support.purging import purged
 
-TEXT = """
-[cache main]
-disk = {folder} {size}
-memory = {memory}
-max_object = 512k
-{cache}
-[frontend web]
-listen = tcp:80
-cache = main
-backend = app
-[backend app]
-servers = a 10.0.0.1:80
-"""
 HOUR = {"Cache-Control": "max-age=3600"}
 URL = "http://h/a"
 DISK = "lbproxy.proxy.features.caching.disk"
@@ -93,7 +81,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
     def start(cache: str = "", size: str = "256m", memory: str = "1m") -> Node:
         folder = tmp_path / "store"
-        text = TEXT.format(cache=cache, folder=folder, size=size, memory=memory)
+        text = config_with(f"disk = {folder} {size}\nmemory = {memory}\nmax_object = 512k\n{cache}")
         made.append(Node(text, monkeypatch))
         return made[-1]
 

@@ -1,7 +1,8 @@
-"""DATA. Bodies in files that are kept open, for hits that do not wait for the disk.
+"""DATA. Records and bodies in files that are kept open, for hits that do not wait for the disk.
 
 The file had the stamp of the entry when it was verified. Its stamp is compared after each read, so
-a file that was changed, replaced or removed is not used, but verified again or discarded.
+a file that was changed, replaced or removed is not read, but verified again or discarded. A head
+that is kept in memory with its record may be used without a read.
 """
 
 from __future__ import annotations
