@@ -234,9 +234,9 @@ class Reader(DeferredStream):
     def _parts_instead(self, why: str) -> bool:
         """Answer with stored parts after a failure, if they have all bytes that are requested."""
         fetch, cache = self._fetch, self._serving.cache
-        entries = responses_of(cache, fetch.key)
+        entries = None if self._over else responses_of(cache, fetch.key)
         parts = stale_parts(cache, entries, self._sink, why) if entries else None
-        if parts is None or self._over:
+        if parts is None:
             return False
         self._end()
         reflect(fetch, self._sink.traffic, self._first)
