@@ -233,3 +233,141 @@ def test_a_softly_purged_part_answers_while_it_is_refreshed(lb: LoadBalancerFixt
     assert said(ask(lb, "0-99")) == 'hit; ttl=60; detail="soft purge"'
     assert server.count == 2
     assert said(ask(lb, "0-99")) == 'hit; ttl=60; detail="combined parts"'
+
+
+# -- several ranges, If-Range and HEAD ------------------------------------------------------------
+
+PARTIAL: list[tuple[str, dict[str, str], list[bytes]]] = [
+    ("0-4,250-254", {}, [BODY[:5], BODY[250:255]]),
+    ("0-4,2-9", {}, [BODY[:10]]),
+    ("10-19", {"If_Range": '"1"'}, [BODY[10:20]]),
+    ("10-19,210-219", {"If_Range": '"1"'}, [BODY[10:20], BODY[210:220]]),
+    ("10-19", {"If_None_Match": '"2"'}, [BODY[10:20]]),
+]
+MISSING: list[tuple[str, dict[str, str]]] = [
+    ("0-4,90-110", {}),
+    ("0-4,300-304", {}),
+    ("10-19", {"If_Range": '"2"'}),
+    ("10-19", {"If_Range": 'W/"1"'}),
+]
+
+
+def parts_of(response: Response) -> list[bytes]:
+    """The bodies of the parts of a 206."""
+    kind = response.header("Content-Type")
+    if not kind or not kind.startswith("multipart/byteranges"):
+        return [response.body]
+    mark = b"--" + kind.partition("boundary=")[2].encode()
+    return [
+        one.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+        for one in response.body.split(mark)[1:-1]
+    ]
+
+
+@pytest.mark.parametrize(("failed", "why"), FAILED)
+def test_stale_parts_answer_several_ranges_and_if_range(
+    lb: LoadBalancerFixture, failed: Answer, why: str
+) -> None:
+    server = Server(lb, SIE)
+    ask(lb, "0-99")
+    ask(lb, "200-299")
+    lb.advance(70)
+    server.instead = failed
+    for span, more, bodies in PARTIAL:
+        found = lb.begin("GET", "http://h/a", headers=fields(span, more)).wait(30)
+        assert (found.status, parts_of(found)) == (206, bodies)
+        assert said(found).endswith(f'detail="{why}, stale-if-error"')
+    assert cache_of(lb).counters.stale == len(PARTIAL)
+    for span, more in MISSING:
+        found = lb.begin("GET", "http://h/a", headers=fields(span, more)).wait(30)
+        assert found.status >= 500 or found.body == b"late"
+    assert cache_of(lb).counters.stale == len(PARTIAL)
+    assert server.count == 2 + len(PARTIAL) + len(MISSING)
+
+
+def test_several_ranges_get_no_stale_parts_that_must_be_validated() -> None:
+    for control in (f"{SIE}, must-revalidate", f"{SIE}, no-cache", "max-age=60"):
+        with started() as lb:
+            server = Server(lb, control)
+            ask(lb, "0-99")
+            lb.advance(70)
+            server.instead = Answer(503, b"no")
+            assert ask(lb, "0-4,10-14").status == 503
+            assert ask(lb, "0-4", If_Range='"1"').status == 503
+
+
+def separate(lb: LoadBalancerFixture, control: str) -> tuple[Server, bytes]:
+    """A server, and its body, which is stored in two parts that are not merged."""
+    body = BODY * (SMALL // 512)
+    server, half = Server(lb, control, body), len(body) // 2
+    ask(lb, f"0-{half - 1}")
+    ask(lb, f"{half}-{len(body) - 1}")
+    return server, body
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_head_gets_the_head_of_stale_parts_that_are_complete(
+    tmp_path: Path, folder: bool
+) -> None:
+    with started(f"disk = {tmp_path} 64m" if folder else "memory = 16m") as lb:
+        server, body = separate(lb, SIE)
+        lb.advance(70)
+        server.instead = Answer(503, b"no")
+        found = lb.request("HEAD", "http://h/a")
+        assert (found.status, found.body) == (200, b"")
+        assert found.header("Content-Length") == str(len(body))
+        assert said(found).endswith('detail="status 503, stale-if-error"')
+        assert ask(lb, "0-4", If_Range='"2"').body == body, "the whole if If-Range does not match"
+        assert parts_of(ask(lb, f"0-4,{len(body) - 5}-")) == [body[:5], body[-5:]]
+
+
+def test_a_head_gets_nothing_of_parts_that_are_incomplete(lb: LoadBalancerFixture) -> None:
+    server = Server(lb, SIE)
+    ask(lb, "0-99")
+    lb.advance(70)
+    server.instead = Answer(503, b"no")
+    assert lb.request("HEAD", "http://h/a").status == 503
+
+
+@pytest.mark.parametrize(
+    ("span", "more", "refreshed"),
+    [
+        ("10-14,20-24", {}, "bytes=10-14"),
+        ("99999-,-5", {}, "bytes=1019-1023"),
+        ("10-14", {"If_Range": '"1"'}, "bytes=10-14"),
+    ],
+)
+def test_stale_parts_answer_several_ranges_and_if_range_while_they_are_refreshed(
+    lb: LoadBalancerFixture, span: str, more: dict[str, str], refreshed: str
+) -> None:
+    server = Server(lb, SWR)
+    ask(lb, "0-99")
+    ask(lb, "1000-1023")
+    lb.advance(70)
+    assert said(ask(lb, span, **more)) == 'hit; ttl=-10; detail="stale-while-revalidate"'
+    assert server.count == 3
+    assert server.origin.requests[-1].header("Range") == refreshed
+    assert not server.origin.requests[-1].header("If-Range")
+    assert said(ask(lb, span, **more)) == 'hit; ttl=60; detail="combined parts"'
+    assert server.count == 3
+
+
+def test_a_head_of_stale_parts_refreshes_the_whole_response(lb: LoadBalancerFixture) -> None:
+    server, body = separate(lb, SWR)
+    lb.advance(70)
+    found = lb.request("HEAD", "http://h/a", headers={"Range": "bytes=0-4"})
+    assert said(found) == 'hit; ttl=-10; detail="stale-while-revalidate"'
+    assert (found.status, found.header("Content-Length")) == (200, str(len(body)))
+    lb.advance(1)
+    assert not server.origin.requests[-1].header("Range")
+    assert said(ask(lb, "")).startswith("hit; ttl=59")
+
+
+def test_a_client_that_waits_no_more_gets_stale_parts() -> None:
+    with started("memory = 16m\nwaiters = 1") as lb:
+        server, body = separate(lb, SIE)
+        lb.advance(70)
+        server.instead = Answer(503, b"no", after=1.0)
+        waiting = [lb.begin("GET", "http://h/a") for _ in range(4)]
+        assert [one.wait(5).body for one in waiting] == [body] * 4
+        assert server.count == 2 + 3

@@ -6,20 +6,17 @@ from typing import Any
 
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.cachestatus import cache_status
-from lbproxy.cache.freshness import current_age
 from lbproxy.cache.invalidation import invalidated_groups, invalidated_urls
 from lbproxy.cache.key import Key, sent_fields, sent_headers, sent_target, url_of
 from lbproxy.cache.memory import Entry, origin_of
 from lbproxy.cache.policy import NoCache
 from lbproxy.cache.search import same_search, search_rule
-from lbproxy.cache.serving import usable_on_error
 from lbproxy.cache.stored import Stored
 from lbproxy.cache.updating import head_agrees, updated, validated
 from lbproxy.cache.vary import matching
 from lbproxy.errors import ProxyError
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote
-from lbproxy.proxy.features.caching.answers import Said, planned
 from lbproxy.proxy.features.caching.counters import Reasons
 from lbproxy.proxy.features.caching.judging import FAILURES
 from lbproxy.proxy.features.caching.postbody import PostSink, body_of
@@ -79,8 +76,7 @@ class Bypass:
         """Send a request. ``reason`` is for Cache-Status, ``detail`` for people.
 
         ``key`` and ``asked``: of a HEAD, which may refresh a stored response, and of a request that
-        a stored response may answer if the server fails. ``serving``: the source that does so for
-        a GET or POST."""
+        stored responses may answer if the server fails. ``serving``: the source that does so."""
         self.cache.counters.bypassed += 1
         Reasons.count(self.cache.reasons.bypassed, detail or reason)
         sink.traffic.cached = CacheNote("bypass", detail or reason)
@@ -88,7 +84,7 @@ class Bypass:
             data, end = body_of(sink), END
         facts = {"fwd": reason, "detail": detail}
         watching = _Watching(self, sink, facts, key, asked)
-        if serving is None:
+        if serving is None or key is None:
             return self._inner.begin(head, data, end, watching)
         watching.standby = standby = Standby(serving, sink)
         return standby.begin(lambda: self._inner.begin(head, data, end, watching))
@@ -136,39 +132,10 @@ class Bypass:
         if fresh is not None:
             store.replace(entry, fresh)
 
-    def usable(self, key: Key, asked: Asked, sink: Asking) -> tuple[Entry | None, str]:
-        """Return the stored response that may answer a request for which the server failed, and the
-        rule that allows it; None if there is none.
-        """
-        cache = self.cache
-        entry = selected(cache.store.select(key) or [], sink.traffic.request, cache)
-        if (
-            entry is None
-            or is_forced(cache, asked, sink)
-            or not same_url(cache, entry.stored, sink)
-        ):
-            return None, ""
-        rule = usable_on_error(entry.stored, asked, cache.policy, cache.wall())
-        return (None, "") if rule is None else (entry, rule)
-
-    def stale_head(self, entry: Entry, sink: Asking, why: str) -> ResponseHead:
-        """Return the head of a stored GET as the answer to a HEAD. ``why``: the failure, and the
-        rule that allows its use.
-        """
-        cache, stored, now = self.cache, entry.stored, self.cache.wall()
-        cache.counters.hits += 1
-        cache.counters.stale += 1
-        age = current_age(stored, now)
-        sink.traffic.cached = CacheNote("stale", why, age)
-        facts: dict[str, Any] = {"hit": True, "ttl": stored.lifetime - age, "detail": why}
-        said = Said(cache.name, age, cache.spec.cache_status, **facts)
-        return planned(stored, stored.length, sink.traffic.request, said, now)[0]
-
 
 class _Watching(ForwardingSink):
     """Passes on a response that bypasses the cache, and examines its head. After a failure of the
-    server, the client gets a stored response that may be used. ``standby``: the stream of a request
-    other than HEAD.
+    server, the client gets stored responses that may be used, through ``standby``.
     """
 
     def __init__(
@@ -217,21 +184,14 @@ class _Watching(ForwardingSink):
         """Answer with a stored response after a failure, if that is possible. ``ended``: the stream
         of the server is over.
         """
-        key, asked, bypass = self._key, self._asked, self._bypass
-        if self._seen or key is None or asked is None:
+        key, asked, standby = self._key, self._asked, self.standby
+        if self._seen or key is None or asked is None or standby is None:
             return False
-        head = asked.method == b"HEAD"
-        if not head and self.standby is None:
-            return False
-        entry, rule = bypass.usable(key, asked, self.sink)
-        if entry is None:
-            return False
-        self._seen = self._stale = True
-        if head:
-            self.sink.server_events([bypass.stale_head(entry, self.sink, f"{why}, {rule}"), END])
-        elif self.standby is not None:
-            self.standby.stale(entry, f"{why}, {rule}", ended)
-        return True
+        self._seen = self._stale = True  # what the stream says while it is closed is ignored
+        if standby.stale(key, asked, why, ended):
+            return True
+        self._seen = self._stale = False
+        return False
 
     def _look(self, head: ResponseHead) -> None:
         bypass, request = self._bypass, self.traffic.request

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lbproxy.cache.asked import Asked
 from lbproxy.cache.key import Key, key_of
 from lbproxy.cache.memory import Entry
-from lbproxy.cache.parts import asks_part
+from lbproxy.cache.ranges import Span
 from lbproxy.compiled import native
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.bypass import public_url
@@ -51,7 +53,7 @@ class FetchSource(Source):
         reason: str,
         shared: bool,
         claim: Claim | None = None,
-        made: type[Fetch] = Fetch,
+        made: Callable[..., Fetch] = Fetch,
     ) -> SourceStream:
         cache = self.cache
         cache.counters.misses += 1
@@ -67,7 +69,12 @@ class FetchSource(Source):
         return reader
 
     def _new_fetch(
-        self, key: Key, asked: Asked, sink: Asking, entry: Entry | None, made: type[Fetch] = Fetch
+        self,
+        key: Key,
+        asked: Asked,
+        sink: Asking,
+        entry: Entry | None,
+        made: Callable[..., Fetch] = Fetch,
     ) -> Fetch:
         url = public_url(sink, self.cache)
         body = body_of(sink) if asked.method == b"POST" else b""
@@ -90,21 +97,21 @@ class FetchSource(Source):
             return False
         return not asked.personal or (entry is not None and entry.stored.public)
 
-    def _refresh_parts(self, key: Key, asked: Asked, sink: Asking) -> bool:
-        """Refresh stale parts in the background, by the range or the whole response that the
-        request asks for. Return False if it has several ranges, or conditions.
+    def _refresh_parts(self, key: Key, asked: Asked, sink: Asking, span: Span | None) -> None:
+        """Refresh stale parts in the background, by a request for ``span``, None for the whole
+        response. One part refreshes all parts that have its entity tag.
         """
-        cache, head = self.cache, sink.traffic.request
-        ranged = head.header(b"range") is not None
-        if ranged and not asks_part(head):
-            return False
-        running = cache.fetches.get(part_key(key, head) if ranged else key)
+        cache, waiting = self.cache, key
+        made: Callable[..., Fetch] = Fetch
+        if span is not None:
+            wanted = b"bytes=%d-%d" % (span.first, span.last)
+            made, waiting = partial(PartFetch, wanted=wanted), part_key(key, [wanted])
+        running = cache.fetches.get(waiting)
         if (running is not None and running.joinable) or not self._may_share(asked, None):
-            return True
-        fetch = self._new_fetch(key, asked, sink, None, PartFetch if ranged else Fetch)
+            return
+        fetch = self._new_fetch(key, asked, sink, None, made)
         cache.fetching(fetch, True)
         fetch.start(self.inner)
-        return True
 
     def _fetch_part(self, key: Key, asked: Asked, sink: Asking, reason: str) -> SourceStream:
         """Join the fetch of the same part of the response, or start one.
@@ -112,7 +119,7 @@ class FetchSource(Source):
         Requests with other ranges do not wait for it. Nor do those of other processes.
         """
         cache = self.cache
-        waiting = part_key(key, sink.traffic.request)
+        waiting = part_key(key, sink.traffic.request.header_values(b"range"))
         # with Redis, a purge by another node may have preceded this request
         shared = cache.nodes is None and self._may_share(asked, None)
         shared = shared and not asked.demands(cache.policy) and cache.collapses(waiting)

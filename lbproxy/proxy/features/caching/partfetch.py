@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from lbproxy.cache.key import Key
-from lbproxy.http.message import RequestHead
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
 __all__ = ["PartFetch", "part_key"]
 
 
-def part_key(key: Key, request: RequestHead) -> Key:
-    """Return the key by which requests for the same part of a response wait for each other."""
-    return (*key, b"range", *request.header_values(b"range"))
+def part_key(key: Key, ranges: Sequence[bytes]) -> Key:
+    """Return the key by which requests for the same part of a response wait for each other.
+    ``ranges``: the lines of ``Range``.
+    """
+    return (*key, b"range", *ranges)
 
 
 class PartFetch(Fetch):
     """See the module. Requests with the same ``Range`` join it. If the server answers 200, the
-    whole response is stored.
+    whole response is stored. ``wanted``: the value of ``Range``, if not that of the client.
     """
+
+    def __init__(self, *args: Any, wanted: bytes | None = None) -> None:
+        self._wanted_range = wanted
+        super().__init__(*args)
 
     @property
     def ranged(self) -> bool:
@@ -26,8 +34,10 @@ class PartFetch(Fetch):
         return True
 
     def _traffic(self, original: HTTPTraffic) -> HTTPTraffic:
-        self.waits = part_key(self.key, self._request)
+        wanted = self._wanted_range
+        ranges = self._request.header_values(b"range") if wanted is None else [wanted]
+        self.waits = part_key(self.key, ranges)
         made = super()._traffic(original)
-        for value in self._request.header_values(b"range"):
+        for value in ranges:
             made.request.add_header(b"Range", value)
         return made

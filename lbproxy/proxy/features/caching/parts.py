@@ -46,14 +46,14 @@ def answer_parts(
     entries: list[Entry],
     asked: Asked,
     sink: Asking,
-    refresh: Callable[[], bool],
+    refresh: Callable[[Span | None], None],
 ) -> SourceStream | None:
     """Answer a request from the stored parts of its key; return None if some are missing.
 
-    ``refresh()`` refreshes stale parts in the background; it returns False if the request must
-    wait for a server instead.
+    ``refresh(span)`` refreshes stale parts in the background by a request for ``span``, None for
+    the whole response.
     """
-    parts = _covering(cache, entries, sink)
+    parts, spans = _covering(cache, entries, sink)
     if parts is None:
         return None
     decision = decide(parts.stored, asked, cache.policy, cache.wall())
@@ -63,9 +63,8 @@ def answer_parts(
     found = PartsAnswer(cache, parts, detail, sink)
     if not found.open():
         return None
-    if decision.use is Use.SERVE_AND_REFRESH and not refresh():
-        found.close()
-        return None
+    if decision.use is Use.SERVE_AND_REFRESH:
+        refresh(spans[0] if spans[0].size < parts.length else None)
     return found.send()
 
 
@@ -73,7 +72,7 @@ def stale_parts(cache: Any, entries: list[Entry], sink: Asking, why: str) -> Par
     """Return the answer from stored parts to a request for which the server failed, for the reason
     ``why``; None if that is not allowed, if bytes are missing, or if a file must be verified first.
     """
-    parts = _covering(cache, entries, sink)
+    parts = _covering(cache, entries, sink)[0]
     if parts is None or not same_url(cache, parts.stored, sink):
         return None
     asked = ask(sink.traffic.request, cache.policy)
@@ -84,15 +83,18 @@ def stale_parts(cache: Any, entries: list[Entry], sink: Asking, why: str) -> Par
     return found if found.open() else None
 
 
-def _covering(cache: Any, entries: list[Entry], sink: Asking) -> Parts | None:
-    """Return the stored parts that have all bytes of the answer to a request."""
+def _covering(cache: Any, entries: list[Entry], sink: Asking) -> tuple[Parts | None, list[Span]]:
+    """Return the stored parts that have all bytes of the answer to a request, and the spans of
+    these bytes; None if there are none.
+
+    A HEAD asks for no range, so it needs all bytes of the response, too (RFC 9111 §3.3).
+    """
     request, now = sink.traffic.request, cache.wall()
     parts = parts_of(entries, sent_fields(request, cache.policy))
-    if parts is None:
-        return None
-    if any(parts.covering(span) is None for span in wanted(request, parts.stored, now)):
-        return None
-    return parts
+    spans = [] if parts is None else wanted(request, parts.stored, now)
+    if parts is None or any(parts.covering(span) is None for span in spans):
+        return None, []
+    return parts, spans
 
 
 class PartsAnswer:

@@ -11,22 +11,28 @@ from lbproxy.cache.key import Key
 from lbproxy.cache.keybytes import key_digest
 from lbproxy.cache.memory import Entry
 from lbproxy.cache.parts import asks_part
+from lbproxy.cache.ranges import Span
 from lbproxy.cache.search import SearchRule, applies, is_reduced, search_rule
-from lbproxy.cache.serving import Decision, Use, decide
+from lbproxy.cache.serving import Decision, Use, decide, usable_on_error
 from lbproxy.cache.stored import Stored
 from lbproxy.compiled import native
 from lbproxy.http.message import End, RequestHead
 from lbproxy.observe.record import CacheNote
-from lbproxy.proxy.features.caching.answers import Said, answer
+from lbproxy.proxy.features.caching.answers import Said, answer, planned
 from lbproxy.proxy.features.caching.asking import identified
-from lbproxy.proxy.features.caching.bypass import Bypass, same_url, selected
+from lbproxy.proxy.features.caching.bypass import Bypass, is_forced, same_url, selected
 from lbproxy.proxy.features.caching.counters import CacheCounters
 from lbproxy.proxy.features.caching.elsewhere import Awaiting
 from lbproxy.proxy.features.caching.fetching import FetchSource
 from lbproxy.proxy.features.caching.holds import StoredBody
 from lbproxy.proxy.features.caching.opening import Opening
 from lbproxy.proxy.features.caching.ownreplies import answer_only_cached, answer_purge
-from lbproxy.proxy.features.caching.parts import MISSES, answer_parts, miss_reason
+from lbproxy.proxy.features.caching.parts import (
+    MISSES,
+    answer_parts,
+    miss_reason,
+    stale_parts,
+)
 from lbproxy.proxy.features.caching.postbody import begin_held
 from lbproxy.proxy.features.caching.reading import FileReading
 from lbproxy.proxy.features.caching.sharing import fits_fetch
@@ -189,9 +195,11 @@ class CacheSource(FetchSource):
         self, entries: list[Entry], key: Key, asked: Asked, sink: Asking
     ) -> SourceStream | None:
         """Answer from stored parts; return None if a server must be asked first."""
-        return answer_parts(
-            self.cache, entries, asked, sink, lambda: self._refresh_parts(key, asked, sink)
-        )
+
+        def refresh(span: Span | None) -> None:
+            self._refresh_parts(key, asked, sink, span)
+
+        return answer_parts(self.cache, entries, asked, sink, refresh)
 
     def _passes(self, asked: Asked, traffic: HTTPTraffic) -> bool:
         """Return whether a request bypasses the store, so that only a server can answer it."""
@@ -238,12 +246,15 @@ class CacheSource(FetchSource):
     def _answer(
         self, sink: Asking, entry: Entry, stored: Stored, age: float, facts: dict[str, Any]
     ) -> SourceStream:
-        cache = self.cache
+        cache, said = self.cache, self._say(sink, age, facts)
+        if sink.traffic.request.method == b"HEAD":  # needs no file
+            cache.store.use(entry)
+            head = planned(stored, entry.size, sink.traffic.request, said, cache.wall())[0]
+            return respond(sink, head, b"")
         opened = cache.store.open(entry)
         if opened is None:  # the file was touched, so it is verified again
             return self._load(entry.key, sink, lambda sink, found: self._again(sink, found, entry))
         cache.store.use(entry)
-        said = self._say(sink, age, facts)
         file = opened if isinstance(opened, bytes) else FileReading(opened, cache.jobs)
         head, body = answer(stored, file, sink.traffic.request, said, cache.wall())
         cache.counters.bytes += head.length or 0
@@ -282,6 +293,23 @@ class CacheSource(FetchSource):
         sink.traffic.cached = CacheNote("stale", why, age)
         return self._answer(sink, entry, entry.stored, age, facts)
 
+    def stale_answer(
+        self, key: Key, asked: Asked, sink: Asking, why: str
+    ) -> Callable[[], SourceStream] | None:
+        """Return the function that answers a request for which the server failed, for the reason
+        ``why``, with stored responses; None if none may be used.
+        """
+        cache = self.cache
+        entries = cache.store.select(key) or []
+        entry = selected(entries, sink.traffic.request, cache)
+        if entry is None:
+            parts = stale_parts(cache, entries, sink, why) if entries else None
+            return None if parts is None else parts.send
+        if is_forced(cache, asked, sink) or not same_url(cache, entry.stored, sink):
+            return None
+        rule = usable_on_error(entry.stored, asked, cache.policy, cache.wall())
+        return None if rule is None else lambda: self.serve_stale(sink, entry, f"{why}, {rule}")
+
     # -- from the servers -----------------------------------------------------------------------
 
     def _fetch(
@@ -301,7 +329,7 @@ class CacheSource(FetchSource):
         if ranged and entry is None and reason in MISSES and asks_part(head):
             return self._fetch_part(key, asked, sink, reason)
         if head.method == b"HEAD" or (ranged and entry is None):
-            return self._bypass.begin(head, b"", None, sink, reason, "", key, asked)
+            return self._bypass.begin(head, b"", None, sink, reason, "", key, asked, self)
         shared = self._may_share(asked, entry) and cache.collapses(key)
         running = cache.fetches.get(key) if shared else None
         if running is not None and running.joinable:
