@@ -93,7 +93,7 @@ CROSS: dict[str, tuple[str, ...]] = {
         "http.scan",
         "http.syntax",
     ),
-    "cors": ("http.syntax", "limits.cells", "limits.rate", "limits.window"),
+    "cors": ("http.known", "http.syntax", "limits.cells", "limits.rate", "limits.window"),
     "lists": ("guard.addresses",),
     "waf": ("http.message",),
     "bans": ("guard.addresses",),

@@ -45,7 +45,7 @@ __all__ = [
     "load_ready",
 ]
 
-MAGIC: Final = b"LBOBJ\x00\x03\n"
+MAGIC: Final = b"LBOBJ\x00\x04\n"
 
 FIXED: Final = struct.Struct(">8sIIQB32s")
 """The fixed part of a record: magic, length of the prepared head, length of the head, size of the

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from lbproxy.http.known import CLAIMED
+
 __all__ = ["allow_fields", "is_policy_field", "request_fields", "response_fields"]
 
 Fields = list[tuple[bytes, bytes]]
@@ -15,10 +17,7 @@ _FRAMING: Final = frozenset(
     b"connection content-length host keep-alive proxy-connection te trailer transfer-encoding"
     b" upgrade".split()
 )
-_NOT_TO_TARGET: Final = _FRAMING | frozenset(
-    b"cookie cookie2 expect forwarded via true-client-ip x-real-ip x-client-ip"
-    b" x-cluster-client-ip".split()
-)
+_NOT_TO_TARGET: Final = _FRAMING | CLAIMED | frozenset(b"cookie cookie2 expect via".split())
 _NOT_TO_TARGET_PREFIXES: Final = (b"x-forwarded-", b"cf-", b"proxy-", b"sec-fetch-")
 _NOT_TO_CLIENT: Final = frozenset(
     b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade"

@@ -11,6 +11,7 @@ from mypy_extensions import i64
 from lbproxy.http.h1_write import add_line
 from lbproxy.http.head import Head, Ours
 from lbproxy.http.known import (
+    CLAIMED,
     FORWARDED,
     HOST,
     TE,
@@ -37,15 +38,14 @@ __all__ = [
     "without_nominated",
 ]
 
-PROTECTED: Final = frozenset(
+PROTECTED: Final = CLAIMED | frozenset(
     b"host content-length content-type content-encoding content-range content-location "
     b"transfer-encoding trailer date expect range cache-control pragma expires age vary etag "
     b"authorization www-authenticate cookie set-cookie origin referer location max-forwards via "
-    b"forwarded x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-real-ip "
     b"strict-transport-security content-security-policy".split()
 )
 """Fields that Connection cannot remove, because they are for every recipient or control access (RFC
-9110 §7.6.1).
+9110 §7.6.1). A client must not remove what a trusted proxy says about it.
 """
 
 X_LINES: Final = (

@@ -153,8 +153,9 @@ class Forwarder:
         header (:attr:`ConnectionInfo.client_ip`). ``scheme``: of the connection; "" for that of the
         head. The returned port is 0 if a proxy has not sent one with the address.
 
-        Unless ``peer_ip`` is in ``trusted_proxies``, its X-Forwarded-*, Forwarded and X-Real-IP
-        lines and those of ``real_ip`` are removed, in every spelling with ``_``. If it is trusted,
+        Unless ``peer_ip`` is in ``trusted_proxies``, its lines that only a proxy may send (as
+        X-Forwarded-*, Forwarded and X-Real-IP) and those of ``real_ip`` are removed, in every
+        spelling with ``_``. If it is trusted,
         the client is the address in ``real_ip``, or the right-most address in X-Forwarded-For (or
         Forwarded) that is not trusted itself. The search stops at an invalid address and after
         :data:`MAX_HOPS`. The first header in the frontend's ``forwarded`` that the request has is

@@ -227,7 +227,18 @@ def test_a_client_cannot_name_real_ip_away() -> None:
 
 
 def test_without_the_key_the_header_is_an_ordinary_one() -> None:
-    assert sent("CF-Connecting-IP", ("CF-Connecting-IP", "x"), peer="9.9.9.9") == [b"x"]
+    assert sent("X-Peer", ("X-Peer", "x"), peer="9.9.9.9") == [b"x"]
+    assert sent("X-Peer", ("X-Peer", "x"), peer="9.9.9.9", real_ip="X-Peer") == []
+
+
+@pytest.mark.parametrize("name", ["CF-Connecting-IP", "cf_ipcountry", "TRUE-CLIENT_IP"])
+def test_headers_of_a_cdn_are_those_of_trusted_proxies(name: str) -> None:
+    assert sent(name, (name, "1.1.1.1"), peer="9.9.9.9") == []
+    assert sent(name, (name, "1.1.1.1")) == [b"1.1.1.1"]
+    assert client((name, "1.1.1.1")) == (PEER, 4711), "only real_ip says that it is the client"
+    head = request(headers=((name, "1.1.1.1"),), nominated=(name.lower().encode(),))
+    forwarder().client(PEER, head, "http")
+    assert head.header(name.encode()) == b"1.1.1.1", "no client names it away"
 
 
 X9, F8, F9 = (

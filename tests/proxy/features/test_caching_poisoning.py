@@ -25,6 +25,13 @@ CLAIMS = (
     "X-Forwarded-Method", "X-Original-Method", "X-Original-Scheme", "X-Original-Proto", "X-Scheme",
     "X-Forwarded-Server", "X-Forwarded-SSL", "X-Forwarded-Https", "X-Forwarded-Context",
     "X-Forwarded-PathBase", "X-Replaced-Path", "X-Envoy-Original-Host", "X-Envoy-Original-Method",
+    "CF-Connecting-IP", "CF-Connecting-IPv6", "CF-Pseudo-IPv4", "CF-IPCountry", "CF-Visitor",
+    "True-Client-IP", "Fastly-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Real-IP",
+    "X-Azure-ClientIP", "X-Azure-SocketIP", "X-AppEngine-User-IP", "Fly-Client-IP", "Client-IP",
+    "X-Envoy-External-Address", "X-ProxyUser-Ip", "WL-Proxy-Client-IP", "Proxy-Client-IP",
+    "X-Original-Forwarded-For", "Forwarded-For", "CloudFront-Viewer-Address", "Client_IP",
+    "CloudFront-Forwarded-Proto", "X-Forwarded-User", "cf_connecting_ip",
+    "X-Envoy_External-Address",
 )  # fmt: skip
 OVERRIDES = (
     "X-Host", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "X-HTTP-Method",

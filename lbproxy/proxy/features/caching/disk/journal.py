@@ -36,7 +36,7 @@ NAME: Final = "index"
 """Name of the journal in its folder."""
 
 _LOCK: Final = "lock"
-_MAGIC: Final = b"LBIDX\x00\x03\n"
+_MAGIC: Final = b"LBIDX\x00\x04\n"
 _HEADER: Final = struct.Struct(">8sQQQ")  # magic; old file's inode and position; end of copy
 _READ: Final = 4 * 1024 * 1024
 _STEP_BYTES: Final = 16 * 1024
