@@ -1,23 +1,25 @@
 """PURE. The alert rules: one function each, which returns the subjects that meet its condition.
 
-To add a rule, write a function ``(History, AlertLimits) -> Iterable[Finding]``, add a line to
+To add a rule, write a function (:data:`~lbproxy.observe.finding.Look`), add a line to
 :data:`RULES`, and describe the rule in ``docs/runbook.rst``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from attrs import frozen
 
 from lbproxy.observe.baselinerules import attack, hit_ratio, latency
 from lbproxy.observe.events import EventSeverity
 from lbproxy.observe.finding import WINDOW, AlertLimits, Finding, Look, milliseconds
-from lbproxy.observe.samples import LONG, History
+from lbproxy.observe.samples import LONG, BackendSample, History
 
 __all__ = ["RULES", "AlertRule"]
 
 _DAY = 86400.0
+
+Subjects = Collection[str]
 
 
 @frozen
@@ -33,84 +35,102 @@ class AlertRule:
     doc: str
 
 
-def _error_ratio(history: History, limits: AlertLimits) -> Iterator[Finding]:
+def _error_ratio(history: History, limits: AlertLimits, firing: Subjects) -> Iterator[Finding]:
     then = history.before(WINDOW)
     for name, now in history.now.frontends.items():
         old = then.frontends.get(name)
         if old is None:
             continue
         done, failed = now.done - old.done, now.failed - old.failed
-        if done >= limits.volume and done and failed / done > limits.limit:
-            share = failed / done
+        share = failed / done if done else 0.0
+        high = done >= limits.volume and share > limits.limit
+        if high or name in firing:
             yield Finding(
                 name,
                 f"frontend {name}: {share:.1%} of {done} requests failed in the last minute",
                 EventSeverity.ERROR,
                 {"share": round(share, 4), "failed": failed, "done": done},
+                high,
             )
 
 
-def _backend_empty(history: History, limits: AlertLimits) -> Iterator[Finding]:
+def _backend_empty(history: History, limits: AlertLimits, firing: Subjects) -> Iterator[Finding]:
     for name, backend in history.now.backends.items():
         if not backend.usable:
             yield Finding(name, f"backend {name} has no server", EventSeverity.ERROR)
+        elif name in firing:
+            yield _servers_up(name, backend, few=False)
 
 
-def _backend_weak(history: History, limits: AlertLimits) -> Iterator[Finding]:
+def _backend_weak(history: History, limits: AlertLimits, firing: Subjects) -> Iterator[Finding]:
     for name, backend in history.now.backends.items():
-        if backend.usable and backend.wanted and backend.up < limits.limit * backend.wanted:
-            yield Finding(
-                name,
-                f"backend {name}: {backend.up} of {backend.wanted} servers are up",
-                EventSeverity.WARNING,
-                {"up": backend.up, "wanted": backend.wanted},
-            )
+        few = bool(backend.usable and backend.wanted)
+        few = few and backend.up < limits.limit * backend.wanted
+        if few or name in firing:
+            yield _servers_up(name, backend, few=few)
 
 
-def _queue(history: History, limits: AlertLimits) -> Iterator[Finding]:
+def _servers_up(name: str, backend: BackendSample, *, few: bool) -> Finding:
+    return Finding(
+        name,
+        f"backend {name}: {backend.up} of {backend.wanted} servers are up",
+        EventSeverity.WARNING,
+        {"up": backend.up, "wanted": backend.wanted},
+        few,
+    )
+
+
+def _queue(history: History, limits: AlertLimits, firing: Subjects) -> Iterator[Finding]:
     for name, backend in history.now.backends.items():
-        if backend.queue and backend.waiting > limits.limit * backend.queue:
+        full = backend.queue > 0 and backend.waiting > limits.limit * backend.queue
+        if full or name in firing:
             yield Finding(
                 name,
                 f"backend {name}: {backend.waiting} of {backend.queue} "
                 "places in the queue are taken",
                 EventSeverity.WARNING,
                 {"waiting": backend.waiting, "queue": backend.queue},
+                full,
             )
 
 
-def _sent_away(history: History, limits: AlertLimits) -> Iterator[Finding]:
+def _sent_away(history: History, limits: AlertLimits, firing: Subjects) -> Iterator[Finding]:
     then = history.before(WINDOW)
     for name, now in history.now.backends.items():
         old = then.backends.get(name)
         count = now.sent_away - old.sent_away if old is not None else 0
-        if count > limits.limit:
+        full = count > limits.limit
+        if full or name in firing:
+            why = ": its servers and queue are full" if full else ""
             yield Finding(
                 name,
-                f"backend {name} rejected {count} in the last minute: "
-                "its servers and queue are full",
+                f"backend {name} rejected {count} in the last minute{why}",
                 EventSeverity.ERROR,
                 {"count": count},
+                full,
             )
 
 
-def _connections(history: History, limits: AlertLimits) -> Iterator[Finding]:
+def _connections(history: History, limits: AlertLimits, firing: Subjects) -> Iterator[Finding]:
     now = history.now
     rows = [("lbproxy", "", now.active, now.maxconn)]
     rows += [(f"frontend {n}", n, f.active, f.maxconn) for n, f in now.frontends.items()]
     for words, subject, active, maxconn in rows:
-        if maxconn and active > limits.limit * maxconn:
+        full = maxconn > 0 and active > limits.limit * maxconn
+        if full or subject in firing:
+            most = f" of at most {maxconn}" if maxconn else ""
             yield Finding(
                 subject,
-                f"{words} has {active} of at most {maxconn} connections",
+                f"{words} has {active}{most} connections",
                 EventSeverity.WARNING,
                 {"active": active, "maxconn": maxconn},
+                full,
             )
 
 
-def _certificate(history: History, limits: AlertLimits) -> Iterator[Finding]:
+def _certificate(history: History, limits: AlertLimits, firing: Subjects) -> Iterator[Finding]:
     for name, left in history.now.certificates.items():
-        if left < limits.limit:
+        if left < limits.limit or name in firing:
             days = left / _DAY
             when = "has expired" if left < 0 else f"expires in {days:.1f} days"
             yield Finding(
@@ -118,48 +138,58 @@ def _certificate(history: History, limits: AlertLimits) -> Iterator[Finding]:
                 f"certificate {name} {when}",
                 EventSeverity.ERROR if days < 3 else EventSeverity.WARNING,
                 {"days": round(days, 2)},
+                left < limits.limit,
             )
 
 
-def _log_drops(history: History, limits: AlertLimits) -> Iterator[Finding]:
+def _log_drops(history: History, limits: AlertLimits, firing: Subjects) -> Iterator[Finding]:
     then = history.before(WINDOW)
     for path, dropped in history.now.logs.items():
         count = dropped - then.logs.get(path, dropped)
-        if count > limits.limit:
+        if count > limits.limit or path in firing:
             yield Finding(
                 path,
                 f"access log {path} lost {count} lines in the last minute",
                 EventSeverity.WARNING,
                 {"count": count},
+                count > limits.limit,
             )
 
 
-def _shared_store(history: History, limits: AlertLimits) -> Iterator[Finding]:
+def _shared_store(history: History, limits: AlertLimits, firing: Subjects) -> Iterator[Finding]:
     error = history.now.shared_error
     if error:
         yield Finding("", f"shared store is down: {error}", EventSeverity.ERROR, {"error": error})
+    elif firing:
+        yield Finding("", "shared store responds", EventSeverity.ERROR, holds=False)
 
 
-def _list(history: History, limits: AlertLimits) -> Iterator[Finding]:
+def _list(history: History, limits: AlertLimits, firing: Subjects) -> Iterator[Finding]:
     for name, error in history.now.lists.items():
         if error:
             yield Finding(name, f"list {name} is not up to date: {error}", facts={"error": error})
+        elif name in firing:
+            yield Finding(name, f"list {name} is up to date", holds=False)
 
 
-def _lag(history: History, limits: AlertLimits) -> Iterator[Finding]:
+def _lag(history: History, limits: AlertLimits, firing: Subjects) -> Iterator[Finding]:
     lag = history.now.lag
-    if lag > limits.limit:
-        text = f"the reactor of lbproxy is {milliseconds(lag)} late: the process is overloaded"
-        yield Finding("", text, EventSeverity.WARNING, {"seconds": round(lag, 3)})
+    late = lag > limits.limit
+    if late or firing:
+        why = ": the process is overloaded" if late else ""
+        text = f"the reactor of lbproxy is {milliseconds(lag)} late{why}"
+        yield Finding("", text, EventSeverity.WARNING, {"seconds": round(lag, 3)}, late)
 
 
 def _event(kind: str, text: str, severity: EventSeverity) -> Look:
     """Return a rule for single events; its alert lasts until five minutes after the last one."""
 
-    def look(history: History, limits: AlertLimits) -> Iterator[Finding]:
+    def look(history: History, limits: AlertLimits, firing: Subjects) -> Iterator[Finding]:
         count = history.now.happened.get(kind, 0) - history.before(LONG).happened.get(kind, 0)
-        if count > limits.limit:
-            yield Finding("", text.format(count=count), severity, {"count": count})
+        many = count > limits.limit
+        if many or firing:
+            span = "" if many else " in the last five minutes"
+            yield Finding("", text.format(count=count) + span, severity, {"count": count}, many)
 
     return look
 
@@ -213,8 +243,8 @@ RULES: dict[str, AlertRule] = {
         "worker processes that died, in five minutes",
     ),
     "reload_refused": AlertRule(
-        _event("reload_refused", "a new configuration was refused", EventSeverity.WARNING), "int",
-        AlertLimits(0, 0), "new configurations that were refused, in five minutes",
+        _event("reload_refused", "new configurations refused: {count}", EventSeverity.WARNING),
+        "int", AlertLimits(0, 0), "new configurations that were refused, in five minutes",
     ),
 }  # fmt: skip
 """Name -> rule, in the order of the documentation."""

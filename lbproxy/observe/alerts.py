@@ -3,14 +3,15 @@
 :mod:`lbproxy.alerts.alerter` takes a :class:`Sample` each second and passes it to
 :meth:`Alerts.look`. Each rule of :data:`~lbproxy.observe.alertrules.RULES` returns the subjects for
 which its condition holds. An alert fires when the condition has held for the rule's ``after``
-seconds. It recovers when the condition has not held for :data:`CALM` seconds.
+seconds. It recovers when the condition has not held for :data:`CALM` seconds, and then has the
+figures of that time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
 from lbproxy.observe.alertrules import RULES, AlertRule
 from lbproxy.observe.finding import WINDOW, AlertLimits, Finding
@@ -89,9 +90,15 @@ class Alerts:
         """Process a sample; return the alerts that start or recover."""
         self._history.add(sample)
         changes: list[AlertChange] = []
+        firing: dict[str, list[str]] = {}
+        for alert in self.active:
+            firing.setdefault(alert.name, []).append(alert.subject)
         for name, limits in self._limits.items():
-            for finding in RULES[name].look(self._history, limits):
-                self._found(name, finding, limits.after, sample.at, changes)
+            for finding in RULES[name].look(self._history, limits, firing.get(name, ())):
+                if finding.holds:
+                    self._found(name, finding, limits.after, sample.at, changes)
+                elif sample.at - (state := self._states[name, finding.subject]).seen >= CALM:
+                    state.finding = evolve(finding, severity=state.finding.severity)
         for key, state in list(self._states.items()):
             if state.seen == sample.at:
                 continue
@@ -99,7 +106,7 @@ class Alerts:
                 del self._states[key]  # the condition did not last
             elif sample.at - state.seen >= CALM:
                 del self._states[key]
-                changes.append(AlertChange(False, state.alert))
+                changes.append(AlertChange(False, evolve(state.alert, finding=state.finding)))
         self._history.forget((*sample.frontends, *sample.backends, *sample.caches))
         return changes
 

@@ -1,8 +1,8 @@
-"""PURE. The types of alert rules: a condition that holds, and the parameters of a rule."""
+"""PURE. The types of alert rules: a condition that holds or held, and the parameters of a rule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from attrs import field, frozen
@@ -18,12 +18,13 @@ WINDOW = 60.0
 
 @frozen
 class Finding:
-    """A condition that holds now for ``subject``."""
+    """A condition of ``subject``, with its current figures. ``holds``: whether it is met now."""
 
     subject: str
     text: str
     severity: EventSeverity = EventSeverity.WARNING
     facts: Mapping[str, Any] = field(factory=dict)
+    holds: bool = True
 
 
 @frozen
@@ -38,7 +39,10 @@ class AlertLimits:
     volume: int = 0
 
 
-Look = Callable[[History, AlertLimits], Iterable[Finding]]
+Look = Callable[[History, AlertLimits, Collection[str]], Iterable[Finding]]
+"""A rule. It returns the subjects that meet its condition, and those of the third argument that no
+longer do, whose figures the notice of a recovery shows. It leaves out subjects that are gone.
+"""
 
 
 def milliseconds(seconds: float) -> str:

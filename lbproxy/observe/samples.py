@@ -170,7 +170,7 @@ class Baseline:
     count: int = 0
     at: float = -math.inf
     total: tuple[int, float] = (0, 0.0)  # counter at the last observation
-    last: float = 0.0  # the last observation
+    last: float | None = None  # the last observation; None: there was none, or long ago
     high: bool = False  # the last observation was far above normal, or below it for a hit ratio
 
     def learn(self, value: float, high: bool) -> None:
@@ -181,6 +181,10 @@ class Baseline:
         change = value - self.mean
         self.mean += alpha * change
         self.variance = (1 - alpha) * (self.variance + alpha * change * change)
+
+    def rest(self) -> None:
+        """Note that there is too little traffic for an observation."""
+        self.last, self.high = None, False
 
     @property
     def known(self) -> bool:

@@ -115,7 +115,7 @@ def test_a_backend_without_servers_is_told_and_shown(reactor: MemoryReactor) -> 
     reactor.advance(40)
     assert target.lines[1:] == [("recovered", "backend_empty", "app")]
     (event,) = [e for e in balancer.events.since() if e.kind is EventKind.RECOVERED]
-    assert event.text == "backend_empty: over: backend app has no server"
+    assert event.text == "backend_empty: over: backend app: 2 of 2 servers are up"
     assert balancer.alerter.sent == 2 and not balancer.alerter.active
     stop(balancer, reactor)
 

@@ -78,6 +78,7 @@ def test_an_error_ratio_must_last_and_must_be_gone_for_a_while() -> None:
     assert text == "frontend web: 15.3% of 600 requests failed in the last minute", text
     world.step(200, traffic(0))
     assert [fired for _, fired in world.said] == [True, False]
+    assert re.fullmatch(r"frontend web: [0-5]\.\d% of 600 requests failed .*", world.log[1][3])
     assert world.alerts.active == []
 
 
@@ -140,6 +141,7 @@ def test_latency_is_compared_with_what_is_normal() -> None:
     assert re.fullmatch(r"backend app answers in 3\d\d ms; normal is [4-6]\d ms", text), text
     latency(world, 120, noisy(0.050, 0.010))
     assert [fired for _, fired in world.said] == [True, False]
+    assert re.match(r"backend app answers in [4-6]\d ms; normal", world.log[1][3])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -195,6 +197,12 @@ def test_a_falling_hit_ratio_is_compared_with_what_is_normal() -> None:
     assert text == "cache main answers 30% of its requests; normal is 76%"
     hit_ratio(world, 120, 0.8)
     assert [fired for _, fired in world.said] == [True, False]
+    assert world.log[1][3] == "cache main answers 80% of its requests; normal is 76%"
+    hit_ratio(world, 120, 0.3)
+    hit_ratio(world, 180, 0.3, rate=0)
+    assert [row[3] for row in world.log[3:]] == [
+        "cache main had fewer than 50 requests in the last minute"
+    ]
 
 
 def test_a_cache_that_few_ask_has_no_alert() -> None:
@@ -269,6 +277,39 @@ def test_what_one_sample_shows(name: str, facts: dict[str, Any], text: str) -> N
     assert [fired for _, fired in world.said] == [True, False]
 
 
+ENDS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    ("queue", backend(waiting=51, queue=100), backend(waiting=3, queue=100),
+        "backend app: 3 of 100 places in the queue are taken"),
+    ("connections", {"active": 91, "maxconn": 100}, {"active": 7, "maxconn": 100},
+        "lbproxy has 7 of at most 100 connections"),
+    ("connections", {"active": 91, "maxconn": 100}, {"active": 91, "maxconn": 0},
+        "lbproxy has 91 connections"),
+    ("certificate", {"certificates": {"x.org": -1.0}}, {"certificates": {"x.org": 86400.0 * 90}},
+        "certificate x.org expires in 90.0 days"),
+    ("list", {"lists": {"bad": "line 3"}}, {"lists": {"bad": ""}}, "list bad is up to date"),
+    ("lag", {"lag": 0.75}, {"lag": 0.002}, "the reactor of lbproxy is 2 ms late"),
+    ("shared_store", {"shared_error": "refused"}, {}, "shared store responds"),
+    ("backend_empty", backend(usable=False, wanted=2), backend(up=1, wanted=2),
+        "backend app: 1 of 2 servers are up"),
+    ("backend_weak", backend(up=1, wanted=4), backend(up=3, wanted=4),
+        "backend app: 3 of 4 servers are up"),
+    ("attack", frontend(worst_client=("203.0.113.9", 600)), frontend(worst_client=("::1", 5)),
+        "frontend web: fewer than 600 bad requests and refused connections from 203.0.113.9"
+        " in a minute"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "high", "calm", "text"), ENDS)
+def test_a_recovery_has_the_figures_of_its_time(
+    name: str, high: dict[str, Any], calm: dict[str, Any], text: str
+) -> None:
+    world = World(name)
+    world.step(40, lambda now: high)
+    world.step(100, lambda now: calm)
+    assert [row[1] for row in world.log] == [True, False]
+    assert world.log[1][3] == text
+
+
 AT_THE_LIMIT = [
     ("queue", backend(waiting=50, queue=100)),
     ("queue", backend(waiting=0, queue=0)),
@@ -295,7 +336,10 @@ def test_sums_over_a_minute() -> None:
             "backend app rejected 3 in the last minute: its servers and queue are full"),
         (6.0, True, "log_drops", "access log a.log lost 2 lines in the last minute"),
     ]  # fmt: skip
-    assert sorted(fired for _, fired in world.said) == [False, False, True, True]
+    assert [row[2:] for row in world.log if not row[1]] == [
+        ("sent_away", "backend app rejected 0 in the last minute"),
+        ("log_drops", "access log a.log lost 0 lines in the last minute"),
+    ]
 
 
 def test_happenings_last_five_minutes() -> None:
@@ -304,6 +348,7 @@ def test_happenings_last_five_minutes() -> None:
     world.step(400, lambda now: {"happened": {"worker_died": 6, "server_up": 9}})
     assert world.log[0] == (11.0, True, "worker_died", "worker processes died: 2")
     assert world.log[1][:2] == (310 + CALM, False)
+    assert world.log[1][3] == "worker processes died: 0 in the last five minutes"
 
 
 def test_a_jump_in_refusals() -> None:
@@ -326,6 +371,7 @@ def test_a_jump_in_refusals() -> None:
     assert fired and name == "attack" and "400 bad requests and refused connections" in text
     world.step(120, rate(2))
     assert [fired for _, fired in world.said] == [True, False]
+    assert world.log[1][3].startswith("frontend web: 2 bad requests and refused connections a sec")
 
 
 def test_one_address_that_does_it_all() -> None:
