@@ -13,7 +13,7 @@ from lbproxy.config.model import NOWHERE, Condition, Config, Where, hidden, opti
 from lbproxy.config.options import option_fields
 from lbproxy.config.section import Judge, Section
 from lbproxy.config.units import dump
-from lbproxy.proxy.features.caching.oversize import size_warnings
+from lbproxy.proxy.features.caching.oversize import CacheSize, size_warnings
 from lbproxy.proxy.features.caching.sections import check_together
 
 __all__ = ["CACHE", "CacheDeclaration", "CacheKeys", "CacheSpec", "hit_rules_of", "policy_of"]
@@ -330,5 +330,10 @@ class CacheDeclaration(Declaration):
     @classmethod
     def warnings(cls, config: Config) -> list[str]:
         """See :class:`Declaration`."""
-        found = ((one.name, one.memory_size, one.disk) for one in config.of(CacheSpec))
-        return [text for one in found for text in size_warnings(*one)]
+        sizes = [
+            CacheSize(one.name, one.memory_size, one.disk.folder, one.disk.size)
+            if one.disk is not None
+            else CacheSize(one.name, one.memory_size)
+            for one in config.of(CacheSpec)
+        ]
+        return size_warnings(sizes, config.settings.workers) if sizes else []
