@@ -204,11 +204,17 @@ def public_host(scheme: bytes, host: bytes) -> bytes:
 
 
 def _bracketed(name: bytes) -> bytes:
-    """Return an IPv6 address in brackets in its short form, anything else unchanged."""
+    """Return an IPv6 address in brackets in its short form, anything else unchanged.
+
+    The last four bytes of an IPv4-mapped address are in dotted decimal (RFC 5952 §5), as Python
+    writes them from 3.13 on: files of a cache may be read by another version.
+    """
     try:
-        return b"[%b]" % str(IPv6Address(name[1:-1].decode("latin-1"))).encode()
+        address = IPv6Address(name[1:-1].decode("latin-1"))
     except ValueError:
         return name
+    mapped = address.ipv4_mapped if address.scope_id is None else None
+    return b"[%b]" % (str(address) if mapped is None else f"::ffff:{mapped}").encode()
 
 
 _ENDS_PLAIN: Final = frozenset(bytes((one,)) for one in b"abcdefghijklmnopqrstuvwxyz0123456789")

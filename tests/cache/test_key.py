@@ -104,6 +104,11 @@ def test_equal_keys_mean_equal_requests(one: list[Any], two: list[Any]) -> None:
         ("[::1]", "[::1]"),
         ("[0:0::0:1]:80", "[::1]"),
         ("[2001:db8:0::00a]:0443", "[2001:db8::a]:443"),
+        ("[::ffff:102:304]", "[::ffff:1.2.3.4]"),
+        ("[0::ffff:1.2.3.4]:8080", "[::ffff:1.2.3.4]:8080"),
+        ("[::ffff:0:0]", "[::ffff:0.0.0.0]"),
+        ("[::1.2.3.4]", "[::102:304]"),
+        ("[64:ff9b::1.2.3.4]", "[64:ff9b::102:304]"),
     ],
 )
 def test_a_public_url_has_one_form_of_a_host(host: str, public: str) -> None:
