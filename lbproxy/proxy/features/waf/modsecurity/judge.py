@@ -1,17 +1,16 @@
 """DATA. Rules loaded into libmodsecurity, and verdicts about requests.
 
 A process has one judge, because the exclusions of a request are passed in the environment. The
-library writes the rules that matched to a file in memory, as JSON. The lines of its log callback
-mix its own texts with those of the client, so they cannot be parsed reliably.
+library writes the rules that matched to :mod:`a file
+<lbproxy.proxy.features.waf.modsecurity.matchlog>`. The lines of its log callback mix its own texts
+with those of the client, so they cannot be parsed reliably.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import Any, Final
 
@@ -22,10 +21,11 @@ from lbproxy.proxy.features.waf.modsecurity.directives import (
     ENVIRONMENT,
     FIRST_ID,
     PARTIAL,
-    audit_directives,
 )
 from lbproxy.proxy.features.waf.modsecurity.library import Intervention, Library, Transaction
+from lbproxy.proxy.features.waf.modsecurity.matchlog import MatchLog
 from lbproxy.proxy.features.waf.modsecurity.messages import Match, Question, RuleAnswer
+from lbproxy.proxy.features.waf.modsecurity.segments import removed_at_end
 from lbproxy.waf.body import BrokenBody, body_headers, in_utf8, inflated
 
 __all__ = ["RuleJudge", "RulePart"]
@@ -62,17 +62,18 @@ class RuleJudge:
         self, parts: Iterable[RulePart], limit: int, library: Library | None = None
     ) -> None:
         self._limit = limit
-        self._log = _log_file()
         self._rules = None
         try:
             self._library = library or Library()
+            self._log = MatchLog(self._library)
             self._rules = self._library.rule_set()
-            for part in parts:
-                if part.file:
-                    self._rules.add_file(part.file)
-                else:
-                    self._rules.add(part.text)
-            self._rules.add(audit_directives(f"/proc/self/fd/{self._log}"))
+            with removed_at_end():  # rules may name further logs
+                for part in parts:
+                    if part.file:
+                        self._rules.add_file(part.file)
+                    else:
+                        self._rules.add(part.text)
+                self._rules.add(self._log.directives)
         except BaseException:
             self.close()
             raise
@@ -93,7 +94,7 @@ class RuleJudge:
         words = [PARTIAL] if not whole else []
         os.environ[ENVIRONMENT] = f",{','.join([*map(str, question.excluded), *words])},"
         found = self._run(question, body, headers)
-        matches = list(self._matches())
+        matches = list(self._log.take())
         return _answer(found, matches, perf_counter() - begin)
 
     def _readable(self, question: Question) -> tuple[bytes, bool, list[tuple[bytes, bytes]]]:
@@ -155,30 +156,6 @@ class RuleJudge:
             run.response_body(body)
             found = run.intervention()
         return found
-
-    def _matches(self) -> Iterator[dict[str, Any]]:
-        """Yield the messages of the transaction that has just ended, and clear the file."""
-        size = os.fstat(self._log).st_size
-        if not size:
-            return
-        text = os.pread(self._log, size, 0).decode("utf-8", "replace")
-        os.ftruncate(self._log, 0)
-        for line in text.splitlines():
-            if not line.strip():
-                continue
-            try:
-                yield from json.loads(line)["transaction"]["messages"]
-            except (ValueError, LookupError, TypeError):
-                continue
-
-
-@cache
-def _log_file() -> int:
-    """Return the file in memory to which the library writes the rules that matched.
-
-    All judges of a process share it, because the library keeps closed files, by their paths.
-    """
-    return os.memfd_create("lbproxy-waf", os.MFD_CLOEXEC)
 
 
 def _answer(
