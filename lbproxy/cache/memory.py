@@ -143,17 +143,15 @@ class Memory(Catalog[Key, Entry]):
     def add(self, key: Key, stored: Stored, body: Body) -> Entry | None:
         """Store a response and replace the one with the same selection.
 
-        Return None if it is too large, or if bodies being sent leave no room.
+        Return None if it is too large, or if bodies being sent leave no room; the one that it
+        should have replaced is removed nevertheless.
         """
         entry = Entry(key, stored, body)
-        if entry.bytes > self.limit:
-            self.counts.refused += 1
-            return None
         others = self.lookup(key)
         for other in list(others) if others else ():
             if other.stored.selected == stored.selected or len(self.lookup(key)) >= self.variants:
                 self.discard(other)
-        if not self._make_room(entry.bytes):
+        if entry.bytes > self.limit or not self._make_room(entry.bytes):
             self.counts.refused += 1
             return None
         self.insert(entry)

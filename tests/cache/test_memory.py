@@ -29,6 +29,13 @@ def page(number: int = 0, tags: str = "", **asking: str) -> Stored:
     return one
 
 
+def test_a_response_that_is_too_large_leaves_nothing_of_the_one_it_replaces() -> None:
+    memory = Memory(100_000)
+    assert memory.add((b"x",), page(), b"old") is not None
+    assert memory.add((b"x",), page(), bytes(100_001)) is None
+    assert not memory.lookup((b"x",))
+
+
 def test_it_stays_within_its_limit() -> None:
     memory = Memory(100_000)
     for number in range(100):

@@ -7,10 +7,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from lbproxy.cache.purge import Purge, PurgeKind
-from lbproxy.proxy.features.caching.nodes.scripts import KEPT
+from lbproxy.net.redis import RedisRefused
+from lbproxy.proxy.features.caching.nodes.scripts import KEPT, PUT
 from lbproxy.proxy.features.caching.nodes.tier import (
     LARGEST,
     LEASE,
@@ -473,6 +474,53 @@ def test_bodies_are_binary_and_bounded(world: World) -> None:
     assert world.ask(TWO, "/b").body == world.body and world.fetches == 3
     kept = [one.value for key, one in world.redis.data.items() if b":o:" in key]
     assert len([one for one in kept if one]) == 1
+
+
+OBEY = "client_no_cache = obey"
+
+
+def test_a_body_too_large_for_redis_leaves_nothing_of_the_one_it_replaces() -> None:
+    world = World(OBEY)
+    world.ask(ONE)
+    world.body = bytes(LARGEST + 1)
+    world.ask(ONE, Cache_Control="no-cache")
+    world.body = b"three"
+    assert world.ask(TWO).body == b"three"
+    world.close()
+
+
+def test_a_body_that_becomes_too_large_leaves_nothing_of_the_one_it_replaces() -> None:
+    world = World(f"{OBEY}\nmax_object = 1k")
+    world.ask(ONE)
+    body = bytes(2000)
+    raw = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n"
+    world.origin.handler = Answer(raw=raw + b"7d0\r\n%s\r\n0\r\n\r\n" % body)
+    cache: Any = world.cache(ONE)
+    cache.memory.discard(next(iter(cache.memory)))
+    assert world.ask(ONE, Cache_Control="no-cache").body == body
+    world.origin.handler = world.handle
+    world.body = b"three"
+    assert world.ask(TWO).body == b"three"
+    world.close()
+
+
+def test_a_response_that_redis_refuses_leaves_nothing_of_the_one_it_replaces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(OBEY)
+    world.ask(ONE)
+    world.body = b"two"
+    cache: Any = world.cache(ONE)
+    run = cache.nodes.tier._client.run
+    monkeypatch.setattr(
+        cache.nodes.tier._client,
+        "run",
+        lambda script, *more: fail(RedisRefused("OOM")) if script is PUT else run(script, *more),
+    )
+    assert world.ask(ONE, Cache_Control="no-cache").body == b"two"
+    world.body = b"three"
+    assert world.ask(TWO).body == b"three"
+    world.close()
 
 
 def test_variants_are_apart_and_bounded(world: World) -> None:

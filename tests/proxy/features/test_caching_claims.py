@@ -16,7 +16,7 @@ from lbproxy.proxy.features.caching.disk.claims import PASS_SECONDS, FetchClaims
 from lbproxy.proxy.features.caching.runningfetches import LARGE_SECONDS
 from lbproxy.testing import LB, LoadBalancerFixture
 from lbproxy.testing.origin import Answer
-from tests.support.caching import config_with
+from tests.support.caching import config_with, in_turn
 from tests.support.purging import purged
 
 KEY, OTHER = bytes(16), b"\x01" + bytes(15)
@@ -134,6 +134,24 @@ def test_one_validation_for_both(make: Make) -> None:
     together(one, two, 2)
     assert (first.wait().body, second.wait().body) == (b"one", b"one")
     assert (len(origin.requests), len(other.requests)) == (2, 0)
+
+
+def test_one_fetch_for_both_after_a_304_of_another_response(make: Make) -> None:
+    one, two, origin, other = pair(make, Answer(200, b"one", MINUTE))
+    one.get("http://h/a")
+    together(one, two, 1)
+    assert two.get("http://h/a").body == b"one"
+    together(one, two, 61)
+    for server in (origin, other):
+        server.handler = in_turn(
+            Answer(304, b"", {**MINUTE, "ETag": '"v2"'}, after=1.0),
+            Answer(200, b"two", MINUTE, after=1.0),
+        )
+    asked = [one.begin("GET", "http://h/a") for _ in range(3)]
+    asked += [two.begin("GET", "http://h/a") for _ in range(3)]
+    together(one, two, 4)
+    assert [found.wait().body for found in asked] == [b"two"] * 6
+    assert len(origin.requests) + len(other.requests) == 3
 
 
 def test_nobody_waits_behind_what_is_not_stored(make: Make) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from lbproxy.cache.purge import Purge
 from lbproxy.proxy.features.caching.disk.entries import Place
@@ -18,6 +19,7 @@ from tests.support.caching import config_with
 from tests.support.purging import purged
 
 HOUR = {"Cache-Control": "max-age=3600"}
+SHORT = {"Cache-Control": "max-age=60", "ETag": '"1"'}
 URL = "http://h/a"
 DISK = "lbproxy.proxy.features.caching.disk"
 
@@ -334,6 +336,185 @@ def test_a_waiting_response_is_shown(make: Make) -> None:
     assert [entry.body for entry in shown] == [b"x"]
     node.write()
     assert len(node.cache.store.by_url(b"http://h/a")) == 1
+
+
+@pytest.mark.parametrize("late", ["before", "after"])
+def test_an_outdated_304_replaces_no_later_response(make: Make, late: str) -> None:
+    node, second = make(), make("client_no_cache = obey")
+    node.answers = [Answer(200, b"old", SHORT), Answer(304, b"", SHORT, after=5.0)]
+    second.answers = [Answer(200, b"new", HOUR)]
+    node.get()
+    node.write()
+    for one in (node, second):
+        one.lb.advance(61)
+    validated = node.lb.begin("GET", URL)
+    for one in (node, second):
+        one.lb.advance(1)
+    replaced = second.lb.begin("GET", URL, headers={"Cache-Control": "no-cache"})
+    second.write(most=1)
+    if late == "before":  # the 304 arrives
+        second.write()
+    for one in (node, second):
+        one.lb.advance(5)
+    assert validated.wait().body == b"old"
+    second.write()
+    assert replaced.wait().body == b"new"
+    for _ in range(2):
+        opened = node.lb.begin("GET", URL)
+        node.write()
+        assert opened.wait().body == b"new"
+    opened = second.lb.begin("GET", URL)
+    second.write()
+    assert opened.wait().body == b"new"
+    assert (node.asked, second.asked) == (2, 1)
+
+
+def test_an_outdated_304_does_not_stop_a_later_response_from_being_written(make: Make) -> None:
+    node = make("client_no_cache = obey")
+    node.answers = [
+        Answer(200, b"old", SHORT),
+        Answer(304, b"", SHORT, after=5.0),
+        Answer(200, b"new", HOUR),
+    ]
+    node.get()
+    node.write()
+    node.lb.advance(61)
+    validated = node.lb.begin("GET", URL)
+    node.lb.advance(1)
+    assert node.get(Cache_Control="no-cache").body == b"new"
+    node.lb.advance(5)
+    assert validated.wait().body == b"old"
+    node.write()
+    for _ in range(2):
+        opened = node.lb.begin("GET", URL)
+        node.write()
+        assert opened.wait().body == b"new"
+        node.evict()
+
+
+def test_who_waits_for_an_outdated_304_gets_what_was_stored_meanwhile(make: Make) -> None:
+    node = make("client_no_cache = obey")
+    other = Answer(304, b"", {**SHORT, "ETag": '"2"'}, after=5.0)
+    node.answers = [Answer(200, b"old", SHORT), other, Answer(200, b"new", HOUR), Answer(500)]
+    node.get()
+    node.lb.advance(61)
+    validated = node.lb.begin("GET", URL)
+    node.lb.advance(1)
+    assert node.get(Cache_Control="no-cache").body == b"new"
+    node.lb.advance(5)
+    assert validated.wait().body == b"new"
+    assert (node.get().body, node.asked) == (b"new", 3)
+
+
+# -- bodies in files of their own -----------------------------------------------------------------
+
+APART = bytes(range(256)) * 400
+
+
+def refreshing(node: Node, times: int = 1, loaded: bool = False) -> Place:
+    """Let 304 responses refresh a stored response whose body is in a file of its own; they wait for
+    the disk. Return its place. ``loaded``: memory has only the head.
+    """
+    node.answers = [Answer(200, APART, SHORT), Answer(304, b"", SHORT)]
+    node.get()
+    node.write()
+    (place,) = node.cache.store.folder.catalog
+    assert place.body
+    if loaded:
+        node.evict()
+        opened = node.lb.begin("GET", URL)
+        node.write()
+        assert opened.wait().body == APART
+    for _ in range(times):
+        node.lb.advance(61)
+        assert node.get().body == APART
+    assert node.cache.store.held
+    found: Place = place
+    return found
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_refreshed_response_keeps_its_body_while_it_waits(
+    make: Make, tmp_path: Path, loaded: bool, times: int
+) -> None:
+    node = make()
+    place = refreshing(node, times, loaded)
+    node.cache.store.folder.drop([place])
+    node.write()
+    node.evict()
+    opened = node.lb.begin("GET", URL)
+    node.write()
+    assert opened.wait().body == APART
+    assert node.asked == 1 + times
+    assert len(list((tmp_path / "store").glob("*/*.[rb]"))) == 2
+    node.cache.store.folder.drop(list(node.cache.store.folder.catalog))
+    node.write()
+    assert not list((tmp_path / "store").glob("*/*.[rb]"))
+
+
+def test_a_refreshed_response_that_is_not_written_leaves_no_body(
+    make: Make, tmp_path: Path
+) -> None:
+    node = make()
+    place = refreshing(node)
+    node.cache.store.folder.drop([place])
+    purged(node.cache, Purge("all"))
+    node.write()
+    assert not list((tmp_path / "store").glob("*/*.[rb]"))
+
+
+def test_a_refreshed_response_is_not_published_without_its_body(make: Make, tmp_path: Path) -> None:
+    node, second = make(), make()
+    refreshing(node)
+    folder = second.cache.store.folder
+    folder.sync()
+    folder.drop(list(folder.catalog))
+    second.write()  # removes the files
+    node.answers = [Answer(200, b"new", SHORT)]
+    with capturedLogs() as logs:
+        node.write()
+        node.evict()
+        assert len(node.cache.store.folder.catalog) == 0
+        opened = node.lb.begin("GET", URL)
+        node.write()
+        assert opened.wait().body == b"new"
+    assert not [one for one in logs if "damaged" in (formatEvent(one) or "")]
+    assert len(list((tmp_path / "store").glob("*/*.[rb]"))) == 1
+
+
+# -- variants -------------------------------------------------------------------------------------
+
+
+def test_waiting_variants_are_bounded(make: Make) -> None:
+    node = make("variants = 4")
+    node.answers = [
+        Answer(200, b"%d" % number, {**HOUR, "Vary": "X-Kind"}) for number in range(20)
+    ] + [Answer(200, b"new", {**HOUR, "Vary": "X-Kind"})]
+    for number in range(20):
+        node.get(X_Kind=str(number))
+        (waiting,) = node.cache.store.held.values()
+        assert len(waiting) == min(4, number + 1)
+    node.evict()
+    for number in range(16, 20):
+        assert node.get(X_Kind=str(number)).body == b"%d" % number
+    assert node.get(X_Kind="15").body == b"new"
+    node.write()
+    assert len(node.cache.store.folder.catalog) == 4
+
+
+def test_a_variant_that_waits_no_more_does_not_come_back(make: Make) -> None:
+    node = make("variants = 2\nclient_no_cache = obey")
+    head = {**HOUR, "Vary": "X-Kind"}
+    node.answers = [Answer(200, body, head) for body in (b"old", b"new", b"1", b"2", b"newest")]
+    node.get(X_Kind="a")
+    node.write()
+    node.get(X_Kind="a", Cache_Control="no-cache")
+    node.get(X_Kind="1")
+    node.get(X_Kind="2")  # displaces the new one of a, which waits
+    node.write()
+    node.evict()
+    assert node.get(X_Kind="a").body == b"newest"
 
 
 # -- batches --------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ from lbproxy.proxy.features.caching.judging import (
     FAILURES,
     error_for_all,
     remove_older,
+    remove_replaced,
     stored_or_refused,
     supersedes,
 )
@@ -186,6 +187,8 @@ class Fetch(Fanout):
     def _not_modified(self, entry: Entry, head: ResponseHead, times: tuple[float, float]) -> None:
         """Handle a 304: the stored response is still valid."""
         policy = self.cache.policy
+        if not self.cache.store.memory_only:
+            self.cache.store.sync()  # others may have stored a later one, or purged it
         if not is_same(entry.stored, head):
             self._over()
             self.cache.store.remove(entry)
@@ -230,11 +233,16 @@ class Fetch(Fanout):
         """Continue without storing the response; the present readers get all of it."""
         if self.state is _OVER:
             return  # a client cut off for its memory was also the last reader of this fetch
-        self.stored = None
-        self.refusal = why
+        self._refuse(why)
         self.state = _PASSING
         self.cache.fetch_passes(self, why)
         self._hold_chunks()
+
+    def _refuse(self, why: Refusal) -> None:
+        """Do not store the response, and no longer what it should have replaced (RFC 9111 §4)."""
+        stored, self.stored, self.refusal = self.stored, None, why
+        if stored is not None and not self.outdated:
+            remove_replaced(self, stored, self._request, self._sent_at)
 
     # -- the file of a large body ---------------------------------------------------------------
 
@@ -250,8 +258,7 @@ class Fetch(Fanout):
         """See Spooling: continue without storing the response."""
         if self.state is not _KEEPING:
             return
-        self.stored = None
-        self.refusal = DISK
+        self._refuse(DISK)
         if self.complete:
             self._recorded()
         else:

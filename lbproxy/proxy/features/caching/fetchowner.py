@@ -24,7 +24,7 @@ class Serving(Protocol):
         """Answer a request from the store or by a separate fetch."""
 
     def anew(self, sink: Asking) -> SourceStream:
-        """Answer a request by a fetch that validates nothing, which others may join."""
+        """Answer a request whose stored response was removed because it was outdated."""
 
     def pass_by(self, sink: Asking) -> SourceStream:
         """Send the request to a server, bypassing the store."""

@@ -16,6 +16,7 @@ class Judged(Protocol):
 
     cache: Any
     key: Key
+    own_key: Key
     url: bytes
     asked: Asked
     stored: Stored | None

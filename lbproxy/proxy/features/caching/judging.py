@@ -15,12 +15,14 @@ from lbproxy.cache.vary import matching, selects
 from lbproxy.http.message import RequestHead, ResponseHead
 from lbproxy.proxy.features.caching.fetchstate import BETTER, PURGED, TOO_FEW, TOO_LARGE
 from lbproxy.proxy.features.caching.judged import Judged
+from lbproxy.proxy.features.caching.keepparts import remove_other_parts
 
 __all__ = [
     "FAILURES",
     "error_for_all",
     "known_response",
     "remove_older",
+    "remove_replaced",
     "responses_of",
     "stored_or_refused",
     "supersedes",
@@ -127,9 +129,19 @@ def remove_older(fetch: Judged, request: RequestHead, sent: float) -> None:
     request was sent.
     """
     cache, stored = fetch.cache, fetch.stored
-    entries = responses_of(cache, fetch.key)
-    if not entries or (stored is not None and is_part(stored)):
+    if stored is not None and is_part(stored):
         return
+    entries = responses_of(cache, fetch.key)
+    if entries is None and stored is None:
+        cache.store.load(fetch.key, lambda found: _remove(cache, found, None, request, sent))
+    elif entries:
+        _remove(cache, entries, stored, request, sent)
+
+
+def _remove(
+    cache: Any, entries: list[Entry], stored: Stored | None, request: RequestHead, sent: float
+) -> None:
+    """See :func:`remove_older`. ``stored``: the new response, None if it is not stored."""
     fields = sent_fields(request, cache.policy)
     known = _matching(entries, fields)
     other = known is not None and (stored is None or known.stored.selected != stored.selected)
@@ -138,3 +150,16 @@ def remove_older(fetch: Judged, request: RequestHead, sent: float) -> None:
     for one in [one for one in entries if is_part(one.stored) and one.stored.asked <= sent]:
         if selects(selection_of(one.stored), fields):
             cache.store.remove(one)
+
+
+def remove_replaced(fetch: Judged, stored: Stored, request: RequestHead, sent: float) -> None:
+    """Remove what the response of ``fetch`` should have replaced. It was to be stored as
+    ``stored``, which has turned out to be impossible.
+    """
+    store = fetch.cache.store
+    if is_part(stored):
+        remove_other_parts(store, fetch.own_key, stored)
+        return
+    remove_older(fetch, request, sent)
+    for key in {fetch.key, fetch.own_key}:
+        store.displace(key, stored)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lbproxy.proxy.features.caching.disk.spool import Spool
     from lbproxy.proxy.features.caching.store import ResponseStore
 
-__all__ = ["keep_part", "keep_part_file"]
+__all__ = ["keep_part", "keep_part_file", "remove_other_parts"]
 
 SMALL: Final = 256 * 1024
 """Size in bytes of the largest merged body."""
@@ -53,6 +53,25 @@ def keep_part_file(
         return
     _make_room(store, key, stored)
     store.add_spooled(key, completed(stored) or stored, spool, digest, done)
+
+
+def remove_other_parts(store: ResponseStore, key: Key, stored: Stored) -> None:
+    """Remove the responses of another representation than that of a part, which cannot be stored
+    itself.
+    """
+
+    def loaded(known: list[Entry]) -> None:
+        if _is_late(store, key, stored):
+            return
+        for entry in replaced_by(stored, known):
+            if not is_part(entry.stored) or not combines(entry.stored, stored):
+                store.remove(entry)
+
+    known = store.select(key)
+    if known is None:
+        store.load(key, loaded)
+    else:
+        loaded(list(known))
 
 
 def _is_late(store: ResponseStore, key: Key, stored: Stored) -> bool:

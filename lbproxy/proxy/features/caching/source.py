@@ -389,8 +389,10 @@ class CacheSource(FetchSource):
         return self._bypass.begin(head, b"", None, sink, "uri-miss", detail, key, asked, self)
 
     def anew(self, sink: Asking) -> SourceStream:
-        """Answer a request by a fetch that validates nothing, which others may join."""
-        return self._fetch(self._key(sink), self._ask(sink), sink, None, "stale", waited=True)
+        """Answer a request whose stored response was removed because it was outdated: by one that
+        was stored meanwhile, or by a fetch for all processes.
+        """
+        return self._look_up(self._key(sink), self._ask(sink), sink)
 
     def alone(self, sink: Asking) -> SourceStream:
         """Answer a request from the store, or by a fetch that no other request joins."""

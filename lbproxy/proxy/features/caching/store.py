@@ -220,12 +220,8 @@ class ResponseStore:
         """Return when the response that ``stored`` would replace was requested; 0 for none."""
         if self.folder is None and not self.memory.lookup(key):
             return 0.0
-        times = [0.0]
-        times += [
-            one.stored.asked
-            for one in self.memory.lookup(key)
-            if one.stored.selected == stored.selected
-        ]
+        known = [one.stored for one in self.memory.lookup(key)]
+        times = [0.0, *(one.asked for one in known if one.selected == stored.selected)]
         if self.folder is not None:
             chosen = selection_digest(stored.selected)
             digest = key_digest(key)
@@ -284,10 +280,12 @@ class ResponseStore:
     def replace(
         self, entry: Entry, stored: Stored, done: Callable[[], None] = nothing
     ) -> Entry | None:
-        """Replace the head of ``entry`` by a refreshed one; return None if the entry is gone.
-
-        ``done()``: see :meth:`add`.
+        """Replace the head of ``entry`` by a refreshed one; return None if the entry is gone, or a
+        later one is stored. ``done()``: see :meth:`add`.
         """
+        if self.has_later(entry.key, stored):
+            done()
+            return None
         folder = self._slot.folder
         found = None if folder is None else self._contents(folder, entry)
         if folder is None or found is None:
@@ -325,6 +323,10 @@ class ResponseStore:
         self._writer.outdate(entry)
         if entry.place is not None and self.folder is not None:
             self.folder.drop([entry.place])
+
+    def displace(self, key: Key, stored: Stored) -> None:
+        """Remove what ``stored``, which cannot be stored, should have replaced."""
+        self._writer.displace(key, stored)
 
     def expire(self, entry: Entry) -> None:
         """Make ``entry`` stale."""
@@ -378,7 +380,7 @@ class ResponseStore:
     # -- from the folder ------------------------------------------------------------------------
 
     def gone(self, place: Place) -> None:
-        """See :class:`~lbproxy.proxy.features.caching.disk.folder.FolderFollower`."""
+        """See :class:`~lbproxy.proxy.features.caching.disk.follower.FolderFollower`."""
         entry, place.shown = place.shown, None
         if entry is not None and entry.place is place:
             self.memory.discard(entry)

@@ -11,12 +11,13 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from lbproxy.cache.catalog import Catalog
 from lbproxy.cache.codec import DamagedError
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.sweep import Sweep
+from lbproxy.proxy.features.caching.disk.bodyuses import BodyUses
 from lbproxy.proxy.features.caching.disk.claims import FetchClaims
 from lbproxy.proxy.features.caching.disk.compacting import Compacting
 from lbproxy.proxy.features.caching.disk.entries import (
@@ -29,6 +30,7 @@ from lbproxy.proxy.features.caching.disk.entries import (
 )
 from lbproxy.proxy.features.caching.disk.failures import log_failure, log_reset
 from lbproxy.proxy.features.caching.disk.files import FolderFiles
+from lbproxy.proxy.features.caching.disk.follower import FolderFollower
 from lbproxy.proxy.features.caching.disk.journal import Journal
 from lbproxy.proxy.features.caching.disk.openfiles import OpenFiles
 from lbproxy.proxy.features.caching.disk.ownership import require_own
@@ -36,23 +38,10 @@ from lbproxy.proxy.features.caching.disk.trash import Trash
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.sweeping import Sweeping, free_slowly
 
-__all__ = ["Folder", "FolderFollower"]
+__all__ = ["Folder"]
 
 _SWEEP: Final = 3600.0
 """Seconds between sweeps."""
-
-
-class FolderFollower(Protocol):
-    """An object that keeps part of the folder's contents in memory."""
-
-    def gone(self, place: Place) -> None:
-        """``place`` is no longer stored."""
-
-    def purged(self, purge: Purge, soft: bool) -> None:
-        """A purge is in effect from now on; places that it names are still listed."""
-
-    def reset(self) -> None:
-        """The contents are lost, and purges may have been missed."""
 
 
 class Folder:
@@ -70,7 +59,7 @@ class Folder:
         self.catalog: Catalog[bytes, Place] = Catalog(limit, variants)
         self._follower = follower
         self._names: dict[int, Place] = {}
-        self._bodies: dict[int, int] = {}  # number of records that refer to each body, by name
+        self.bodies = BodyUses()
         self._own = False  # a purge of this process is being recorded
         self._sweeping: Sweeping | None = None  # the last purge that was applied
         self._trash = Trash(self.files, jobs)
@@ -120,7 +109,7 @@ class Folder:
             return dropped + [dump_entry(one) for one in wanted]
 
         self.journal.append(entries)
-        self._unlink(removed)
+        self._remove_dropped(removed)
         self._unlink(places)  # those that are not published
         known = sum(one.record in self._names for one in places)
         if known:
@@ -130,15 +119,24 @@ class Folder:
 
     def drop(self, places: Iterable[Place]) -> None:
         """Remove ``places`` for all processes."""
-        found = [one for one in places if self._names.get(one.record) is one]
+        found = self._present(places)
+        if not found:
+            return
+
+        def entries() -> list[bytes]:
+            found[:] = self._present(found)  # without those that others have just dropped
+            return [dump_entry(Dropped(one.record)) for one in found]
+
         try:
-            if found:
-                self.journal.append(lambda: [dump_entry(Dropped(one.record)) for one in found])
+            self.journal.append(entries)
         except OSError as error:
             self.failed("cannot be written", error)
-            for one in found:
+            for one in self._present(found):
                 self._forget(one)
-        self._unlink(found)
+        self._remove_dropped(found)
+
+    def _present(self, places: Iterable[Place]) -> list[Place]:
+        return [one for one in places if self._names.get(one.record) is one]
 
     def load(self) -> Iterator[None]:
         """Read the contents of the folder in steps of a millisecond, before any other use.
@@ -236,8 +234,7 @@ class Folder:
         if isinstance(entry, Place):
             self._names[entry.record] = entry
             self.catalog.insert(entry)
-            if entry.body:
-                self._bodies[entry.body] = self._bodies.get(entry.body, 0) + 1
+            self.bodies.add_record(entry.body)
         elif isinstance(entry, Dropped):
             place = self._names.get(entry.record)
             if place is not None:
@@ -257,7 +254,7 @@ class Folder:
                 return True
             self._forget(place)
             if own:
-                self.remove_files([place])
+                self._remove_dropped([place])
             return True
 
         sweep = Sweep(catalog, entry.purge, purged)
@@ -267,12 +264,8 @@ class Folder:
         del self._names[place.record]
         self.catalog.discard(place)
         self.open_files.close(place.record)
-        if place.body:
-            left = self._bodies.pop(place.body) - 1
-            if left:
-                self._bodies[place.body] = left
-            else:
-                self.open_files.close(place.body)
+        if self.bodies.drop_record(place.body):
+            self.open_files.close(place.body)
         self._follower.gone(place)
 
     def _reset(self, damaged: bool) -> None:
@@ -282,7 +275,8 @@ class Folder:
         catalog.sweeps.clear()
         self.catalog = Catalog(catalog.limit, catalog.variants)
         self.catalog.counts = catalog.counts
-        names, self._names, self._bodies = self._names, {}, {}
+        names, self._names = self._names, {}
+        self.bodies.lose()
 
         def freeing() -> Iterator[None]:
             yield from catalog.begin_clear()
@@ -317,15 +311,21 @@ class Folder:
     def _unlink(self, places: Iterable[Place]) -> None:
         self.remove_files([one for one in places if one.record not in self._names])
 
+    def _remove_dropped(self, places: list[Place]) -> None:
+        """Remove the files of places that this process has dropped."""
+        for one in places:
+            self.bodies.spare(one.body)
+        self._unlink(places)
+
     def remove_files(self, places: list[Place]) -> None:
         """Remove the files of places that are no longer stored, in a thread."""
         names = [(one.record, "r") for one in places]
-        names += [(one.body, "b") for one in places if one.body and one.body not in self._bodies]
+        names += [(one.body, "b") for one in places if one.body and one.body not in self.bodies]
         self._trash.add(names)
 
     def remove_body(self, name: int) -> None:
-        """Remove the file of a body unless a record refers to it."""
-        if name not in self._bodies:
+        """Remove the file of a body unless it is used."""
+        if name not in self.bodies:
             self._trash.add([(name, "b")])
 
     def tidy(self) -> None:
@@ -345,5 +345,5 @@ class Folder:
         return [
             (name, kind)
             for name, kind in names
-            if name not in (self._names if kind == "r" else self._bodies)
+            if name not in (self._names if kind == "r" else self.bodies)
         ]

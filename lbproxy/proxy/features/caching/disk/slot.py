@@ -19,7 +19,8 @@ from lbproxy.cache.catalog import Counts
 from lbproxy.cache.memory import Memory
 from lbproxy.cache.purge import Purge
 from lbproxy.proxy.features.caching.disk.failures import log_failure
-from lbproxy.proxy.features.caching.disk.folder import Folder, FolderFollower
+from lbproxy.proxy.features.caching.disk.folder import Folder
+from lbproxy.proxy.features.caching.disk.follower import FolderFollower
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.slices import in_slices
 

@@ -11,8 +11,10 @@ from collections import deque
 from typing import Any, Final
 
 from lbproxy.cache.key import Key
+from lbproxy.cache.keybytes import key_digest, selection_digest
 from lbproxy.cache.memory import Entry, Memory
 from lbproxy.cache.purge import Purge
+from lbproxy.cache.stored import Stored
 from lbproxy.proxy.features.caching.disk.entries import Place
 from lbproxy.proxy.features.caching.disk.folder import Folder
 from lbproxy.proxy.features.caching.disk.slot import FolderSlot
@@ -41,7 +43,8 @@ class FolderWriter:
     """Writes responses in threads, and publishes them to all processes.
 
     ``writing``: the latest response of each selection that is being written or waits for it, by the
-    digests of key and selection. ``held``: those that look-ups find, by key.
+    digests of key and selection. ``held``: those that are not replaced yet, by key: at most
+    ``variants`` of the memory.
     """
 
     def __init__(self, slot: FolderSlot, memory: Memory, jobs: Jobs) -> None:
@@ -72,8 +75,14 @@ class FolderWriter:
         return [one for one in _entries(wanted) if not self._memory.has(one)]
 
     def replaces(self, place: Place) -> bool:
-        """Return whether a response that replaces ``place`` is being written."""
-        return (place.key, place.selected) in self.writing
+        """Return whether a response that replaces ``place`` is being written. One of an earlier
+        request does not replace it, and is not written.
+        """
+        found = self.writing.get((place.key, place.selected))
+        if found is None or not self._is_later(place.asked, found.stored.asked):
+            return found is not None
+        self._give_up(found)
+        return False
 
     def kept(self, places: list[Place]) -> list[Place]:
         """Return those of ``places`` that no response that is being written replaces."""
@@ -97,7 +106,7 @@ class FolderWriter:
         """Do not store ``entry`` if it is being written."""
         found = self.pending(entry)
         if found is not None:
-            found.outdated = True
+            self._displace(found)
 
     def outdate_all(self) -> None:
         """Store nothing of what is being written."""
@@ -117,15 +126,21 @@ class FolderWriter:
         where = writing.place
         before = self.writing.get(where)
         if before is not None:
-            before.outdated = True
+            self._displace(before)
         if self._waiting + writing.size > MOST_WRITING:
             self._memory.counts.refused += 1
-            self._not_written(folder, writing, where)
+            self._drop_older(folder, where, writing.stored.asked)
+            if writing.body:
+                folder.remove_body(writing.body)
             writing.done()
             return
+        variants = self.held.setdefault(writing.key, [])
+        while len(variants) >= max(1, self._memory.variants):
+            self._displace(variants[0])
+        variants.append(writing)
+        self.held[writing.key] = variants
         self.writing[where] = writing
-        if writing.entry is not None:
-            self.held.setdefault(writing.key, []).append(writing)
+        folder.bodies.begin_wait(writing.body)
         self._waiting += writing.size
         self._queue.append(FileJob(folder, writing, where))
         self._next()
@@ -157,8 +172,6 @@ class FolderWriter:
             if self._slot.folder is job.folder and not job.writing.outdated:
                 found.append(job)
                 continue
-            if self._slot.folder is job.folder and job.body and not job.apart:
-                job.folder.remove_body(job.body)
             self._finish(job)
         return found
 
@@ -170,7 +183,7 @@ class FolderWriter:
         self._publish([job for job, error in done if error is None])
         for job, error in done:
             if error is not None:
-                self._not_written(job.folder, job.writing, job.where)
+                self._drop_older(job.folder, job.where, job.writing.stored.asked)
                 self._slot.refused(job.folder, error, job.writing.size)
             self._finish(job)
 
@@ -183,8 +196,8 @@ class FolderWriter:
 
         def still(place: Place) -> bool:
             writing = waiting[place.record]
-            if self._has_later(folder, place):  # of another process
-                writing.outdated = True
+            if self._has_later(folder, place) or folder.bodies.is_lost(place.body):
+                self._give_up(writing)  # because of another process
             place.purged = writing.stored.purged  # a purge may have come while we waited for it
             return not writing.outdated
 
@@ -194,8 +207,6 @@ class FolderWriter:
                 folder.add(places, still)
             except OSError as error:
                 folder.failed("cannot be written", error)
-                for place in places:  # what they replace must not come back
-                    self._not_written(folder, waiting[place.record], (place.key, place.selected))
                 folder.remove_files(places)
         for job, place in known:
             entry = job.writing.entry
@@ -207,40 +218,77 @@ class FolderWriter:
 
     def _has_later(self, folder: Folder, place: Place) -> bool:
         """Return whether the response that ``place`` would replace was requested later."""
-        latest = self._slot.latest
         others = folder.lookup(place.key)
         return any(
-            one.selected == place.selected and place.asked < one.asked <= latest for one in others
+            one.selected == place.selected and self._is_later(one.asked, place.asked)
+            for one in others
         )
+
+    def _is_later(self, asked: float, than: float) -> bool:
+        """Compare the times of two requests. One in the future is not later: the clock has been set
+        back.
+        """
+        return than < asked <= self._slot.latest
 
     def _finish(self, job: FileJob) -> None:
         """Forget a response that is stored, or cannot be stored."""
-        writing = job.writing
+        writing, folder = job.writing, job.folder
         self._waiting -= writing.size
+        self._unhold(writing)
+        if writing.entry is not None and not self._memory.has(writing.entry):
+            self._memory.popular.forget(writing.entry)
+        if self.writing.get(job.where) is writing:
+            del self.writing[job.where]
+            if folder.listed(job.name) is None:
+                self._drop_older(folder, job.where, writing.stored.asked)
+        folder.bodies.end_wait(writing.body)
+        if writing.body and self._slot.folder is folder:
+            folder.remove_body(writing.body)
+        writing.done()
+
+    def _displace(self, writing: Writing) -> None:
+        """Store a response no more, because others take its place."""
+        writing.outdated = True
+        self._unhold(writing)
+
+    def _give_up(self, writing: Writing) -> None:
+        """Neither store nor serve a response any more."""
+        self._displace(writing)
+        if writing.entry is not None:
+            self._memory.discard(writing.entry)
+
+    def _unhold(self, writing: Writing) -> None:
         waiting = self.held.get(writing.key)
         if waiting is not None and writing in waiting:
             waiting.remove(writing)
             if not waiting:
                 del self.held[writing.key]
-        if writing.entry is not None and not self._memory.has(writing.entry):
-            self._memory.popular.forget(writing.entry)
-        if self.writing.get(job.where) is writing:
-            if writing.outdated and job.folder.listed(job.name) is None:
-                self._not_written(job.folder, writing, job.where)
-            del self.writing[job.where]
-        writing.done()
 
-    def _not_written(self, folder: Folder, writing: Writing, where: tuple[bytes, bytes]) -> None:
-        """Drop the response that should have been replaced, and the body file. After a purge it may
-        be a later one of another process, which stays.
+    def _drop_older(self, folder: Folder, where: tuple[bytes, bytes], asked: float) -> None:
+        """Remove the response that one requested at the time ``asked`` should have replaced, but
+        which is not stored; a later one stays.
         """
-        if self._slot.folder is not folder:
-            return
-        others = [one for one in folder.lookup(where[0]) if one.selected == where[1]]
-        asked = writing.stored.asked
-        folder.drop([one for one in others if one.asked <= asked or not writing.outdated])
-        if writing.body:
-            folder.remove_body(writing.body)
+        if self._slot.folder is folder:
+            others = [one for one in folder.lookup(where[0]) if one.selected == where[1]]
+            folder.drop([one for one in others if not self._is_later(one.asked, asked)])
+
+    def displace(self, key: Key, stored: Stored) -> None:
+        """Remove from memory and the folder what ``stored`` should have replaced, if it was not
+        requested later. ``stored`` itself cannot be stored.
+        """
+        asked = stored.asked
+        for one in list(self._memory.lookup(key)):
+            if one.stored.selected == stored.selected and not self._is_later(
+                one.stored.asked, asked
+            ):
+                self._memory.discard(one)
+        folder = self._slot.folder
+        if folder is not None:
+            where = key_digest(key), selection_digest(stored.selected)
+            waiting = self.writing.get(where)
+            if waiting is not None and not self._is_later(waiting.stored.asked, asked):
+                self._displace(waiting)
+            self._drop_older(folder, where, asked)
 
 
 def _entries(waiting: list[Writing]) -> list[Entry]:

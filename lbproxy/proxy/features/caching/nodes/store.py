@@ -14,6 +14,7 @@ from lbproxy.cache.policy import Policy
 from lbproxy.cache.purge import Purge
 from lbproxy.cache.stored import Stored
 from lbproxy.proxy.features.caching.counters import CacheCounters
+from lbproxy.proxy.features.caching.disk.spool import Spool
 from lbproxy.proxy.features.caching.disk.writing import nothing
 from lbproxy.proxy.features.caching.jobs import Jobs
 from lbproxy.proxy.features.caching.nodes.tier import NodesTier, RedisWay
@@ -107,7 +108,21 @@ class NodesStore(ResponseStore):
         new = super().replace(entry, stored, done)
         if new is not None and isinstance(new.body, bytes):
             self._share(new.key, stored, new.body)
+        else:
+            self.tier.drop(entry.key, stored)
         return new
+
+    def add_spooled(
+        self, key: Key, stored: Stored, spool: Spool, digest: bytes, done: Callable[[], None]
+    ) -> None:
+        """See ResponseStore: too large for Redis."""
+        super().add_spooled(key, stored, spool, digest, done)
+        self.tier.drop(key, stored)
+
+    def displace(self, key: Key, stored: Stored) -> None:
+        """See ResponseStore."""
+        super().displace(key, stored)
+        self.tier.drop(key, stored)
 
     def remove(self, entry: Entry) -> None:
         """See ResponseStore."""

@@ -279,9 +279,12 @@ class NodesTier:
             done(entries)
 
     def store(self, key: Key, stored: Stored, body: bytes, seconds: float) -> None:
-        """Store a response for all nodes, for ``seconds``."""
+        """Store a response for all nodes, for ``seconds``. If that is not possible, remove the one
+        that it should have replaced.
+        """
         size = len(body)
         if not (self.valid and self._run) or size > LARGEST or self._writing + size > MOST_WRITING:
+            self.drop(key, stored)
             return
         known = self._epoch, self._seen
         value = dump_shared(key, stored, body, known, self.secret)
@@ -298,6 +301,8 @@ class NodesTier:
                 self._failed("storing", result.value or Exception())
             else:
                 self._counts.shared_stored += bool(result)
+            if not result or (isinstance(result, Failure) and result.check(RedisRefused)):
+                self.drop(key, stored)
 
         self._client.run(PUT, self._keys(key), words).addBoth(answered)
 
