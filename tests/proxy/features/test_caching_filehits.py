@@ -13,7 +13,7 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 
 from lbproxy.cache.purge import Purge
-from lbproxy.proxy.features.caching.disk.filehits import PROMOTE, PROMOTE_EARLY
+from lbproxy.proxy.features.caching.disk.filehits import CHECK_RECORD, PROMOTE, PROMOTE_EARLY
 from lbproxy.testing import LB, LoadBalancerFixture, Response
 from lbproxy.testing.origin import Answer, Request
 from tests.support.purging import purged
@@ -21,7 +21,7 @@ from tests.support.purging import purged
 TEXT = """
 [cache main]
 memory = {memory}
-max_object = 60k
+max_object = {max_object}
 disk = {folder} 64m
 [frontend web]
 listen = tcp:80
@@ -44,8 +44,9 @@ def make(tmp_path: Path) -> Iterator[Make]:
     """Start a load balancer with a cache in one folder; its origin answers ``answer``."""
     made = []
 
-    def start(answer: Any, memory: str = "64k") -> LoadBalancerFixture:
-        lb = LB.from_config(TEXT.format(folder=tmp_path / "store", memory=memory))
+    def start(answer: Any, memory: str = "64k", max_object: str = "60k") -> LoadBalancerFixture:
+        words = {"memory": memory, "max_object": max_object}
+        lb = LB.from_config(TEXT.format(folder=tmp_path / "store", **words))
         made.append(lb)
         lb.origin("a", "10.0.0.1:80", answer)
         return lb
@@ -180,6 +181,41 @@ def test_another_file_is_never_served(make: Make, tmp_path: Path, change: str, k
     else:
         path.write_bytes({"cut": data[:-1], "grown": data + b"x", "empty": b""}[change])
     assert lb.get("http://h/a").body == b"fetched"
+
+
+@pytest.mark.parametrize("change", ["bytes", "replaced", "removed", "touched"])
+@pytest.mark.parametrize("size", [len(LARGE), 4 * len(LARGE)], ids=["read", "sent from the file"])
+def test_a_changed_record_beside_its_body_is_noticed_soon(
+    make: Make, tmp_path: Path, change: str, size: int
+) -> None:
+    body = bytes(size)
+    answers = [Answer(200, body, HOUR), Answer(200, b"fetched", HOUR)]
+    lb = make(lambda _: answers.pop(0), max_object="256k", memory="1m")
+    lb.get("http://h/a")
+    lb.advance(1)
+    cache: Any = lb.service.caches["main"]
+    for _ in range(2):  # the second hit uses the head that the first has kept
+        evict(lb)
+        assert lb.get("http://h/a").body == body
+    evict(lb)
+    cache.memory.resize(0)  # it is not copied to memory
+    (path,) = records(tmp_path)
+    data = path.read_bytes()
+    if change == "removed":
+        path.unlink()
+    elif change == "replaced":
+        path.with_suffix(".other").write_bytes(data.replace(b"max-age=3600", b"max-age=9999"))
+        path.with_suffix(".other").rename(path)
+    elif change == "touched":
+        os.utime(path, (1, 1))
+    else:
+        path.write_bytes(data.replace(b"max-age=3600", b"max-age=9999"))
+    with capturedLogs() as logs:
+        found = [lb.get("http://h/a") for _ in range(CHECK_RECORD + 1)]
+    assert all(one.header("Cache-Control") == HOUR["Cache-Control"] for one in found)
+    assert (found[-1].body == b"fetched") is (change != "touched")
+    damaged = [one for one in logs if "damaged" in (formatEvent(one) or "")]
+    assert len(damaged) == (change != "touched")
 
 
 def held(lb: LoadBalancerFixture) -> Any:

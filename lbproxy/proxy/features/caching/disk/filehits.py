@@ -22,7 +22,7 @@ from lbproxy.proxy.features.caching.disk.openfile import OpenFile
 from lbproxy.proxy.features.caching.disk.openfiles import LARGEST, OpenFiles
 from lbproxy.proxy.features.caching.disk.slot import FolderSlot
 
-__all__ = ["PROMOTE", "FileHit", "FileHits"]
+__all__ = ["CHECK_RECORD", "PROMOTE", "FileHit", "FileHits"]
 
 PROMOTE: Final = 1024
 """Number of hits from files after which a response is copied to memory and evicts another. The copy
@@ -31,6 +31,11 @@ costs as much as 25 hits from files.
 
 PROMOTE_EARLY: Final = 4
 """The same while memory has room: a sixteenth of its limit."""
+
+CHECK_RECORD: Final = 4
+"""Number of hits of a body in a file of its own after which its record is compared. Each hit uses
+the head that was verified before; a check costs 5 % of a hit.
+"""
 
 
 class FileHit:
@@ -149,6 +154,14 @@ class FileHits:
         stamp = place.body_stamp
         if stamp is None or folder is None:
             return None
+        if not place.hits % CHECK_RECORD:
+            try:
+                same = hit.file.is_unchanged()
+            except OSError:  # it has just been closed
+                return None
+            if not same:
+                place.record_stamp = None
+                return None
         try:
             if hit.record.size > LARGEST:
                 return folder.open_files.share(place.body, stamp)
