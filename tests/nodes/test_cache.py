@@ -523,6 +523,33 @@ def test_a_response_that_redis_refuses_leaves_nothing_of_the_one_it_replaces(
     world.close()
 
 
+FORCED: list[dict[str, str]] = [{"Cache_Control": "no-cache"}, {"X_New": "1"}]
+FORCING = f"{OBEY}\nrefresh = header X-New"
+
+
+@pytest.mark.parametrize("forced", FORCED)
+def test_a_request_that_only_a_server_may_answer_passes_redis(forced: dict[str, str]) -> None:
+    world = World(FORCING)
+    world.ask(ONE)
+    world.body = b"two"
+    assert world.ask(TWO, **forced).body == b"two"
+    world.cache(ONE).memory.resize(0)
+    assert (world.ask(ONE).body, world.fetches) == (b"two", 2)
+    world.close()
+
+
+@pytest.mark.parametrize("forced", FORCED)
+def test_a_refusal_removes_what_only_redis_has(forced: dict[str, str]) -> None:
+    world = World(FORCING)
+    world.ask(ONE)
+    world.body, world.head = b"two", {"Cache-Control": "no-store"}
+    assert world.ask(TWO, **forced).body == b"two"
+    world.body, world.head = b"three", MINUTE
+    world.cache(ONE).memory.resize(0)
+    assert world.ask(ONE).body == b"three"
+    world.close()
+
+
 def test_variants_are_apart_and_bounded(world: World) -> None:
     world.head["Vary"] = "Accept-Language"
     for number in range(20):

@@ -21,6 +21,7 @@ class Judged(Protocol):
     asked: Asked
     stored: Stored | None
     outdated: bool
+    traffic: Any
 
     @property
     def ranged(self) -> bool: ...

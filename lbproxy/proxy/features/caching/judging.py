@@ -132,10 +132,19 @@ def remove_older(fetch: Judged, request: RequestHead, sent: float) -> None:
     if stored is not None and is_part(stored):
         return
     entries = responses_of(cache, fetch.key)
-    if entries is None and stored is None:
-        cache.store.load(fetch.key, lambda found: _remove(cache, found, None, request, sent))
-    elif entries:
+    if entries:
         _remove(cache, entries, stored, request, sent)
+    elif stored is None and (entries is None or _passed_nodes(fetch)):
+        load = cache.store.load if entries is None else cache.nodes.ask_nodes
+        load(fetch.key, lambda found: _remove(cache, found, None, request, sent))
+
+
+def _passed_nodes(fetch: Judged) -> bool:
+    """Return whether Redis was not looked up before the fetch, because only a server may answer."""
+    cache = fetch.cache
+    if cache.nodes is None:
+        return False
+    return fetch.asked.demands(cache.policy) or bool(cache.refreshes(fetch.traffic))
 
 
 def _remove(

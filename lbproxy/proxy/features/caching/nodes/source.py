@@ -35,7 +35,8 @@ class NodesCacheSource(CacheSource):
             del cache.fetches[key]  # it may precede a purge that has returned
             running = None
         joins = running is not None and running.joinable
-        if store is None or joins or not store.tier.answers or asked.demands(cache.policy):
+        forced = asked.demands(cache.policy) or cache.refreshes(sink.traffic)
+        if store is None or joins or forced or not store.tier.answers:
             return super()._fetch(key, asked, sink, entry, reason, waited)
 
         def then(sink: Asking, found: list[Entry]) -> SourceStream:
