@@ -8,11 +8,9 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 
-import pytest
+from tests.support.sources import SOURCES, modules
 
-from tests.test_layering import modules
-
-pytestmark = pytest.mark.xdist_group("sources")
+pytestmark = SOURCES
 
 MOST = 3
 

@@ -9,11 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from subprocess import run
 
-import pytest
-
+from tests.support.sources import SOURCES
 from tests.test_layering import imports
 
-pytestmark = pytest.mark.xdist_group("sources")
+pytestmark = SOURCES
 
 
 def names(words: str) -> frozenset[str]:

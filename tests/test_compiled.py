@@ -30,6 +30,7 @@ from lbproxy.balance.hash_ import Hash
 from lbproxy.balance.server import ServerCounters
 from lbproxy.balance.sticky import Sticky
 from lbproxy.balance.stickycookie import CookieSticky
+from lbproxy.compiled import MODULES
 from lbproxy.http.forward import Forwarder
 from lbproxy.http.h1 import RequestParser, ResponseParser
 from lbproxy.http.head import Ours, RequestHead, ResponseHead
@@ -55,9 +56,11 @@ from lbproxy.proxy.http.traffic import HTTPTraffic
 from lbproxy.proxy.policy import Hooks, Policies, RoutePolicy
 from lbproxy.proxy.queue import Queue
 from lbproxy.proxy.tcp.session import Session
+from tests.support.sources import PACKAGE, SOURCES, module_name, modules
+
+pytestmark = SOURCES
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "lbproxy"
 RUNNING = compiled.running() == "compiled"
 
 HOT = (
@@ -103,7 +106,7 @@ HOT = (
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A package whose binaries fit."""
-    for name in compiled.MODULES:
+    for name in MODULES:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"# {name}\n")
@@ -121,12 +124,12 @@ def test_they_fit(folder: Path) -> None:
 
 
 def test_a_source_has_changed(folder: Path) -> None:
-    (folder / compiled.MODULES[-1]).write_text("# something else\n")
+    (folder / MODULES[-1]).write_text("# something else\n")
     assert "older than their sources" in compiled.trouble(folder)
 
 
 def test_a_source_is_gone(folder: Path) -> None:
-    (folder / compiled.MODULES[0]).unlink()
+    (folder / MODULES[0]).unlink()
     assert compiled.trouble(folder)
 
 
@@ -180,22 +183,24 @@ def test_binaries_never_hide_changed_sources(tmp_path: Path) -> None:
     assert python(WHERE, tmp_path, "1").returncode
 
 
-@pytest.mark.parametrize("name", compiled.MODULES)
-def test_what_runs_is_what_is_said(name: str) -> None:
-    found = importlib.import_module("lbproxy." + name.removesuffix(".py").replace("/", "."))
-    assert str(found.__file__).endswith(".so" if RUNNING else ".py")
+def test_what_runs_is_what_is_said() -> None:
+    suffix = ".so" if RUNNING else ".py"
+    for name in MODULES:
+        found = importlib.import_module(f"lbproxy.{module_name(PACKAGE / name)}")
+        assert str(found.__file__).endswith(suffix), name
 
 
-@pytest.mark.parametrize("name", compiled.MODULES)
-def test_their_loggers_have_names(name: str) -> None:
+def test_their_loggers_have_names() -> None:
     """Without one, Logger takes that of the frame that calls it: ``importlib._bootstrap`` where the
     module is compiled.
     """
-    assert not re.search(r"\bLogger\((?!__name__\))", (PACKAGE / name).read_text(encoding="utf-8"))
+    unnamed = re.compile(r"\bLogger\((?!__name__\))")
+    texts = {name: (PACKAGE / name).read_text(encoding="utf-8") for name in MODULES}
+    assert [name for name, text in texts.items() if unnamed.search(text)] == []
 
 
 def _classes(name: str) -> list[ast.ClassDef]:
-    tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
+    tree = modules()[module_name(PACKAGE / name)]
     return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
 
 
@@ -212,7 +217,7 @@ def test_no_interpreted_class_extends_a_compiled_one_that_forbids_it() -> None:
     """It would be a TypeError when an object of it is made, and only where modules are compiled."""
     closed = {
         cls.name
-        for name in compiled.MODULES
+        for name in MODULES
         for cls in _classes(name)
         if "native" not in map(_name_of, cls.decorator_list)
     }
@@ -220,7 +225,7 @@ def test_no_interpreted_class_extends_a_compiled_one_that_forbids_it() -> None:
     files = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
     found = [
         f"{name}: {cls.name}({base})"
-        for name in sorted(files - set(compiled.MODULES))
+        for name in sorted(files - set(MODULES))
         for cls in _classes(name)
         for base in map(_name_of, cls.bases)
         if base in closed
@@ -244,10 +249,10 @@ def test_docstrings_are_those_of_the_sources(cls: type) -> None:
     assert compiled.docstring(cls).splitlines()[0] in source.read_text(encoding="utf-8")
 
 
-def shifted_literals(source: str) -> list[int]:
+def shifted_literals(tree: ast.Module) -> list[int]:
     """The lines that shift a literal, or a name that stands for one, by a variable."""
     found: list[int] = []
-    for function in ast.walk(ast.parse(source)):
+    for function in ast.walk(tree):
         if not isinstance(function, ast.FunctionDef):
             continue
         nodes = list(ast.walk(function))
@@ -274,18 +279,19 @@ def shifted_literals(source: str) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("name", compiled.MODULES)
-def test_no_literal_is_shifted(name: str) -> None:
+def test_no_literal_is_shifted() -> None:
     # in C it has 32 bits
-    assert shifted_literals((PACKAGE / name).read_text()) == []
+    found = {name: shifted_literals(modules()[module_name(PACKAGE / name)]) for name in MODULES}
+    assert [(name, lines) for name, lines in found.items() if lines] == []
 
 
 def test_what_shifts_a_literal() -> None:
     once = "def f(n: i64) -> i64:\n    one: i64 = 1\n    return one << n\n"
     twice = "def f(n: i64) -> i64:\n    one: i64 = 1\n    one <<= n\n    return one\n"
-    assert shifted_literals(once) == [3]
-    assert shifted_literals(twice) == []
-    assert shifted_literals("def f(n: i64) -> i64:\n    return 1 << n | 1 << HOST\n") == [2]
+    name = "def f(n: i64) -> i64:\n    return 1 << n | 1 << HOST\n"
+    assert shifted_literals(ast.parse(once)) == [3]
+    assert shifted_literals(ast.parse(twice)) == []
+    assert shifted_literals(ast.parse(name)) == [2]
 
 
 def test_docstring_of_an_inner_class_and_of_none() -> None:

@@ -14,9 +14,10 @@ from functools import cache
 import pytest
 
 from lbproxy.features import FEATURES
-from tests.test_layering import imports, modules
+from tests.support.sources import SOURCES, modules
+from tests.test_layering import imports
 
-pytestmark = pytest.mark.xdist_group("sources")
+pytestmark = SOURCES
 
 Finder = Callable[[], dict[str, list[str]]]
 

@@ -17,9 +17,9 @@ import pytest
 from attrs import frozen
 
 from lbproxy.compiled import MODULES
+from tests.support.sources import SOURCES, modules
 
-# with the other files that read modules(), in the worker that has read them
-pytestmark = pytest.mark.xdist_group("sources")
+pytestmark = SOURCES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -148,20 +148,6 @@ class Import:
 
     def __str__(self) -> str:
         return f"{self.module}:{self.line} imports {self.target}"
-
-
-@cache
-def modules() -> dict[str, ast.Module]:
-    """Every module by its name below ``lbproxy``; packages by theirs, the package itself as "".
-
-    Reading them all takes seconds: not for use while tests are collected.
-    """
-    found = {}
-    for path in sorted((ROOT / "lbproxy").rglob("*.py")):
-        parts = path.relative_to(ROOT / "lbproxy").with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[name] = ast.parse(path.read_text())
-    return found
 
 
 def statements(

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from pathlib import Path
 
-import lbproxy
+from tests.support.sources import SOURCES, modules
 
-ROOT = Path(lbproxy.__file__).parent
+pytestmark = SOURCES
 
 
 def classes() -> dict[str, set[str]]:
     """The names of the public classes at the top of modules, with these modules."""
     found: dict[str, set[str]] = defaultdict(set)
-    for path in ROOT.rglob("*.py"):
-        for node in ast.parse(path.read_text()).body:
+    for module, tree in modules().items():
+        for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                found[node.name].add(str(path.relative_to(ROOT)))
+                found[node.name].add(module)
     return found
 
 
@@ -27,7 +26,7 @@ def twice() -> dict[str, set[str]]:
 
 
 def test_classes_are_found() -> None:
-    assert classes()["LoadBalancer"] == {"service.py"}
+    assert classes()["LoadBalancer"] == {"service"}
 
 
 def test_no_two_public_classes_have_the_same_name() -> None:

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sources import SOURCES, module_name, modules
+
 from .pages import ROOT
+
+pytestmark = SOURCES
 
 WIDTH = 100
 TEXTS = {".py", ".rst", ".md", ".toml", ".cfg", ".ini"}
@@ -112,7 +116,7 @@ def needs_none(node: ast.AST, classes: dict[str, ast.ClassDef], name: str) -> bo
 
 def docstrings(path: Path) -> Iterator[tuple[str, str, bool]]:
     """Name, docstring ("" if there is none) and whether it needs one."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = modules()[module_name(path)]
     found = list(definitions(tree))
     classes = {name: node for name, node in found if isinstance(node, ast.ClassDef)}
     yield "", ast.get_docstring(tree) or "", True

@@ -1,20 +1,16 @@
-"""Lines of the process log are limited by kind, and name the module that writes them."""
+"""Lines of the process log are limited by kind."""
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.logger import Logger, formatEvent
 
-from lbproxy.compiled import MODULES
 from lbproxy.proxy import ratelog
 from lbproxy.proxy.ratelog import Quiet
 from lbproxy.testing import LoadBalancerFixture
 
-ROOT = Path(ratelog.__file__).parent.parent
 TEXT = """\
 [frontend one]
 listen = tcp:8080
@@ -78,11 +74,3 @@ def test_frontends_are_kinds_of_their_own(monkeypatch: pytest.MonkeyPatch) -> No
         lb.get("http://x/", frontend="one")
         lb.get("http://x/", frontend="two")
     assert len(set(kinds)) == 2, kinds
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_loggers_of_compiled_modules_have_a_namespace(module: str) -> None:
-    """Without one, Twisted looks for it in a frame that compiled code does not have."""
-    for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Logger":
-            assert [getattr(one, "id", "") for one in node.args] == ["__name__"], node.lineno
