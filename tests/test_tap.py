@@ -14,11 +14,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
 from lbproxy import __version__
 from lbproxy.compiled import running
+from tests.support.forkserver import Forked
 from tests.support.lb_process import ROOT, LBProcess
 from tests.support.ports import free_ports
 from tests.support.process import accepts, descendants, until
@@ -86,6 +88,15 @@ def twistd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def forked(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What :func:`twistd` returns, of a fork of a process that has imported lbproxy."""
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        code = Forked(arguments, out.fileno(), folder, ENV, err.fileno()).wait(60)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(arguments, code, out.read(), err.read())
+
+
 def talk(port: int) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", port), 60)
     sock.settimeout(60)
@@ -106,7 +117,7 @@ def test_it_serves_rotates_its_logs_and_stops_when_sessions_have_ended(
     tmp_path: Path, echo: Echo
 ) -> None:
     (port,) = free_ports(1)
-    with LBProcess(config(port, echo.port), tmp_path, ports=[port]) as lb:
+    with LBProcess(config(port, echo.port), tmp_path, ports=[port], forked=True) as lb:
         log, old = tmp_path / "access.log", tmp_path / "access.log.1"
         talk(port).close()
         assert until(lambda: len(records(log)) >= 1)
@@ -128,7 +139,7 @@ def test_it_serves_rotates_its_logs_and_stops_when_sessions_have_ended(
 def test_sessions_that_do_not_end_are_cut_off(tmp_path: Path, echo: Echo) -> None:
     (port,) = free_ports(1)
     text = config(port, echo.port).replace("timeout_shutdown = 5s", "timeout_shutdown = 300ms")
-    with LBProcess(text, tmp_path, ports=[port]) as lb, talk(port) as sock:
+    with LBProcess(text, tmp_path, ports=[port], forked=True) as lb, talk(port) as sock:
         assert lb.stop() in ENDED
         with pytest.raises(ConnectionResetError):
             sock.recv(1)
@@ -139,7 +150,7 @@ def test_sessions_that_do_not_end_are_cut_off(tmp_path: Path, echo: Echo) -> Non
 def test_a_second_ctrl_c_cuts_them_off(tmp_path: Path, echo: Echo) -> None:
     (port,) = free_ports(1)
     text = config(port, echo.port).replace("timeout_shutdown = 5s", "timeout_shutdown = 600s")
-    with LBProcess(text, tmp_path, ports=[port]) as lb, talk(port) as sock:
+    with LBProcess(text, tmp_path, ports=[port], forked=True) as lb, talk(port) as sock:
         lb.child.send_signal(signal.SIGINT)
         assert until(lambda: "stopping: sessions may finish for up to 600 s" in lb.output())
         say(sock)
@@ -155,14 +166,14 @@ def test_a_bad_configuration_is_told_in_full(tmp_path: Path) -> None:
         "[frontend t]\nmode = tpc\nlisten = tcp:99999\nbackend = raw\n"
         "[backend raw]\nservers = a 10.0.0.1\n"
     )
-    done = twistd(tmp_path, "-n", "--pidfile=", "lbproxy", "--config", "lb.ini")
+    done = forked(tmp_path, "-n", "--pidfile=", "lbproxy", "--config", "lb.ini")
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
     lines = [line for line in done.stderr.splitlines() if "lb.ini:" in line]
     assert [line.split(":")[1] for line in lines] == ["2", "3", "6"]
     assert "did you mean 'tcp'?" in lines[0]
     (tmp_path / "lb.ini").write_text("")
-    done = twistd(tmp_path, "-n", "--pidfile=", "lbproxy", "--config", "lb.ini")
+    done = forked(tmp_path, "-n", "--pidfile=", "lbproxy", "--config", "lb.ini")
     assert (done.returncode, done.stdout) == (1, "")
     assert "lb.ini: serves nothing: there is no [frontend NAME]" in done.stderr
 
@@ -172,7 +183,7 @@ def test_a_bad_configuration_is_told_in_full(tmp_path: Path) -> None:
     [(["--config", "nowhere.ini"], "no such file: nowhere.ini"), ([], "--config FILE is needed")],
 )
 def test_no_configuration(tmp_path: Path, arguments: list[str], words: str) -> None:
-    done = twistd(tmp_path, "-n", "--pidfile=", "lbproxy", *arguments)
+    done = forked(tmp_path, "-n", "--pidfile=", "lbproxy", *arguments)
     assert done.returncode == 1
     assert words in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -181,7 +192,7 @@ def test_no_configuration(tmp_path: Path, arguments: list[str], words: str) -> N
 def test_a_port_in_use_is_said_in_words(tmp_path: Path, echo: Echo) -> None:
     text = config(echo.port, echo.port)
     (tmp_path / "lb.ini").write_text(text)
-    done = twistd(tmp_path, "-n", "lbproxy", "--config", "lb.ini")
+    done = forked(tmp_path, "-n", "lbproxy", "--config", "lb.ini")
     assert done.returncode == 1
     assert f"lbproxy: cannot listen on 127.0.0.1:{echo.port}: Address already in use" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -190,7 +201,7 @@ def test_a_port_in_use_is_said_in_words(tmp_path: Path, echo: Echo) -> None:
 
 def test_a_port_in_use_when_daemonised(tmp_path: Path, echo: Echo) -> None:
     (tmp_path / "lb.ini").write_text(config(echo.port, echo.port))
-    done = twistd(tmp_path, "--logfile=lb.log", "--pidfile=lb.pid", "lbproxy", "--config", "lb.ini")
+    done = forked(tmp_path, "--logfile=lb.log", "--pidfile=lb.pid", "lbproxy", "--config", "lb.ini")
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{echo.port}" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -223,7 +234,7 @@ def test_as_a_daemon(tmp_path: Path, echo: Echo) -> None:
 def test_a_hang_up_is_a_reload_and_ends_nothing(tmp_path: Path, echo: Echo) -> None:
     port, more = free_ports(2)
     text = config(port, echo.port)
-    with LBProcess(text, tmp_path, ports=[port]) as lb, talk(port) as sock:
+    with LBProcess(text, tmp_path, ports=[port], forked=True) as lb, talk(port) as sock:
         lb.child.send_signal(signal.SIGHUP)
         assert until(lambda: "reload: nothing changes, kept 1 of 1 sessions" in lb.output())
         lb.config.write_text(text.replace("listen =", f"listen =\n    127.0.0.1:{more}\n   "))
@@ -244,7 +255,7 @@ def test_files_are_watched(tmp_path: Path, echo: Echo) -> None:
     port, more = free_ports(2)
     text = config(port, echo.port, "watch = yes")
     (tmp_path / "conf.d").mkdir()
-    with LBProcess("include = conf.d/*.ini\n" + text, tmp_path, ports=[port]) as lb:
+    with LBProcess("include = conf.d/*.ini\n" + text, tmp_path, ports=[port], forked=True) as lb:
         with talk(port) as sock:
             (tmp_path / "conf.d" / "more.ini").write_text(
                 f"[frontend m]\nmode = tcp\nlisten = 127.0.0.1:{more}\nbackend = raw\n"
@@ -316,7 +327,7 @@ def test_under_systemd(tmp_path: Path, echo: Echo, monkeypatch: pytest.MonkeyPat
                 return text
 
     (port,) = free_ports(1)
-    with LBProcess(config(port, echo.port), tmp_path, ports=[port]) as lb:
+    with LBProcess(config(port, echo.port), tmp_path, ports=[port], forked=True) as lb:
         heard("READY=1")
         heard("WATCHDOG=1")
         talk(port).close()

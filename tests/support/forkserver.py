@@ -72,13 +72,23 @@ def _server(pid: int) -> ForkServer:
 
 
 class Forked:
-    """A fork that runs twistd with ``words``: the methods of Popen that Child needs."""
+    """A fork that runs twistd with ``words``: the methods of Popen that Child needs.
 
-    def __init__(self, words: Sequence[str], out: int, cwd: Path, env: Mapping[str, str]) -> None:
+    ``err``: a descriptor for standard error, if not ``out``.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        out: int,
+        cwd: Path,
+        env: Mapping[str, str],
+        err: int | None = None,
+    ) -> None:
         self.returncode: int | None = None
         self._server = _server(os.getpid())
         self.pid: int = self._server.ask(
-            [out],
+            [out, out if err is None else err],
             words=list(words),
             cwd=str(cwd),
             env=dict(env),
@@ -119,7 +129,7 @@ def serve(number: int) -> None:
     assert "twisted.internet.reactor" not in sys.modules  # its descriptors are not for forks
     control = socket.socket(fileno=number)
     while True:
-        data, fds, _, _ = socket.recv_fds(control, MOST, 1)
+        data, fds, _, _ = socket.recv_fds(control, MOST, 2)
         if not data:
             os._exit(0)
         request = json.loads(data)
@@ -129,20 +139,23 @@ def serve(number: int) -> None:
             answer = os.fork()
             if not answer:
                 control.close()
-                _become(fds[0], **request)
+                _become(*fds, **request)
                 return
         for fd in fds:
             os.close(fd)
         control.send(json.dumps(answer).encode())
 
 
-def _become(out: int, words: list[str], cwd: str, env: dict[str, str], cores: list[int]) -> None:
+def _become(
+    out: int, err: int, words: list[str], cwd: str, env: dict[str, str], cores: list[int]
+) -> None:
     """Turn this fork into what a new interpreter would be."""
     os.sched_setaffinity(0, cores)
     os.setsid()
     os.dup2(out, 1)
-    os.dup2(out, 2)
+    os.dup2(err, 2)
     os.close(out)
+    os.close(err)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
