@@ -172,7 +172,7 @@ def test_an_attack(guarded: Guarded, control: Guarded, name: str) -> None:
 def test_requests_from_many_addresses_do_not_get_through_the_challenge(tmp_path: Path) -> None:
     guarded = Guarded(tmp_path, "on")
     try:
-        flood = begin("requests", 3.0, Ports(guarded.port, guarded.tls, 0))
+        flood = begin("requests", 1.5, Ports(guarded.port, guarded.tls, 0))
         assert flood.wait(60) == 0
         facts = guarded.facts()
         assert facts["closes"]["challenged"] > 10

@@ -244,7 +244,7 @@ def test_the_same_socket() -> None:
     assert key("unix:/a") != key("unix:/b")
 
 
-@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=12, suppress_health_check=list(HealthCheck), deadline=None)
 @given(CONFIGS, CONFIGS)
 def test_the_laws_of_a_difference(old: Config, new: Config) -> None:
     assert not diff(old, old)

@@ -369,7 +369,7 @@ CONFIGS = st.builds(
 )
 
 
-@settings(max_examples=50, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
 @given(CONFIGS)
 def test_dump_and_back(config: Config) -> None:
     assert build(dump(config)) == config

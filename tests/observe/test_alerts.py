@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbproxy.observe.alerts import (
@@ -403,6 +403,7 @@ def test_other_limits_and_none() -> None:
     assert not silent.log
 
 
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.booleans(), st.integers(0, 3), st.floats(-1, 2), st.integers(0, 2000)),
