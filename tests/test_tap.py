@@ -21,7 +21,7 @@ import pytest
 from lbproxy import __version__
 from lbproxy.compiled import running
 from tests.support.forkserver import Forked
-from tests.support.lb_process import ROOT, LBProcess
+from tests.support.lb_process import ROOT, LBProcess, sooner
 from tests.support.ports import free_ports
 from tests.support.process import accepts, descendants, until
 from tests.support.required import missing
@@ -255,7 +255,9 @@ def test_files_are_watched(tmp_path: Path, echo: Echo) -> None:
     port, more = free_ports(2)
     text = config(port, echo.port, "watch = yes")
     (tmp_path / "conf.d").mkdir()
-    with LBProcess("include = conf.d/*.ini\n" + text, tmp_path, ports=[port], forked=True) as lb:
+    modules = sooner(tmp_path / "modules", "lbproxy.process.filewatch.EVERY", 0.1)
+    text = f"include = conf.d/*.ini\n{text}"
+    with LBProcess(text, tmp_path, ports=[port], modules=modules) as lb:
         with talk(port) as sock:
             (tmp_path / "conf.d" / "more.ini").write_text(
                 f"[frontend m]\nmode = tcp\nlisten = 127.0.0.1:{more}\nbackend = raw\n"

@@ -11,12 +11,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.lb_process import LBProcess
 from tests.support.process import PATIENCE_S, UNKNOWN_STATUS, until
 
-__all__ = ["MEGABYTE", "Balancer"]
+__all__ = ["MEGABYTE", "ONE_TRANSPORT", "Balancer"]
 
 MEGABYTE = 1024 * 1024
+
+ONE_TRANSPORT = pytest.mark.parametrize(
+    "transport", ["epoll", pytest.param("twisted", marks=pytest.mark.long)]
+)
+"""For a test of what does not depend on the transport: its second run is a long test."""
 
 
 class Balancer:

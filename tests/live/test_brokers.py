@@ -11,6 +11,7 @@ import re
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nats
@@ -58,8 +59,8 @@ def rabbits(live_folder):
     users = {"guest": "guest", "lbproxy": PASSWORD}
     pair = [RabbitMQ(binary, live_folder / f"rabbit-{name}", users) for name in "ab"]
     try:
-        for node in pair:
-            node.start()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(RabbitMQ.start, pair))
         yield pair
     finally:
         for node in pair:
@@ -246,7 +247,11 @@ class Thing:
         self.client.loop_stop()
 
 
-@pytest.mark.parametrize("version", [mqtt.MQTTv311, mqtt.MQTTv5], ids=["3.1.1", "5"])
+@pytest.mark.parametrize(
+    ("transport", "version"),
+    [("epoll", mqtt.MQTTv5), ("twisted", mqtt.MQTTv311)],
+    ids=["5", "3.1.1"],
+)
 def test_mqtt_clients_go_to_the_standby(balancer, mosquittos, tmp_path, version):
     main, standby = mosquittos
     port = free_port()

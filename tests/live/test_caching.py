@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from lbproxy.cli import main
+from tests.live.balancer import ONE_TRANSPORT
 from tests.live.clients import ThreadServer, heads
 from tests.support.ports import free_ports
 
@@ -73,6 +74,7 @@ def get(port: int, path: str = "/a", host: str = "") -> tuple[int, bytes, str]:
     return result
 
 
+@ONE_TRANSPORT
 def test_a_thousand_clients_make_one_fetch(balancer: Callable[..., Any]) -> None:
     origin = Origin(delay=1.0, age=2)
     _, web, _ = start(balancer, origin, "waiters = 2000")
@@ -128,6 +130,7 @@ def test_warming_by_command(balancer: Callable[..., Any], tmp_path: Path) -> Non
     assert origin.count == 20
 
 
+@ONE_TRANSPORT
 def test_hits_while_the_server_is_dead(balancer: Callable[..., Any]) -> None:
     origin = Origin()
     _, web, _ = start(balancer, origin, "grace = 1m")

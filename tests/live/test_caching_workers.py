@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from lbproxy.cli import main
+from tests.live.balancer import ONE_TRANSPORT
 from tests.live.test_caching import TEXT, Origin, get
 from tests.support.ports import free_ports
 from tests.support.process import until
@@ -43,6 +44,7 @@ def run(admin: int, *words: str) -> str:
     return result.output
 
 
+@ONE_TRANSPORT
 @pytest.mark.parametrize("disk", [False, True])
 def test_a_purge_is_true_in_all_workers(
     balancer: Callable[..., Any], tmp_path: Path, disk: bool
@@ -81,6 +83,7 @@ def test_a_purge_is_true_in_all_workers(
     assert "stale at once" in run(admin, "why", url.replace("/a", "/never"))
 
 
+@ONE_TRANSPORT
 @pytest.mark.parametrize("disk", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_thousand_clients_on_an_expired_object_make_one_fetch(
     balancer: Callable[..., Any], tmp_path: Path, disk: bool
@@ -97,6 +100,7 @@ def test_a_thousand_clients_on_an_expired_object_make_one_fetch(
     assert origin.count - before == 1
 
 
+@ONE_TRANSPORT
 def test_purges_under_load(balancer: Callable[..., Any]) -> None:
     """A request that begins after a purge has returned never gets what was fetched before it."""
     origin = Origin(age=600)

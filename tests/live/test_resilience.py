@@ -180,7 +180,7 @@ def test_a_slow_server_is_ejected(balancer, raw_origin, nginx_pair):
 @pytest.mark.parametrize("transport", ["epoll"])
 def test_rolling_restart_of_every_origin_under_load(balancer, nginx, tmp_path, record_property):
     """No request fails, however the servers end: in good order, at once, or killed."""
-    wanted = int(os.environ.get("ROLLING_REQUESTS", "60000"))
+    wanted = int(os.environ.get("ROLLING_REQUESTS", "30000"))
     origins = [nginx(name) for name in "abc"]
     port = free_port()
     servers = "".join(f"    {one.name} {one.address}\n" for one in origins)

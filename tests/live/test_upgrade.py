@@ -14,6 +14,7 @@ import urllib.error
 
 import pytest
 
+from tests.live.balancer import ONE_TRANSPORT
 from tests.live.clients import ThreadServer, connect
 from tests.live.test_workers import Clients, Slow, api, echoing, say
 from tests.support.lb_process import ROOT
@@ -23,7 +24,6 @@ from tests.support.process import Child, accepts, descendants, lives, until
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-workers")]
 
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
-TRANSPORTS = ["epoll", "twisted"]
 
 
 class Site:
@@ -132,8 +132,15 @@ def site(tmp_path, echo):
         one.close()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("transport", "workers"),
+    [
+        ("twisted", 1),
+        ("epoll", 2),
+        pytest.param("epoll", 1, marks=pytest.mark.long),
+        pytest.param("twisted", 2, marks=pytest.mark.long),
+    ],
+)
 def test_twice_under_load(site, transport, workers):
     lb = site(transport, workers)
     with Clients(lb.web, 2) as fresh, Clients(lb.web, 2, fresh=False) as kept:
@@ -171,7 +178,7 @@ def test_twice_under_load(site, transport, workers):
     assert not (lb.folder / "admin.sock").exists()
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@ONE_TRANSPORT
 def test_a_configuration_that_is_wrong_leaves_the_old_one(site, transport):
     lb = site(transport)
     old = lb.pid

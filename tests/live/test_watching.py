@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.lb_process import LBProcess
+from tests.support.lb_process import LBProcess, sooner
 from tests.support.origin import RawOrigin
 from tests.support.ports import free_port
 from tests.support.process import until
@@ -40,10 +40,18 @@ def origin(tmp_path: Path) -> Iterator[RawOrigin]:
 
 
 class Lb(LBProcess):
-    def __init__(self, folder: Path, origin: RawOrigin, log: str, more: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        origin: RawOrigin,
+        log: str,
+        more: str = "",
+        *,
+        modules: Path | None = None,
+    ) -> None:
         self.port = free_port()
         text = TEXT.format(log=log, port=self.port, origin=origin.address, more=more)
-        super().__init__(text, folder / "lb", timeout=60)
+        super().__init__(text, folder / "lb", timeout=60, modules=modules, forked=True)
 
     def get(self, count: int = 1, path: str = "/ok") -> None:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -118,8 +126,9 @@ def test_a_backend_that_dies_is_told_by_webhook(tmp_path: Path, origin: RawOrigi
     hook = HTTPServer(("127.0.0.1", 0), Hook)
     threading.Thread(target=hook.serve_forever, daemon=True).start()
     alerts = f"[alerts]\nwebhooks = http://127.0.0.1:{hook.server_port}/\n"
+    modules = sooner(tmp_path / "modules", "lbproxy.observe.alerts.CALM", 1.0)
     try:
-        with Lb(tmp_path, origin, "off", alerts) as lb:
+        with Lb(tmp_path, origin, "off", alerts, modules=modules) as lb:
             lb.get(3)
             origin.stop()
             assert until(lambda: bool(got))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.balancer import ONE_TRANSPORT
 from tests.live.clients import ThreadServer, connect, heads
 from tests.support import dockerfile, interpreter
 from tests.support.lb_process import ROOT, LBProcess
@@ -180,6 +181,7 @@ def test_a_killed_worker_costs_only_its_own_connections(balancer, echo):
             say(session)
 
 
+@ONE_TRANSPORT
 def test_reloads_and_changes_reach_every_worker(balancer):
     web, admin = free_ports(2)
     slow = [Slow(0.0), Slow(0.0)]
@@ -216,6 +218,7 @@ def test_reloads_and_changes_reach_every_worker(balancer):
     assert api(admin, "frontends/web")["requests"] == total
 
 
+@ONE_TRANSPORT
 def test_limits_and_leastconn_hold_across_workers(balancer):
     (web,) = free_ports(1)
     slow = Slow(0.15)
@@ -228,6 +231,7 @@ def test_limits_and_leastconn_hold_across_workers(balancer):
     assert 3 <= slow.most <= 4
 
 
+@ONE_TRANSPORT
 def test_all_workers_have_one_queue(balancer):
     """Ten keep-alive clients at a server that takes one request at a time: first come, first
     served.
@@ -280,6 +284,7 @@ def never_ends():
 """
 
 
+@ONE_TRANSPORT
 def test_a_worker_that_hangs_is_replaced_and_its_stack_logged(balancer, tmp_path):
     (web,) = free_ports(1)
     (tmp_path / "hang.py").write_text(HANGING)
@@ -335,6 +340,7 @@ def test_a_filter_that_exits_ends_no_process(tmp_path):
     lb.stop()
 
 
+@ONE_TRANSPORT
 def test_a_cookie_of_one_worker_is_known_to_the_others(balancer):
     (web,) = free_ports(1)
     slow = Slow(0.0)
@@ -359,6 +365,7 @@ def test_a_cookie_of_one_worker_is_known_to_the_others(balancer):
     assert [ask(Cookie=cookie) for _ in range(40)] == [(200, None)] * 40
 
 
+@ONE_TRANSPORT
 def test_a_sticky_table_is_that_of_all_workers(balancer):
     web, admin = free_ports(2)
     slow = Slow(0.0)
@@ -392,6 +399,7 @@ def test_a_sticky_table_is_that_of_all_workers(balancer):
         assert {user: ask(user) for user in users} == first, "the new worker is told"
 
 
+@ONE_TRANSPORT
 def test_connections_of_one_address_are_limited_across_workers(balancer, echo):
     (port,) = free_ports(1)
     text = (
@@ -454,6 +462,7 @@ def _collect(stream, records):
                 records.append(json.loads(line[6:]))
 
 
+@ONE_TRANSPORT
 def test_sessions_and_records_of_all_workers(balancer, echo):
     admin, port = free_ports(2)
     text = (
@@ -504,6 +513,7 @@ def test_sessions_and_records_of_all_workers(balancer, echo):
     stream.close()
 
 
+@ONE_TRANSPORT
 def test_alerts_see_what_workers_see(balancer):
     (web,) = free_ports(1)
     text = (
@@ -519,6 +529,7 @@ def test_alerts_see_what_workers_see(balancer):
     client.close()
 
 
+@ONE_TRANSPORT
 def test_checks_run_once(balancer):
     (web,) = free_ports(1)
     seen = []

@@ -12,7 +12,7 @@ from textwrap import dedent
 from lbproxy.registry import load_config
 from tests.support.process import PATIENCE_S, Child, accepts, catches
 
-__all__ = ["LBProcess"]
+__all__ = ["LBProcess", "sooner"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,6 +101,17 @@ class LBProcess:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+
+def sooner(folder: Path, name: str, seconds: float) -> Path:
+    """Return a folder for ``modules`` which sets ``name``, the dotted name of a constant of an
+    interpreted module, to ``seconds``.
+    """
+    module, _, constant = name.rpartition(".")
+    folder.mkdir()
+    text = f"import {module} as module\nassert hasattr(module, {constant!r})\n"
+    (folder / "sitecustomize.py").write_text(f"{text}module.{constant} = {seconds}\n")
+    return folder
 
 
 def _ports(config: Path) -> list[int]:
