@@ -44,19 +44,25 @@ def transport() -> str:
 class Pair:
     """A primary, a replica, lbproxy before them; ``write_port`` and ``read_port`` are lbproxy's."""
 
-    def __init__(self, folder: Path, balancer: Any, stack: ExitStack) -> None:
-        binary = program("mariadbd")
+    def __init__(self, folder: Path, installed: MariaDB, balancer: Any, stack: ExitStack) -> None:
         semi = ["--read-only=1", "--rpl-semi-sync-master-enabled=1"]
         semi += ["--rpl-semi-sync-slave-enabled=1", "--rpl-semi-sync-master-wait-point=AFTER_SYNC"]
         self.one, self.two = (
-            MariaDB(binary, folder / f"db{n}", n, options=semi).start() for n in (1, 2)
+            MariaDB(installed.binary, folder / f"db{n}", n, options=semi, like=installed)
+            for n in (1, 2)
         )
-        stack.callback(self.one.stop)
-        stack.callback(self.two.stop)
+        for server in (self.one, self.two):
+            stack.callback(server.kill)
+            server.start()
+        wait = "SET GLOBAL rpl_semi_sync_master_timeout = {}"  # milliseconds
+        for server in (self.one, self.two):
+            server.query(wait.format(1))  # nobody acknowledges the first commits
         self.two.follow(self.one)
         self.one.query(USERS)
         self.one.query("SET GLOBAL read_only = 0")
         self.in_step()
+        for server in (self.one, self.two):
+            server.query(wait.format(10_000))  # as it was
         assert until(lambda: self.clients() == "1")
         self.write_port, self.read_port = free_ports(2)
         secret = folder / "secret"
@@ -106,12 +112,18 @@ class Pair:
         }
 
 
+@pytest.fixture(scope="module")
+def installed(live_folder: Path) -> MariaDB:
+    """The files of a new server."""
+    return MariaDB(program("mariadbd"), live_folder / "mariadb-installed", 0)
+
+
 @pytest.fixture
-def pair(live_folder: Path, tmp_path: Path, balancer: Any) -> Iterator[Pair]:
+def pair(live_folder: Path, tmp_path: Path, installed: MariaDB, balancer: Any) -> Iterator[Pair]:
     folder = live_folder / f"mariadb-{tmp_path.name}"
     folder.mkdir()
     with ExitStack() as stack:
-        yield Pair(folder, balancer, stack)
+        yield Pair(folder, installed, balancer, stack)
 
 
 def test_a_switch_by_read_only(pair: Pair, record_property: Any) -> None:

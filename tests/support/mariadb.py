@@ -22,11 +22,18 @@ class MariaDB:
     """One server with GTIDs and a binary log; ``root`` without a password through its Unix socket.
 
     As root it runs as the system user ``mysql``, so ``folder`` must be reachable for that user.
-    ``options``: further words of its command line.
+    ``options``: further words of its command line.  ``like``: a server that was never started;
+    copying its files is quicker than installing them.
     """
 
     def __init__(
-        self, binary: str, folder: Path, number: int, *, options: Sequence[str] = ()
+        self,
+        binary: str,
+        folder: Path,
+        number: int,
+        *,
+        options: Sequence[str] = (),
+        like: MariaDB | None = None,
     ) -> None:
         self.binary = binary
         self.folder = folder
@@ -38,7 +45,10 @@ class MariaDB:
         folder.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
             shutil.chown(folder, USER, USER)
-        self._install()
+        if like is None:
+            self._install()
+        else:
+            subprocess.run(["cp", "-a", like.folder / "data", folder], check=True)
 
     @property
     def address(self) -> str:
