@@ -1,4 +1,4 @@
-"""Each attack of ``make siege`` for two seconds and with few connections: what must hold on a busy
+"""Each attack of ``make siege`` for one second and with few connections: what must hold on a busy
 machine too. Times are not judged here.
 """
 
@@ -18,7 +18,7 @@ from tests.support.process import until
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live-siege")]
 
 PART = 0.1  # of the connections and the rate
-SECONDS = 2.0
+SECONDS = 1.0
 GROWTH_MB = 24.0
 ORDINARY = 10  # requests of an ordinary client, at least
 

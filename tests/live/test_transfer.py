@@ -1,4 +1,4 @@
-"""A gigabyte each way, complete, and without lbproxy's memory growing."""
+"""256 MB each way, complete, and without lbproxy's memory growing; a gigabyte in long tests."""
 
 from __future__ import annotations
 
@@ -21,18 +21,16 @@ GROWTH = 30.0
 HALF = 500 * MEGABYTE
 
 
-@pytest.fixture(scope="module")
-def big(live_folder):
-    """A file of one gigabyte and its digest."""
+@pytest.fixture(
+    scope="module",
+    params=[256 * MEGABYTE, pytest.param(GIGABYTE, marks=pytest.mark.long)],
+    ids=["256m", "1g"],
+)
+def big(live_folder, request):
+    """A file, its size and its digest."""
     path = live_folder / "big"
-    return path, marked_file(path, GIGABYTE)
-
-
-@pytest.fixture(scope="module")
-def half(live_folder):
-    """A file of 500 MB and its digest."""
-    path = live_folder / "half"
-    return path, marked_file(path, HALF)
+    yield path, request.param, marked_file(path, request.param)
+    path.unlink()
 
 
 def receive(sock):
@@ -53,7 +51,7 @@ def receive(sock):
 
 
 def test_http_download(balancer, nginx, big, record_property):
-    path, digest = big
+    path, size, digest = big
     origin = nginx("a")
     (origin.folder / "files" / "big").symlink_to(path)
     port = free_port()
@@ -70,13 +68,13 @@ def test_http_download(balancer, nginx, big, record_property):
     fetch(b"/64k")
     result, growth = lb.growth(lambda: fetch(b"/big"))
     record_property("growth_mb", growth)
-    assert result == (GIGABYTE, digest)
+    assert result == (size, digest)
     assert growth < GROWTH
-    assert lb.wait_records(2)[1]["bytes_out"] == GIGABYTE
+    assert lb.wait_records(2)[1]["bytes_out"] == size
 
 
 def test_http_upload(balancer, big, curl, record_property):
-    path, digest = big
+    path, size, digest = big
     with ThreadServer(receive) as server:
         port = free_port()
         lb = balancer(web(port, server.address))
@@ -84,21 +82,21 @@ def test_http_upload(balancer, big, curl, record_property):
         run([*command, "-d", "x"])
         done, growth = lb.growth(lambda: run([*command, "-T", str(path)]))
         record_property("growth_mb", growth)
-        assert done.stdout == f"{GIGABYTE} {digest}"
+        assert done.stdout == f"{size} {digest}"
         assert growth < GROWTH
-        assert lb.wait_records(2)[1]["bytes_in"] == GIGABYTE
+        assert lb.wait_records(2)[1]["bytes_in"] == size
 
 
 def test_http_upload_to_nginx(balancer, nginx, big, curl):
-    path, _ = big
+    path, size, _ = big
     origin = nginx("a", access_log=True)
     port = free_port()
     lb = balancer(web(port, origin.address))
     command = [curl, "--http1.1", "-sS", "-X", "POST", "-T", str(path)]
     done, growth = lb.growth(lambda: run([*command, f"http://127.0.0.1:{port}/upload"]))
-    assert done.stdout == f"{GIGABYTE}\n"
+    assert done.stdout == f"{size}\n"
     assert growth < GROWTH
-    assert logged_length(origin) > GIGABYTE
+    assert logged_length(origin) > size
 
 
 def tcp(port, address):
@@ -108,8 +106,8 @@ def tcp(port, address):
     )
 
 
-def test_tcp_both_ways(balancer, half, record_property):
-    path, digest = half
+def test_tcp_both_ways(balancer, big, record_property):
+    path, size, digest = big
 
     def serve(sock):
         verb = sock.recv(1)
@@ -139,11 +137,11 @@ def test_tcp_both_ways(balancer, half, record_property):
             sock.shutdown(1)
             assert read_all(sock).startswith(b"100000 ")
         result, growth = lb.growth(download)
-        assert result == (HALF, digest)
+        assert result == (size, digest)
         assert growth < GROWTH
         record_property("growth_down_mb", growth)
         result, growth = lb.growth(upload)
-        assert result == f"{HALF} {digest}"
+        assert result == f"{size} {digest}"
         assert growth < GROWTH
         record_property("growth_up_mb", growth)
 
