@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lbproxy.cache.asked import Asked
 from lbproxy.cache.key import Key
+from lbproxy.cache.memory import Entry
 from lbproxy.proxy.features.caching.fetch import Fetch
 from lbproxy.proxy.http.traffic import HTTPTraffic
 
@@ -24,9 +26,19 @@ class PartFetch(Fetch):
     whole response is stored. ``wanted``: the value of ``Range``, if not that of the client.
     """
 
-    def __init__(self, *args: Any, wanted: bytes | None = None) -> None:
+    def __init__(
+        self,
+        cache: Any,
+        key: Key,
+        url: bytes,
+        asked: Asked,
+        original: HTTPTraffic,
+        entry: Entry | None,
+        body: bytes = b"",
+        wanted: bytes | None = None,
+    ) -> None:
         self._wanted_range = wanted
-        super().__init__(*args)
+        super().__init__(cache, key, url, asked, original, entry, body)
 
     @property
     def ranged(self) -> bool:
