@@ -160,14 +160,26 @@ class OpenFile:
 
     def part(self, at: int, size: int) -> bytes | None:
         """Return a part of the contents; see :meth:`whole`."""
+        data = self.unchecked(at, size)
+        try:
+            same = self.is_unchanged()
+        except OSError:  # it has just been closed
+            return None
+        if not same:
+            raise DamagedError(f"{self.path} was changed")
+        return data
+
+    def unchecked(self, at: int, size: int) -> bytes | None:
+        """Return a part of what is in the file now: the caller must know what is to be there.
+
+        ``size``: at most :data:`LARGEST_READ`. None as :meth:`view`, or if the file is shorter.
+        """
         if size > LARGEST_READ:
             return None
         try:
             count = os.preadv(self.fd, self._buffers(size), at, self.flags)
         except OSError:
             return None
-        if not self.is_unchanged():
-            raise DamagedError(f"{self.path} was changed")
         return bytes(self._parts[0]) if count == size else None
 
     def _buffers(self, size: int) -> tuple[memoryview, ...]:
