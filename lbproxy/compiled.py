@@ -74,6 +74,7 @@ MODULES = (
     "cache/keybytes.py",
     "cache/memory.py",
     "cache/ownrequest.py",
+    "cache/popular.py",
     "cache/ready.py",
     "cache/readyrecord.py",
     "cache/sieve.py",

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from mypy_extensions import i64
 
+from lbproxy.cache.memory import Entry
 from lbproxy.cache.vary import Selected, normal_value
 from lbproxy.http.known import ASKS_CACHE, AUTHORIZATION, COOKIE, IF_NONE_MATCH
 from lbproxy.http.message import RequestHead, ResponseHead, field_name
@@ -144,9 +145,7 @@ class ReadyHead:
         if self.status != 200:
             return True
         for value in request.every(_IF_NONE_MATCH):
-            if value.find(b"*") >= 0:
-                return False
-            if self.etag is not None and value.find(self.etag) >= 0:
+            if b"*" in value or (self.etag is not None and self.etag in value):
                 return False
         return True
 
@@ -185,11 +184,11 @@ def ready_head(stored: Any) -> ReadyHead:
     )
 
 
-def chosen_entry(entries: list[Any], request: RequestHead) -> Any:
+def chosen_entry(entries: list[Entry], request: RequestHead) -> Entry | None:
     """Return the entry that ``request`` selects, the most recent of several, or None.
 
     Its ``ready`` is for its ``stored``."""
-    best: Any = None
+    best: Entry | None = None
     latest = 0.0
     for entry in entries:
         ready: ReadyHead | None = entry.ready

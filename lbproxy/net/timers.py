@@ -27,6 +27,7 @@ __all__ = ["Timer", "TimerWheel"]
 
 _log = Logger(__name__)
 
+_unix_time: Final = time.time
 _NEVER: Final = 1 << 60  # no slot
 HORIZON_S: Final = 4.0
 RESYNC_S: Final = 0.5  # maximum time between two wake-ups while a timer is armed
@@ -64,13 +65,11 @@ class TimerWheel:
 
     def wall(self) -> float:
         """Unix time, for dates only."""
-        now = self.now()
-        self._set_epoch(now)
-        return now + self.epoch
+        return _unix_time() if self._monotonic else self.now() + self.epoch
 
     def _set_epoch(self, now: float) -> None:
         if self._monotonic:
-            self.epoch = time.time() - now
+            self.epoch = _unix_time() - now
 
     def close(self) -> None:
         """Drop all timers, also those that are due in the current run. Timers armed later start

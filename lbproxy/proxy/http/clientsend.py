@@ -90,7 +90,11 @@ class ClientSender(ClientLink):
             return
         elif data:
             out += data
-        self.transport.write(out)
+        transport = self.transport
+        if isinstance(transport, FastTransport):  # a direct call
+            transport.write(out)
+        else:
+            transport.write(out)
 
     def offer(self, data: Any) -> int:
         """Send the part of more body data that the client accepts now, and return its length; -1 if

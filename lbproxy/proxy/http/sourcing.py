@@ -140,7 +140,8 @@ class Sourcing(DeliveryOwner):
 
     def _begun_with(self, stream: SourceStream) -> None:
         if not self.starting:
-            stream.close(reuse=False)
+            if stream is not STARTING:
+                stream.close(reuse=False)
             return
         self._stream = stream
         if self._client_paused or (self._delivery is not None and self._delivery.holding):

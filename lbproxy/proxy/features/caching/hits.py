@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from lbproxy.cache.memory import Entry
 from lbproxy.cache.ready import HitRules, ReadyHead, chosen_entry, has_cookies, is_plain
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote
+from lbproxy.proxy.features.caching.disk.entries import Place
 from lbproxy.proxy.features.caching.disk.filehits import FileHit
 from lbproxy.proxy.features.caching.disk.openfile import OpenFile
 from lbproxy.proxy.features.caching.runningfetches import RunningFetches
@@ -77,30 +79,46 @@ class HitSource(Source):
         cache, traffic = self._cache, self._traffic(sink)
         if traffic.info.bound is not None:
             return None
-        key, store, memory = self._key(head, traffic), self._store, cache.memory
+        key, store = self._key(head, traffic), self._store
         if cache.searches.rules and cache.searches.concern(key):
             return None
         if store.memory_only:
-            entries = memory.lookup(key)
-            entry = chosen_entry(entries, head) if entries else None
+            entries = cache.memory.lookup(key)
+            found = chosen_entry(entries, head) if entries else None
         elif store.held and key in store.held:  # memory may have evicted it
             known = store.select(key)
-            entry = chosen_entry(known, head) if known else None
+            found = chosen_entry(known, head) if known else None
         else:
-            entry = store.file_hits.find(key, head)
-        if entry is None:
-            return None
+            entry: Any = store.file_hits.find(key, head)
+            if type(entry) is FileHit:
+                file_hit: FileHit = entry
+                return self._serve_file(file_hit, head, rules, sink)
+            found = entry
+        return None if found is None else self._serve_entry(found, head, rules, sink)
+
+    def _serve_entry(self, entry: Entry, head: RequestHead, rules: HitRules, sink: Asking) -> Any:
+        """See :meth:`_serve`."""
         ready: ReadyHead = entry.ready
-        age = ready.age_at(cache.wall())
+        age = ready.age_at(self._cache.wall())
         if age < 0 or not ready.may_answer(head):
             return None
-        body: Any = None
-        if type(entry) is FileHit:
-            body = store.file_hits.body_of(entry)
-        else:
-            body = entry.body
-            if type(body) is not bytes:
-                body = store.body_of(entry)  # from a file
+        body: Any = entry.body
+        if type(body) is not bytes:
+            body = self._store.body_of(entry)  # from a file
+        return self._answer(entry, ready, body, age, rules, sink)
+
+    def _serve_file(self, hit: FileHit, head: RequestHead, rules: HitRules, sink: Asking) -> Any:
+        """See :meth:`_serve`."""
+        ready = hit.ready
+        age = ready.age_at(self._cache.wall())
+        if age < 0 or not ready.may_answer(head):
+            return None
+        return self._answer(hit, ready, self._store.file_hits.body_of(hit), age, rules, sink)
+
+    def _answer(
+        self, entry: Any, ready: ReadyHead, body: Any, age: float, rules: HitRules, sink: Asking
+    ) -> Any:
+        """Answer with a head and its body, None if that cannot be read here."""
         if type(body) is bytes:
             return self._send(entry, body, ready.head(age, len(body), rules), age, sink)
         if body is None:
@@ -136,11 +154,14 @@ class HitSource(Source):
 
     def _note(self, entry: Any, size: int, age: float, sink: Asking) -> None:
         """Count a hit of an entry of memory, or of a :class:`FileHit`."""
-        place = entry.place
-        if type(entry) is FileHit:
+        place: Place | None
+        if isinstance(entry, FileHit):
+            place = entry.place
             place.hits += 1
         else:
-            self._cache.memory.use(entry)
+            known: Entry = entry
+            place = known.place
+            self._cache.memory.use(known)
         if place is not None:
             place.used = True
         counters = self._cache.counters
