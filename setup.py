@@ -36,7 +36,7 @@ backend = module("backend", ROOT / "tools" / "backend.py")
 metadata = module("metadata", ROOT / "tools" / "metadata.py")
 MAN = ("docs/man/lbproxy.1", "docs/man/lb.ini.5")  # made by "make man", and for a release
 DIRECT = ["-fvisibility=hidden", "-fno-plt"] if sys.platform == "linux" else []
-"""Calls among compiled functions do not go through tables of the linker: 3 % less instructions."""
+"""Calls among compiled functions do not go through tables of the linker: 3 % fewer instructions."""
 URL = os.environ.get("LBPROXY_URL", "").rstrip("/")
 
 

@@ -44,7 +44,7 @@ SEALED: Final = 2048
 takes half as long as ``fstat``.
 """
 
-CHECK_SEALED: Final = 16
+CHECK_SEALED: Final = 8
 """Number of hits of such a body after which its file is compared as well."""
 
 
