@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from tests.live.balancer import ONE_TRANSPORT
 from tests.live.clients import run
 from tests.support.ports import free_port
 from tests.support.process import until
@@ -62,6 +63,7 @@ def test_an_agent_takes_its_server_out_and_back(balancer, nginx_pair, agents, cu
     assert until(lambda: run(ask).stdout == only_a), "b still gets traffic"
 
 
+@ONE_TRANSPORT
 def test_a_program_as_a_check(balancer, nginx_pair, tmp_path, curl):
     """By its exit status; one that hangs is killed and is a failure."""
     port = free_port()
@@ -75,7 +77,7 @@ def test_a_program_as_a_check(balancer, nginx_pair, tmp_path, curl):
     script.chmod(0o755)
     lb = balancer(
         f"[frontend f]\nlisten = tcp:{port}:interface=127.0.0.1\nbackend = app\n"
-        f"[backend app]\ncheck = exec {script} {{address}} every=200ms timeout=5s rise=1 fall=1\n"
+        f"[backend app]\ncheck = exec {script} {{address}} every=200ms timeout=2s rise=1 fall=1\n"
         f"servers =\n    a {a.address}\n    b {b.address}\n"
     )
     ask = [curl, "-sS", f"http://127.0.0.1:{port}/hello?[1-6]"]
@@ -85,5 +87,5 @@ def test_a_program_as_a_check(balancer, nginx_pair, tmp_path, curl):
     (tmp_path / "a.bad").unlink()
     lb.wait_output("server app/a is up: fine")
     (tmp_path / "b.hang").touch()
-    lb.wait_output("server app/b is down: no answer in 5 s")
+    lb.wait_output("server app/b is down: no answer in 2 s")
     assert run(ask).stdout == "hello from a\n" * 6

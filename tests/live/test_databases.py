@@ -42,7 +42,7 @@ def test_pgbench(balancer, postgres):
     lb = balancer(raw(f"tcp:{port}:interface=127.0.0.1", postgres.address))
     bench = [program("pgbench"), "-h", "127.0.0.1", "-p", str(port), "-U", "postgres"]
     run([*bench, "-i", "-s", "1", "-q", "postgres"])
-    for options in (["-T", "3"], ["-t", "20", "-C"], ["-t", "50", "-S", "-M", "prepared"]):
+    for options in (["-T", "1"], ["-t", "20", "-C"], ["-t", "50", "-S", "-M", "prepared"]):
         done = run([*bench, "-n", "-c", "4", "-j", "2", *options, "postgres"])
         assert "number of failed transactions: 0 (0.000%)" in done.stdout, done.stdout
     assert postgres.query("select count(*) from pgbench_accounts", port) == "100000"
@@ -79,7 +79,7 @@ def test_redis_benchmark(balancer, redis):
     port = free_port()
     lb = balancer(raw(f"tcp:{port}:interface=127.0.0.1", redis.address))
     bench = [program("redis-benchmark"), "-p", str(port), "-q", "-c", "50", "-t", "ping,set,get"]
-    for options in (["-n", "5000"], ["-n", "30000", "-P", "16"], ["-n", "500", "-k", "0"]):
+    for options in (["-n", "2000"], ["-n", "10000", "-P", "16"], ["-n", "500", "-k", "0"]):
         done = run([*bench, *options])
         assert done.stdout.count("requests per second") >= 3, done
         assert "rror" not in done.stdout + done.stderr

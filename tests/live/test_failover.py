@@ -127,7 +127,7 @@ def test_curl_and_wrk_while_a_server_dies(balancer, nginx, curl):
     a, b = nginx("a"), nginx("b")
     port = free_port()
     lb = balancer(web(port, a.address, b.address, check=CHECK))
-    wrk = [program("wrk"), "-t1", "-c20", "-d3s", f"http://127.0.0.1:{port}/small"]
+    wrk = [program("wrk"), "-t1", "-c20", "-d2s", f"http://127.0.0.1:{port}/small"]
     asked = [curl, "--http1.1", "-sS", "-o", "/dev/null", "-w", "%{http_code}\n"]
     asked.append(f"http://127.0.0.1:{port}/hello?[1-500]")
     with subprocess.Popen(wrk, stdout=subprocess.PIPE, text=True) as load:

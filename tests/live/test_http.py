@@ -110,7 +110,7 @@ def test_pipelined_answers_keep_their_order(site):
 def test_wrk(site):
     lb, port = site
     wrk = program("wrk")
-    done = run([wrk, "-t1", "-c50", "-d3s", "--latency", f"http://127.0.0.1:{port}/small"])
+    done = run([wrk, "-t1", "-c50", "-d1s", "--latency", f"http://127.0.0.1:{port}/small"])
     requests = wrk_is_content(done.stdout)
     assert requests > 100
     records = lb.wait_records(requests)

@@ -10,13 +10,14 @@ import os
 import signal
 import socket
 import sys
+import threading
 import urllib.error
 
 import pytest
 
 from tests.live.balancer import ONE_TRANSPORT
-from tests.live.clients import ThreadServer, connect
-from tests.live.test_workers import Clients, Slow, api, echoing, say
+from tests.live.clients import ThreadServer, connect, heads
+from tests.live.test_workers import Clients, api, echoing, say
 from tests.support.lb_process import ROOT
 from tests.support.ports import free_ports
 from tests.support.process import Child, accepts, descendants, lives, until
@@ -263,7 +264,14 @@ def test_an_endpoint_cannot_be_handed_over(site):
 
 
 def test_who_waits_in_a_queue_keeps_the_place(tmp_path, site):
-    slow = Slow(2.0)
+    go_on = threading.Event()
+
+    def serve(sock):
+        for _ in heads(sock):
+            go_on.wait(60)
+            sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    slow = ThreadServer(serve)
     (web,) = free_ports(1)
     more = (
         f"[frontend slow]\nlisten = tcp:{web}:interface=127.0.0.1\nbackend = slow\n"
@@ -276,6 +284,7 @@ def test_who_waits_in_a_queue_keeps_the_place(tmp_path, site):
     assert until(lambda: api(lb.admin, "state")["backends"]["slow"]["queued"] == 2)
     old = lb.pid
     assert lb.upgrade()["ok"]
+    go_on.set()
     for client in clients:
         answer = client.getresponse()
         assert (answer.status, answer.read()) == (200, b"ok")

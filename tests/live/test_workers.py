@@ -258,7 +258,7 @@ def test_all_workers_have_one_queue(balancer):
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(10)]
     for thread in threads:
         thread.start()
-    assert until(lambda: sum(served) >= 165, 60)
+    assert until(lambda: sum(served) >= 110, 60)
     counts = list(served)
     over.set()
     for thread in threads:

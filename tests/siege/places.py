@@ -147,7 +147,7 @@ def _lbproxy(folder: Path, values: dict[str, object], tokens: bool, cores: Seque
         file.write_text("write siege a-token-that-nobody-knows\n")
         file.chmod(0o600)
         more["tokens"] = "admin_tokens = tokens"
-    return LBProcess(LBPROXY.format(**values, **more), folder, cores=cores).child
+    return LBProcess(LBPROXY.format(**values, **more), folder, cores=cores, forked=True).child
 
 
 PLACES = ("lbproxy", "haproxy", "nginx")
