@@ -69,6 +69,7 @@ MODULES = (
     "cache/age.py",
     "cache/cachestatus.py",
     "cache/catalog.py",
+    "cache/choosing.py",
     "cache/freshness.py",
     "cache/key.py",
     "cache/keybytes.py",

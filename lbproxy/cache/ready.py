@@ -6,13 +6,12 @@ from typing import Any, Final
 
 from mypy_extensions import i64
 
-from lbproxy.cache.memory import Entry
 from lbproxy.cache.vary import Selected, normal_value
 from lbproxy.http.known import ASKS_CACHE, AUTHORIZATION, COOKIE, IF_NONE_MATCH
 from lbproxy.http.message import RequestHead, ResponseHead, field_name
 from lbproxy.http.scan import EMPTY, Lines, lines_of
 
-__all__ = ["HitRules", "ReadyHead", "chosen_entry", "has_cookies", "is_plain", "ready_head"]
+__all__ = ["HitRules", "ReadyHead", "has_cookies", "is_plain", "ready_head"]
 
 _READ: Final = 1 << ASKS_CACHE | 1 << AUTHORIZATION
 """Request fields that only the rules themselves can judge."""
@@ -182,18 +181,3 @@ def ready_head(stored: Any) -> ReadyHead:
         stored.public,
         usable,
     )
-
-
-def chosen_entry(entries: list[Entry], request: RequestHead) -> Entry | None:
-    """Return the entry that ``request`` selects, the most recent of several, or None.
-
-    Its ``ready`` is for its ``stored``."""
-    best: Entry | None = None
-    latest = 0.0
-    for entry in entries:
-        ready: ReadyHead | None = entry.ready
-        if ready is None or ready.stored is not entry.stored:
-            ready = entry.ready = ready_head(entry.stored)
-        if ready.selected_by(request) and (best is None or ready.received >= latest):
-            best, latest = entry, ready.received
-    return best

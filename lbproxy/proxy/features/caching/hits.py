@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from lbproxy.cache.choosing import chosen_entry
 from lbproxy.cache.memory import Entry
-from lbproxy.cache.ready import HitRules, ReadyHead, chosen_entry, has_cookies, is_plain
+from lbproxy.cache.ready import HitRules, ReadyHead, has_cookies, is_plain
 from lbproxy.http.message import END, End, RequestHead, ResponseHead
 from lbproxy.observe.record import CacheNote
 from lbproxy.proxy.features.caching.disk.entries import Place

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from mypy_extensions import i64
 
+from lbproxy.cache.choosing import chosen_entry
 from lbproxy.cache.codec import DamagedError
 from lbproxy.cache.key import Key
 from lbproxy.cache.keybytes import key_digest, selection_digest
 from lbproxy.cache.memory import Entry, Memory
-from lbproxy.cache.ready import chosen_entry
 from lbproxy.cache.readyrecord import DIGEST, ReadyRecord, is_whole, load_ready
 from lbproxy.http.message import RequestHead
 from lbproxy.proxy.features.caching.disk.entries import Place
