@@ -27,7 +27,7 @@ import pytest
 
 from tests.live.clients import heads
 from tests.live.test_caching import Origin, get, resident
-from tests.live.test_caching_workers import BodyOrigin, body_of, children, start
+from tests.live.test_caching_workers import BodyOrigin, body_of, kill_a_worker, start
 from tests.support.process import until
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
@@ -110,10 +110,7 @@ def test_killed_workers_block_nobody_and_leave_no_wrong_byte(
     while killed < KILLS:
         assert asking.goes_on(5), f"after {killed} kills"
         time.sleep(random.random() * 0.1)
-        workers = children(lb.process.pid)
-        if workers:
-            os.kill(random.choice(workers), signal.SIGKILL)
-            killed += 1
+        killed += kill_a_worker(lb.process.pid, random)
     assert asking.goes_on(), "it answers after the last kill"
     asking.end()
     assert asking.hits > KILLS

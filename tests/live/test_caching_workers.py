@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
@@ -150,9 +151,7 @@ def test_a_killed_worker_blocks_nobody(balancer: Callable[..., Any], tmp_path: P
                 continue  # its worker was killed
             assert status != 200 or body == body_of(path)
             served += status == 200
-        workers = children(lb.process.pid)
-        if workers:
-            os.kill(random.choice(workers), signal.SIGKILL)
+        kill_a_worker(lb.process.pid, random)
         assert served >= goal
 
 
@@ -195,7 +194,13 @@ def body_of(path: str) -> bytes:
     return unit * (size // 50)
 
 
-def children(pid: int) -> list[int]:
-    """The worker processes of a master."""
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(one) for one in text.split()]
+def kill_a_worker(pid: int, random: Random) -> bool:
+    """Kill one of the worker processes of a master; return whether one was running."""
+    workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    random.shuffle(workers)
+    for one in workers:
+        with suppress(OSError):  # the master has just learnt that it is dead
+            if Path(f"/proc/{one}/cmdline").read_bytes():  # it is not dead already
+                os.kill(int(one), signal.SIGKILL)
+                return True
+    return False
