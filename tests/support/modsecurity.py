@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lbproxy.proxy.features.waf.modsecurity.library import Library, MissingLibrary
+from lbproxy.proxy.features.waf.modsecurity.bindings import Library, MissingLibrary
 from tests.support.required import missing
 
 __all__ = ["CRS", "RULES", "library", "small_rules", "with_core_rules"]

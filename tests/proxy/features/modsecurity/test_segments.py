@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from lbproxy.proxy.features.waf.modsecurity import matchlog, segments
+from lbproxy.proxy.features.waf.modsecurity.bindings import RulesError
 from lbproxy.proxy.features.waf.modsecurity.judge import RuleJudge
-from lbproxy.proxy.features.waf.modsecurity.library import RulesError
 from lbproxy.proxy.features.waf.modsecurity.start import environment
 from tests.support.modsecurity import library
 

@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from lbproxy.proxy.features.waf.modsecurity.bindings import Intervention, Library, Transaction
 from lbproxy.proxy.features.waf.modsecurity.directives import (
     BROKEN_IDS,
     ENVIRONMENT,
     FIRST_ID,
     PARTIAL,
 )
-from lbproxy.proxy.features.waf.modsecurity.library import Intervention, Library, Transaction
 from lbproxy.proxy.features.waf.modsecurity.matchlog import MatchLog
 from lbproxy.proxy.features.waf.modsecurity.messages import Match, Question, RuleAnswer
 from lbproxy.proxy.features.waf.modsecurity.segments import removed_at_end

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
+from lbproxy.proxy.features.waf.modsecurity.bindings import Library, RulesError, RuleSet
 from lbproxy.proxy.features.waf.modsecurity.directives import FIRST_ID, audit_directives
-from lbproxy.proxy.features.waf.modsecurity.library import Library, RulesError, RuleSet
 from lbproxy.proxy.features.waf.modsecurity.segments import is_key_free, removed_at_end
 
 __all__ = ["MatchLog"]

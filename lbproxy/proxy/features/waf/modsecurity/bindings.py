@@ -118,19 +118,19 @@ class Library:
 
 
 class RuleSet:
-    """Rules that transactions use."""
+    """Rules that transactions use. ``owner``: the library that has them."""
 
     def __init__(self, library: Library) -> None:
-        self.library = library
+        self.owner = library
         self.handle = library.c.msc_create_rules_set()
 
     def add(self, text: str) -> int:
         """Add directives, and return the number of rules. Raises RulesError."""
-        return self._added(self.library.c.msc_rules_add, text)
+        return self._added(self.owner.c.msc_rules_add, text)
 
     def add_file(self, path: str) -> int:
         """Add the directives of a file, and return the number of rules. Raises RulesError."""
-        return self._added(self.library.c.msc_rules_add_file, path)
+        return self._added(self.owner.c.msc_rules_add_file, path)
 
     def _added(self, function: Any, text: str) -> int:
         error = _S()
@@ -146,7 +146,7 @@ class RuleSet:
     def close(self) -> None:
         """Free the rules; no transaction may exist."""
         if self.handle:
-            self.library.c.msc_rules_cleanup(self.handle)
+            self.owner.c.msc_rules_cleanup(self.handle)
             self.handle = None
 
 
@@ -154,9 +154,9 @@ class Transaction:
     """One request and its response. Call the methods in the order of this class."""
 
     def __init__(self, rules: RuleSet, name: str) -> None:
-        self._library = rules.library
-        self._c = rules.library.c
-        handle = rules.library.handle
+        self._library = rules.owner
+        self._c = rules.owner.c
+        handle = rules.owner.handle
         self._handle = self._c.msc_new_transaction_with_id(
             handle, rules.handle, name.encode(), None
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lbproxy.proxy.features.waf.modsecurity.library import (
+from lbproxy.proxy.features.waf.modsecurity.bindings import (
     Library,
     MissingLibrary,
     RulesError,
