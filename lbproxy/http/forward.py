@@ -153,14 +153,12 @@ class Forwarder:
         header (:attr:`ConnectionInfo.client_ip`). ``scheme``: of the connection; "" for that of the
         head. The returned port is 0 if a proxy has not sent one with the address.
 
-        Unless ``peer_ip`` is in ``trusted_proxies``, its lines that only a proxy may send (as
+        Unless ``peer_ip`` is in ``trusted_proxies``, its lines that only a proxy may send (such as
         X-Forwarded-*, Forwarded and X-Real-IP) and those of ``real_ip`` are removed, in every
-        spelling with ``_``. If it is trusted,
-        the client is the address in ``real_ip``, or the right-most address in X-Forwarded-For (or
-        Forwarded) that is not trusted itself. The search stops at an invalid address and after
-        :data:`MAX_HOPS`. The first header in the frontend's ``forwarded`` that the request has is
-        read. The headers that this hop writes agree with it.
-
+        spelling with ``_``. If it is trusted, the client is the address in ``real_ip``, or the
+        right-most address in X-Forwarded-For (or Forwarded) that is not trusted itself. The search
+        stops at an invalid address and after :data:`MAX_HOPS`. The first header in the frontend's
+        ``forwarded`` that the request has is read. The headers that this hop writes agree with it.
         Fields that Connection nominates are removed here too (except :data:`PROTECTED` ones and
         ``real_ip``), so that a client cannot remove fields that a filter adds later. Call this once
         per request, before the filters.

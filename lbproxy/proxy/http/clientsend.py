@@ -91,7 +91,7 @@ class ClientSender(ClientLink):
         elif data:
             out += data
         transport = self.transport
-        if isinstance(transport, FastTransport):  # a direct call
+        if isinstance(transport, FastTransport):  # a call that is not by name
             transport.write(out)
         else:
             transport.write(out)
